@@ -1,0 +1,1 @@
+../src/holdfast/cli/demo/code_census.py

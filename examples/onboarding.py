@@ -1,0 +1,1 @@
+../src/holdfast/cli/demo/onboarding.py

@@ -1,0 +1,102 @@
+"""Durable workflows, jobs and queues on the Postgres you already have, in plain asyncio.
+
+This is what users import; everything else is an interior whose names may move.
+"""
+
+from holdfast.app import App, Resource
+from holdfast.core.definition import Call
+from holdfast.core.errors import (
+    AccessDenied,
+    ActivityFailed,
+    ActivityTimedOut,
+    BinariesNotFound,
+    ConfigurationError,
+    DatabaseError,
+    DatabaseUnavailable,
+    DefinitionError,
+    EmbeddedError,
+    ForbiddenInWorkflow,
+    GiveUp,
+    HoldfastError,
+    InvalidInput,
+    KeyConflict,
+    MissingClass,
+    NonDeterminismError,
+    ResultTimeout,
+    RetryAfter,
+    RunCancelled,
+    RunEnded,
+    RunError,
+    RunFailed,
+    RunNotFound,
+    RunTimedOut,
+    SchemaMismatch,
+    UnknownName,
+    Unreadable,
+    Unstorable,
+    WorkerFenced,
+)
+from holdfast.core.retry import Retry
+from holdfast.core.seal import Codec
+from holdfast.core.states import RunStatus
+from holdfast.embedded import EmbeddedSettings
+from holdfast.workflow.activity import Activity, ActivityInfo, activity_info
+from holdfast.workflow.chance import random, uuid4
+from holdfast.workflow.clock import now, sleep, sleep_until
+from holdfast.workflow.current import run_info
+from holdfast.workflow.info import RunInfo
+from holdfast.workflow.log import get_logger
+from holdfast.workflow.signal import Signal
+from holdfast.workflow.workflow import Workflow
+
+__all__ = [
+    "AccessDenied",
+    "Activity",
+    "ActivityFailed",
+    "ActivityInfo",
+    "ActivityTimedOut",
+    "App",
+    "BinariesNotFound",
+    "Call",
+    "Codec",
+    "ConfigurationError",
+    "DatabaseError",
+    "DatabaseUnavailable",
+    "DefinitionError",
+    "EmbeddedError",
+    "EmbeddedSettings",
+    "ForbiddenInWorkflow",
+    "GiveUp",
+    "HoldfastError",
+    "InvalidInput",
+    "KeyConflict",
+    "MissingClass",
+    "NonDeterminismError",
+    "Resource",
+    "ResultTimeout",
+    "Retry",
+    "RetryAfter",
+    "RunCancelled",
+    "RunEnded",
+    "RunError",
+    "RunFailed",
+    "RunInfo",
+    "RunNotFound",
+    "RunStatus",
+    "RunTimedOut",
+    "SchemaMismatch",
+    "Signal",
+    "UnknownName",
+    "Unreadable",
+    "Unstorable",
+    "WorkerFenced",
+    "Workflow",
+    "activity_info",
+    "get_logger",
+    "now",
+    "random",
+    "run_info",
+    "sleep",
+    "sleep_until",
+    "uuid4",
+]

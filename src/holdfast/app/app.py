@@ -1,0 +1,264 @@
+"""The app: what a project's definitions are registered with, and what opens clients and workers for them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, overload
+
+from holdfast.app.database import open_database
+from holdfast.app.hosted import HostedWorker, WorkerOptions
+from holdfast.app.registry import Registry
+from holdfast.app.resource import Resource
+from holdfast.app.settings import AppSettings, read_settings
+from holdfast.app.sources import Found
+from holdfast.core.definition import Definition
+from holdfast.core.errors import DefinitionError
+from holdfast.core.retry import Retry
+from holdfast.core.seal import Codec, Seal
+from holdfast.embedded import EmbeddedSettings
+from holdfast.workflow.activity import Activity
+from holdfast.workflow.workflow import Workflow
+
+if TYPE_CHECKING:
+    from holdfast.client import Client
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class App:
+    """A project's workflows and activities, and the database that they run on. Making one costs nothing.
+
+    Where a setting is not given, it is looked for when a client or worker is opened: in the environment
+    (``HOLDFAST_DATABASE_URL``, then ``DATABASE_URL``; ``HOLDFAST_SCHEMA``), in ``holdfast.toml`` (table ``holdfast``)
+    or ``pyproject.toml`` (``tool.holdfast``), then in ``.env``. Without a database URL an embedded Postgres is used.
+
+    Args:
+        database_url: Which Postgres, or ``"embedded"``.
+        schema: The schema of Holdfast's tables, so that several apps can share a database. Default: ``holdfast``.
+        codec: Encrypts or compresses what is stored of inputs, outputs and signals.
+        payload_limit: The largest of these, in bytes as stored. Default: 131072.
+        auto_setup: Make or upgrade the schema when a client or worker is opened. Default: true.
+        embedded: Settings of the embedded Postgres, for when it is used.
+    """
+
+    def __init__(
+        self,
+        database_url: str | None = None,
+        *,
+        schema: str | None = None,
+        codec: Codec | None = None,
+        payload_limit: int | None = None,
+        auto_setup: bool | None = None,
+        embedded: EmbeddedSettings | None = None,
+    ) -> None:
+        given = {
+            "database_url": database_url,
+            "schema": schema,
+            "payload_limit": payload_limit,
+            "auto_setup": auto_setup,
+        }
+        self._given = {
+            name: Found(value=value, origin=f"App({name}=)", base=Path())
+            for name, value in given.items()
+            if value is not None
+        }
+        self._codec = codec
+        self._embedded = embedded
+        self._registry = Registry()
+        self._resources: list[Resource[Any]] = []
+
+    # ---- what is written -----------------------------------------------------------------------------------------
+
+    @overload
+    def activity(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
+    @overload
+    def activity(self, fn: Callable[P, R], /) -> Activity[P, R]: ...
+    @overload
+    def activity(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
+        total_timeout: timedelta | None = None,
+        max_threads: int | None = None,
+    ) -> ActivityDecorator: ...
+    def activity(
+        self,
+        fn: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
+        total_timeout: timedelta | None = None,
+        max_threads: int | None = None,
+        lane: str | None = None,
+    ) -> Any:
+        """Makes a function an activity: ``@app.activity``, or ``@app.activity(retry=..., timeout=...)``.
+
+        An ``async def`` runs on the worker's loop, any other function in a thread; both are awaited. ``timeout`` is
+        for one attempt, ``total_timeout`` for all of them; ``max_threads`` limits how many of this one run at once.
+
+        Raises:
+            DefinitionError: the function or its name cannot be used, or the name is taken.
+        """
+
+        def register(function: Callable[..., Any]) -> Activity[..., Any]:
+            made: Activity[..., Any] = Activity(
+                function,
+                name=_name_of(function) if name is None else name,
+                retry=retry,
+                timeout=timeout,
+                total_timeout=total_timeout,
+                max_threads=max_threads,
+            )
+            self._registry.add(made)
+            return made
+
+        if lane is not None:
+            raise DefinitionError(
+                f"lane={lane!r} on an activity: an activity runs in the worker that runs its workflow, and cannot be "
+                "given to other workers yet; start the workflow in that lane instead"
+            )
+        return register if fn is None else register(fn)
+
+    @overload
+    def workflow(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+    @overload
+    def workflow(self, /, *, name: str | None = None) -> WorkflowDecorator: ...
+    def workflow(self, fn: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+        """Makes an ``async def`` a workflow: ``@app.workflow``, or ``@app.workflow(name="trial-onboarding")``.
+
+        Raises:
+            DefinitionError: the function or its name cannot be used, or the name is taken.
+        """
+
+        def register(function: Callable[..., Any]) -> Workflow[..., Any]:
+            made: Workflow[..., Any] = Workflow(function, name=_name_of(function) if name is None else name)
+            self._registry.add(made)
+            return made
+
+        return register if fn is None else register(fn)
+
+    @overload
+    def lifespan(self, fn: Callable[[], AsyncGenerator[T, None]], /) -> Resource[T]: ...
+    @overload
+    def lifespan(self, fn: Callable[[], AsyncIterator[T]], /) -> Resource[T]: ...
+    @overload
+    def lifespan(self, fn: Callable[[], AbstractAsyncContextManager[T]], /) -> Resource[T]: ...
+    def lifespan(self, fn: Callable[[], Any], /) -> Resource[Any]:
+        """Makes an ``async def`` with one ``yield`` a resource that each worker opens at its start.
+
+        Resources are opened in the order of the code, before the first run is claimed, and closed in reverse after
+        the last activity has ended. In activities the name of the function gives it: ``database.value``.
+
+        Raises:
+            DefinitionError: the function cannot be used so.
+        """
+        resource: Resource[Any] = Resource(fn)
+        self._resources.append(resource)
+        return resource
+
+    @property
+    def definitions(self) -> Mapping[str, Definition[..., Any]]:
+        """Every workflow and activity by its name."""
+        return self._registry.definitions
+
+    # ---- what is opened ------------------------------------------------------------------------------------------
+
+    def settings(self) -> AppSettings:
+        """The settings as they are now, each with where it came from.
+
+        Raises:
+            ConfigurationError: with every mistake in them.
+        """
+        return read_settings(self._given, self._embedded)
+
+    def override(self, *, origin: str, database_url: str | None = None, schema: str | None = None) -> None:
+        """Puts these before every other source, for tools that take them as options; ``origin`` says whose they are."""
+        for name, value in {"database_url": database_url, "schema": schema}.items():
+            if value is not None:
+                self._given[name] = Found(value=value, origin=origin, base=Path())
+
+    def seal(self) -> Seal:
+        """What is done to payloads at the border to the database: the limit and the codec of this app."""
+        return Seal(self._codec, self.settings().payload_limit.value)
+
+    @asynccontextmanager
+    async def client(
+        self, *, pool_size: int = 4, hints: bool = True, application: str = "holdfast client"
+    ) -> AsyncGenerator[Client]:
+        """A client, for as long as the block lasts. It starts, signals, awaits and inspects runs, and executes none.
+
+        Args:
+            pool_size: How many connections it opens at most.
+            hints: Whether it listens for what has ended; without, it looks now and then.
+            application: Its name in ``pg_stat_activity``.
+
+        Raises:
+            ConfigurationError: the settings cannot work.
+            DatabaseError: the database cannot be reached, or its schema cannot be used.
+        """
+        from holdfast.client import Client
+
+        settings = self.settings()
+        seal = Seal(self._codec, settings.payload_limit.value)
+        async with (
+            open_database(settings) as database,
+            Client(
+                dsn=database.dsn,
+                statements=database.statements,
+                seal=seal,
+                definitions=self.definitions,
+                pool_size=pool_size,
+                hints=hints,
+                application=application,
+            ) as client,
+        ):
+            yield client
+
+    def worker(self, **options: Unpack[WorkerOptions]) -> HostedWorker:
+        """A worker of everything that is registered: ``async with app.worker(): ...``, or ``await app.worker().run()``.
+
+        Raises:
+            ConfigurationError: an option cannot work; all mistakes at once.
+        """
+        return HostedWorker(
+            settings=self.settings,
+            codec=self._codec,
+            definitions=self.definitions,
+            resources=self._resources,
+            options=options,
+        )
+
+    def __repr__(self) -> str:
+        return f"<App with {len(self.definitions)} definitions>"
+
+
+class ActivityDecorator(Protocol):
+    """What ``app.activity(...)`` with options gives."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Activity[P, R]: ...
+
+
+class WorkflowDecorator(Protocol):
+    """What ``app.workflow(...)`` with options gives."""
+
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+
+
+def _name_of(fn: Callable[..., Any]) -> str:
+    name = getattr(fn, "__name__", None)
+    if not isinstance(name, str) or name == "<lambda>":
+        raise DefinitionError(f"{fn!r} has no name of its own; give it one with name=")
+    return name

@@ -1,0 +1,110 @@
+"""A worker together with what it stands on: the app's settings, its database, its resources."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypedDict
+
+from holdfast.app.database import open_database
+from holdfast.app.resource import Resource
+from holdfast.app.settings import AppSettings
+from holdfast.core.definition import Definition
+from holdfast.core.seal import Codec, Seal
+from holdfast.core.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from holdfast.worker import Worker
+
+
+class WorkerOptions(TypedDict, total=False):
+    """The fields of :class:`WorkerSettings`, each with its default there."""
+
+    name: str
+    lane: str
+    parallelism_factor: float
+    buckets: Mapping[str, int]
+    bucket_buffer_size: int
+    skip_warm_up: bool
+    max_activities: int
+    max_threads: int
+    lease: timedelta
+    poll: timedelta
+    grace: timedelta
+    cached_runs: int
+    hints: bool
+
+
+class HostedWorker:
+    """A worker of one app; made by :meth:`App.worker`. It opens the database when it starts, and can start once."""
+
+    def __init__(
+        self,
+        *,
+        settings: Callable[[], AppSettings],
+        codec: Codec | None,
+        definitions: Mapping[str, Definition[..., Any]],
+        resources: Sequence[Resource[Any]],
+        options: WorkerOptions,
+    ) -> None:
+        self.settings = WorkerSettings(**options)
+        self._app_settings = settings
+        self._codec = codec
+        self._definitions = definitions
+        self._resources = resources
+        # Guards the two below: `stop` may be called from any thread, also before the worker has been made.
+        self._guard = threading.Lock()
+        self._worker: Worker | None = None
+        self._stops = 0
+        self._stack = AsyncExitStack()
+
+    async def run(self) -> None:
+        """Works until :meth:`stop` is called, then returns when everything has been given back.
+
+        Raises:
+            ConfigurationError: the settings cannot work.
+            DatabaseError: the database cannot be reached at the start, or its schema cannot be used.
+        """
+        async with AsyncExitStack() as stack:
+            worker = await self._open(stack)
+            await worker.run()
+
+    def stop(self) -> None:
+        """Begins the ordered end; a second call cuts the grace short. May be called from any thread."""
+        with self._guard:
+            self._stops += 1
+            if self._worker is not None:
+                self._worker.stop()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(await self._open(stack))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    async def _open(self, stack: AsyncExitStack) -> Worker:
+        from holdfast.worker import Worker
+
+        settings = self._app_settings()
+        database = await stack.enter_async_context(open_database(settings))
+        worker = Worker(
+            dsn=database.dsn,
+            statements=database.statements,
+            seal=Seal(self._codec, settings.payload_limit.value),
+            definitions=self._definitions,
+            settings=self.settings,
+            lifespans=tuple(resource.open for resource in self._resources),
+        )
+        with self._guard:
+            self._worker = worker
+            for _ in range(self._stops):
+                worker.stop()
+        return worker

@@ -1,0 +1,52 @@
+"""Waiting for the end of a run, and telling it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from holdfast.cli.exit_code import ExitCode
+from holdfast.cli.output import Output, plain
+from holdfast.cli.run.view import as_json
+from holdfast.client import RunDescription, RunHandle
+from holdfast.core.errors import RunCancelled, RunFailed
+from holdfast.core.failure import Failure
+from holdfast.core.states import RunStatus
+
+
+async def tell_ending(out: Output, handle: RunHandle[Any], at_most: timedelta | None, begun: Mapping[str, object]) -> int:
+    """Waits, and answers with how the run ended; gives the exit code.
+
+    Raises:
+        ResultTimeout: it has not ended after ``at_most``.
+    """
+    try:
+        await handle.result(at_most)
+    except (RunFailed, RunCancelled):
+        # Told below, with all that is known of it.
+        pass
+    run = await handle.describe()
+    view = as_json(run)
+    out.answer({**begun, **{name: view[name] for name in ("status", "output", "failure")}}, *_words(run))
+    return exit_code_of(run.status)
+
+
+def exit_code_of(status: RunStatus) -> ExitCode:
+    """The exit code for a run that ended so."""
+    return ExitCode.OK if status is RunStatus.SUCCEEDED else ExitCode.REFUSED
+
+
+def failure_words(run: RunDescription) -> str:
+    """Why it failed, with the traceback from where it was raised."""
+    if not isinstance(run.failure, Failure):
+        return run.failure.reason if run.failure else ""
+    traceback = f"{run.failure.traceback.rstrip()}\n" if run.failure.traceback else ""
+    return f"{traceback}{run.failure.type}: {run.failure.message}"
+
+
+def _words(run: RunDescription) -> list[str]:
+    if run.status is RunStatus.SUCCEEDED:
+        return [json.dumps(run.output, indent=2, ensure_ascii=False, default=plain)]
+    return [f"{run.status}\n{failure_words(run)}".strip()]

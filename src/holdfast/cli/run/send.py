@@ -1,0 +1,60 @@
+"""``holdfast run signal`` and ``holdfast run cancel``."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import click
+
+from holdfast.cli.exit_code import ExitCode
+from holdfast.cli.options import Door, with_door
+from holdfast.cli.words import read_json, run_id
+from holdfast.client import Cancellation
+
+
+@click.command()
+@click.argument("id", type=run_id)
+@click.argument("name")
+@click.argument("payload", default="null", metavar="[JSON]")
+@click.option("--key", metavar="KEY", help="With it the signal is stored once, however often it is sent.")
+@with_door()
+async def signal(door: Door, *, id: UUID, name: str, payload: str, key: str | None) -> None:
+    r"""Send the signal NAME to the run ID, with a payload in JSON.
+
+    \b
+      holdfast run signal 0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90 upgrade '{"upgraded": true, "plan": "pro"}'
+
+    It stays in the run's inbox until the run waits for it. Exit code 1 when the run has ended.
+
+    JSON: {"id", "stored"}; stored is false when a signal with this key had been stored before
+    """
+    value = read_json(payload, what="the payload")
+    async with door.app.client(application="holdfast run signal", hints=False) as client:
+        stored = await client.get(id).signal_by_name(name, value, key=key)
+    door.out.answer({"id": id, "stored": stored}, "sent" if stored else f"key {key!r} had been sent before: nothing new")
+
+
+_CANCELLED = {
+    Cancellation.CANCELLED: "cancelled: nothing of it had begun",
+    Cancellation.REQUESTED: "it will be told, and may clean up first; `holdfast run watch` shows its end",
+    Cancellation.ENDED: "it had ended before",
+}
+
+
+@click.command()
+@click.argument("id", type=run_id)
+@with_door()
+async def cancel(door: Door, *, id: UUID) -> int:
+    r"""Cancel the run ID: at once where nothing of it has begun, else by asking it to.
+
+    \b
+      holdfast run cancel 0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90
+
+    A workflow that has begun gets CancelledError where it waits, and may clean up. Exit code 1 when the run had ended.
+
+    JSON: {"id", "cancellation": "cancelled|requested|ended"}
+    """
+    async with door.app.client(application="holdfast run cancel", hints=False) as client:
+        became = await client.get(id).cancel()
+    door.out.answer({"id": id, "cancellation": became}, _CANCELLED[became])
+    return ExitCode.REFUSED if became is Cancellation.ENDED else ExitCode.OK

@@ -1,0 +1,33 @@
+"""``holdfast run show``."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import click
+
+from holdfast.cli.options import Door, with_door
+from holdfast.cli.run.timeline import draw
+from holdfast.cli.run.view import as_json
+from holdfast.cli.words import run_id
+
+
+@click.command()
+@click.argument("id", type=run_id)
+@click.option("--all", "everything", is_flag=True, help="All steps and whole values, however long.")
+@with_door()
+async def show(door: Door, *, id: UUID, everything: bool) -> None:
+    r"""Show the run ID: what it did step by step, how long each took, what failed, and what it waits for.
+
+    \b
+      holdfast run show 0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90
+      holdfast run show 0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90 --json | jq '.journal[] | {key, attempts, output}'
+
+    JSON: what `run list` gives of a run, and {"input", "output", "failure", "waits_for", "since", "deadline", "crashes",
+    "cancel_requested", "blocked_reason", "parent", "root",
+    "journal": [{"key", "kind", "attempts", "started_at", "at", "output", "failure", "failed"}],
+    "inbox": [{"number", "kind", "name", "key", "payload", "at"}]}
+    """
+    async with door.app.client(application="holdfast run show", hints=False) as client:
+        description = await client.get(id).describe()
+    door.out.answer(as_json(description), draw(description, width=door.out.people.width, everything=everything))

@@ -1,0 +1,105 @@
+"""Words on the command line that stand for values: durations, times, ids, tags, input."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import cast
+from uuid import UUID
+
+import click
+from pydantic import JsonValue
+
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+
+
+def duration(text: str) -> timedelta:
+    """``90`` seconds, ``1h30m``, ``11d``, ``250ms``."""
+    text = text.strip()
+    try:
+        if re.fullmatch(r"\d+(?:\.\d+)?", text):
+            return timedelta(seconds=float(text))
+        if text and not _PART.sub("", text).strip():
+            parts = (float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+            return sum(parts, timedelta())
+    except OverflowError as error:
+        raise click.BadParameter(f"{text!r} is longer than any duration") from error
+    raise click.BadParameter(f"{text!r} is not a duration; write seconds, or 250ms, 1h30m, 11d, 2w")
+
+
+def moment(text: str) -> datetime:
+    """``2030-01-31`` or ``2030-01-31T09:00``; without an offset, a time of this machine."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(
+            f"{text!r} is not a time; write 2030-01-31T09:00 or 2030-01-31T09:00+02:00"
+        ) from error
+
+
+def run_id(text: str) -> UUID:
+    """The id of a run."""
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not the id of a run; `holdfast run list` shows ids") from error
+
+
+def tag(text: str) -> tuple[str, str]:
+    """``name=value``."""
+    name, equals, word = text.partition("=")
+    if not name or not equals:
+        raise click.BadParameter(f"{text!r} is not a tag; write name=value")
+    return name, word
+
+
+def read_json(text: str, *, what: str) -> JsonValue:
+    """The JSON in ``text``.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    try:
+        return cast("JsonValue", json.loads(text))
+    except ValueError as error:
+        raise click.BadParameter(f"{what} is not JSON: {error}; a text needs its quotes: '\"like this\"'") from error
+
+
+def read_input(document: str | None, assignments: tuple[str, ...]) -> dict[str, JsonValue]:
+    """The arguments of a run, by name: a JSON object, or ``name=value`` words, or both; the words win.
+
+    A value that is JSON is taken as such, any other as a text; ``name:=value`` insists on JSON.
+
+    Raises:
+        click.BadParameter: it is not an object, or a word is no assignment.
+    """
+    found: dict[str, JsonValue] = {}
+    if document is not None:
+        value = read_json(document, what="--input")
+        if not isinstance(value, dict):
+            raise click.BadParameter('--input is one JSON object by parameter name, such as \'{"company": "Acme"}\'')
+        found.update(value)
+    for word in assignments:
+        name, equals, text = word.partition("=")
+        strict = name.endswith(":")
+        name = name.removesuffix(":")
+        if not equals or not name:
+            raise click.BadParameter(f"{word!r} is not name=value")
+        found[name] = read_json(text, what=name) if strict else _guess(text)
+    return found
+
+
+def _guess(text: str) -> JsonValue:
+    try:
+        return cast("JsonValue", json.loads(text))
+    except ValueError:
+        return text

@@ -1,0 +1,130 @@
+"""``holdfast worker``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from holdfast.cli.fleet import run_fleet
+from holdfast.cli.logs import set_up_logs
+from holdfast.cli.loop import run_to_end
+from holdfast.cli.options import Door, with_door
+from holdfast.cli.words import duration
+from holdfast.core.priority import Priority
+from holdfast.core.settings import WorkerSettings
+from holdfast.supervise import follow_leash
+
+if TYPE_CHECKING:
+    from holdfast.app import App
+    from holdfast.app.hosted import WorkerOptions
+
+_log = logging.getLogger("holdfast.cli")
+
+_MARGIN = timedelta(seconds=15)
+"""How much longer than its grace a process may take to end."""
+
+_DEFAULTS = asdict(WorkerSettings())
+
+
+def _option(flag: str, meaning: str, metavar: str, kind: Any) -> Callable[[Any], Any]:
+    """An option for a field of the same name in WorkerSettings, with the default from there."""
+    default = _DEFAULTS[flag.replace("-", "_")]
+    if isinstance(default, timedelta):
+        default = f"{default.total_seconds():g}s"
+    return click.option(f"--{flag}", type=kind, metavar=metavar, help=f"{meaning}  [default: {default}]")
+
+
+@click.command()
+@_option("lane", "The one lane that it serves.", "LANE", str)
+@_option("parallelism-factor", "How much it does at once, times the base capacity of each priority.", "F", float)
+@click.option("--processes", type=click.IntRange(1, 256), default=1, metavar="N", help="So many workers.  [default: 1]")
+@_option("name", "What it is called; a suffix makes each start a new identity.", "NAME", str)
+@_option("lease", "How long after its death others may take its runs.", "TIME", duration)
+@_option("grace", "How long running work may go on after it was told to stop.", "TIME", duration)
+@_option("poll", "How often it looks for work when no hint comes.", "TIME", duration)
+@_option("max-activities", "Async activities of workflows at once.", "N", int)
+@_option("max-threads", "Sync activities at once.", "N", int)
+@_option("bucket-buffer-size", "Most runs that one bucket holds in memory beyond those that run.", "N", int)
+@click.option(
+    "--buckets",
+    multiple=True,
+    metavar="PRIORITY=N",
+    help=f"Buckets of a priority ({', '.join(one.word for one in Priority)}); 0 leaves it to others.  [default: 1 each]",
+)
+@click.option("--skip-warm-up", is_flag=True, help="Claim at once, without the short pause at the start.")
+@click.option("--no-hints", is_flag=True, help="Neither listen nor notify: find everything by polling.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    help="Which log lines go to stderr.  [default: info]",
+)
+@with_door()
+def worker(door: Door, *, processes: int, log_level: str, buckets: tuple[str, ...], **given: Any) -> int:
+    """Execute what is started: a worker for the workflows and activities of an app.
+
+    \b
+      holdfast worker --app shop.orders:app
+      holdfast worker --app shop.orders:app --processes 4 --parallelism-factor 2
+      holdfast worker --app shop.orders:app --lane reports --buckets very-low=0
+
+    Start as many as you like, on as many machines as you like: they share the work of their lane. SIGTERM or Ctrl-C
+    ends a worker in order: it claims nothing more, lets running work finish within the grace, and gives the rest
+    back at once; a second one cuts the grace short. After kill -9 other workers take over when the lease has ended;
+    with --processes the supervisor sees to that at once, and replaces the process.
+
+    All logs go to stderr, nothing to stdout.
+    """  # noqa: D301 - \b keeps click from wrapping the examples
+    leashed = follow_leash((given["grace"] or _DEFAULTS["grace"] + _MARGIN).total_seconds())
+    set_up_logs(log_level, process=leashed or processes > 1)
+    app = door.need_app()
+    options = _options(given, buckets)
+    grace = WorkerSettings(**options).grace
+    if processes > 1:
+        command = [sys.executable, "-m", "holdfast", *_single(sys.argv[1:])]
+        fleet = run_fleet(app, command, count=processes, patience=(grace + _MARGIN).total_seconds())
+        return run_to_end(fleet)
+    run_to_end(_work(app, options), fast=True)
+    return 0
+
+
+async def _work(app: App, options: WorkerOptions) -> None:
+    worker = app.worker(**options)
+    loop = asyncio.get_running_loop()
+
+    def stop(number: signal.Signals) -> None:
+        _log.info("%s: stopping in order; a second one cuts the grace short", number.name)
+        worker.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    await worker.run()
+
+
+def _options(given: dict[str, Any], buckets: tuple[str, ...]) -> WorkerOptions:
+    options = {name: value for name, value in given.items() if value is not None and name in _DEFAULTS}
+    if given["no_hints"]:
+        options["hints"] = False
+    if buckets:
+        options["buckets"] = dict(_bucket(word) for word in buckets)
+    return cast("WorkerOptions", options)
+
+
+def _bucket(word: str) -> tuple[str, int]:
+    priority, _, count = word.partition("=")
+    if not count.isdecimal():
+        raise click.BadParameter(f"--buckets {word!r}: write a priority and a number, such as very-low=0")
+    return priority, int(count)
+
+
+def _single(arguments: list[str]) -> list[str]:
+    """The same command line for one process; a later option wins over an earlier one."""
+    return [*arguments, "--processes", "1"]

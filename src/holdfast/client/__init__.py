@@ -1,0 +1,25 @@
+"""What talks to runs from outside: it starts, signals, cancels, awaits and inspects them, and never executes one.
+
+Clients share nothing; each has a few connections, one waiter for all the results that it waits for, and sends
+concurrent starts together. Nothing here decides anything about a run: that is done in the database and by workers.
+This folder may import ``store`` and what lies below it.
+"""
+
+from holdfast.client.client import Client
+from holdfast.client.description import AttemptView, LetterView, RunDescription, Sealed, StepView
+from holdfast.client.handle import RunHandle
+from holdfast.client.listing import Page, RunSummary
+from holdfast.client.sending import Cancellation
+
+__all__ = [
+    "AttemptView",
+    "Cancellation",
+    "Client",
+    "LetterView",
+    "Page",
+    "RunDescription",
+    "RunHandle",
+    "RunSummary",
+    "Sealed",
+    "StepView",
+]

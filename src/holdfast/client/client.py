@@ -1,0 +1,319 @@
+"""The client: what starts runs, and finds them again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, TypeVarTuple, overload
+from uuid import UUID
+
+from holdfast.client.bulk import refuse_conflicts, start_all
+from holdfast.client.context import Context
+from holdfast.client.database import Database
+from holdfast.client.encoding import Encoder, as_call
+from holdfast.client.handle import RunHandle, run_id_of
+from holdfast.client.listing import list_runs
+from holdfast.client.options import key_mistakes, start_options
+from holdfast.client.starter import Starter
+from holdfast.client.waiter import Waiter
+from holdfast.core.definition import Call, Definition
+from holdfast.core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from holdfast.client.description import RunDescription
+    from holdfast.client.listing import Page, RunSummary
+    from holdfast.client.sending import Cancellation
+    from holdfast.core.priority import PriorityName
+    from holdfast.core.seal import Seal
+    from holdfast.core.signal import SignalType
+    from holdfast.core.states import RunStatus
+    from holdfast.store.session import Connection
+    from holdfast.store.starts import Start, Started
+    from holdfast.store.statements import Statements
+
+R = TypeVar("R")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_AT_ONCE = 500
+"""So many calls are encoded before others have a turn."""
+
+
+class Client:
+    """Starts, signals, cancels, awaits and inspects runs; never executes one. For one event loop, open as a context.
+
+    Options of every start: ``key`` makes it idempotent, a second start with the same key gives the same run;
+    ``lane`` and ``priority`` say which line it stands in; it is due ``at`` a time or ``after`` a while, otherwise now;
+    ``tags`` are found by ``list``; after ``timeout`` from now it ends as timed out. With ``connection``, an asyncpg
+    connection, it is made in the caller's own transaction there: it exists if and when that commits.
+
+    Args:
+        dsn: Where the database is.
+        statements: The statements for its schema.
+        seal: The codec and the payload limit.
+        definitions: The workflows and activities that are known here, by name; may be empty.
+        pool_size: How many connections are opened at most, beside one that listens while results are awaited.
+        hints: Notify workers of what is due, and listen for what has ended; without, both find out by looking.
+        application: The connections' name in ``pg_stat_activity``.
+        patience: How long a call is tried again while the database is away.
+    """
+
+    def __init__(
+        self,
+        *,
+        dsn: str,
+        statements: Statements,
+        seal: Seal,
+        definitions: Mapping[str, Definition[..., Any]],
+        pool_size: int = 4,
+        hints: bool = True,
+        application: str = "holdfast client",
+        patience: timedelta = timedelta(seconds=15),
+    ) -> None:
+        self._hints = hints
+        self._database = Database(
+            dsn, statements, application=application, size=pool_size, patience=patience.total_seconds()
+        )
+        self._encoder = Encoder(seal, definitions)
+        self._starter = Starter(self._database, hints=hints)
+        self._context = Context(
+            database=self._database,
+            seal=seal,
+            waiter=Waiter(self._database, hints=hints),
+            definitions=definitions,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._database.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._starter.close()
+        await self._context.waiter.close()
+        await self._database.close(patience=5.0)
+
+    # ---- starting
+
+    @overload
+    async def start(
+        self,
+        wf: Call[R],
+        /,
+        *,
+        key: str | None = None,
+        lane: str = "default",
+        priority: PriorityName = "medium",
+        at: datetime | None = None,
+        after: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
+        connection: Connection | None = None,
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self,
+        wf: Callable[[*Ts], Coroutine[Any, Any, R]],
+        /,
+        *args: *Ts,
+        key: str | None = None,
+        lane: str = "default",
+        priority: PriorityName = "medium",
+        at: datetime | None = None,
+        after: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
+        connection: Connection | None = None,
+    ) -> RunHandle[R]: ...
+    async def start(
+        self,
+        wf: object,
+        /,
+        *args: object,
+        key: str | None = None,
+        lane: str = "default",
+        priority: str = "medium",
+        at: datetime | None = None,
+        after: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
+        connection: Connection | None = None,
+    ) -> RunHandle[Any]:
+        """Starts a run of a workflow or activity; returns after its commit.
+
+        For arguments by keyword: ``start(wf.call(company="Acme"))``. Starts that are asked for at the same time travel
+        together. If the connection is lost meanwhile, they are sent again, which makes no second run.
+
+        Raises:
+            InvalidInput: the arguments do not fit, or an option cannot be used; nothing is written.
+            Unstorable: an argument cannot be stored, or is too large; nothing is written.
+            KeyConflict: the key belongs to a run with another input.
+            DatabaseUnavailable: the database was away for too long; the run may have been started.
+        """
+        call = as_call(wf, args)
+        options = start_options(
+            call.definition.what, lane=lane, priority=priority, at=at, after=after, tags=tags, timeout=timeout, key=key
+        )
+        return await self._start(self._encoder.call(call, options, key), call.definition, connection)
+
+    async def start_by_name(
+        self,
+        name: str,
+        input: Mapping[str, object] | None = None,
+        *,
+        key: str | None = None,
+        lane: str = "default",
+        priority: PriorityName = "medium",
+        at: datetime | None = None,
+        after: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
+        connection: Connection | None = None,
+    ) -> RunHandle[Any]:
+        """As ``start``, without the code: ``input`` is plain JSON by the names of the parameters.
+
+        Where this client knows the name, the input is checked as ever; where it does not, it is stored as it is, and
+        the run waits for a worker that knows a workflow of that name.
+        """
+        options = start_options(
+            f"{name!r}", lane=lane, priority=priority, at=at, after=after, tags=tags, timeout=timeout, key=key
+        )
+        definition = self._context.definitions.get(name)
+        return await self._start(self._encoder.named(name, input or {}, options, key), definition, connection)
+
+    async def start_many(
+        self,
+        calls: Iterable[Call[R]],
+        *,
+        keys: Iterable[str] | None = None,
+        lane: str = "default",
+        priority: PriorityName = "medium",
+        at: datetime | None = None,
+        after: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
+        connection: Connection | None = None,
+    ) -> list[RunHandle[R]]:
+        """Starts a run of each call, all of them or none, in one transaction; the handles come in the calls' order.
+
+        ``keys`` has one for each call; the other options hold for all.
+
+        Raises:
+            As ``start``, for the first that cannot be started.
+        """
+        options = start_options(
+            "these runs", lane=lane, priority=priority, at=at, after=after, tags=tags, timeout=timeout
+        )
+        bound = [as_call(call, ()) for call in calls]
+        given: list[str | None] = [None] * len(bound) if keys is None else list(keys)
+        if len(given) != len(bound):
+            raise InvalidInput(f"start_many was given {len(bound)} calls and {len(given)} keys: one for each")
+        if keys is not None:
+            mistakes = [mistake for n, key in enumerate(given) for mistake in key_mistakes(f"keys[{n}]", key or "")]
+            if mistakes:
+                raise InvalidInput(f"these runs cannot be started: {'; '.join(mistakes[:10])}")
+        starts: list[Start] = []
+        for call, key in zip(bound, given, strict=True):
+            starts.append(self._encoder.call(call, options, key))
+            if len(starts) % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        answers = await start_all(self._database, starts, hint=self._hints, connection=connection)
+        own = connection is None
+        return [self._handle(answer, call.definition, known=own) for call, answer in zip(bound, answers, strict=True)]
+
+    async def _start(
+        self, start: Start, definition: Definition[..., R] | None, connection: Connection | None
+    ) -> RunHandle[R]:
+        if connection is None:
+            answer = await self._starter.start(start)
+            refuse_conflicts([start], [answer])
+        else:
+            (answer,) = await start_all(self._database, [start], hint=self._hints, connection=connection)
+        # A run in a transaction of somebody else's is not known to exist before that commits.
+        return self._handle(answer, definition, known=connection is None)
+
+    def _handle(self, started: Started, definition: Definition[..., R] | None, *, known: bool) -> RunHandle[R]:
+        return RunHandle(self._context, started.id, definition, existing=started.existing, known=known)
+
+    # ---- runs that are there
+
+    @overload
+    def get(self, run_id: UUID | str, wf: Definition[..., R], /) -> RunHandle[R]: ...
+    @overload
+    def get(self, run_id: UUID | str, wf: None = None, /) -> RunHandle[Any]: ...
+    def get(self, run_id: UUID | str, wf: Definition[..., Any] | None = None, /) -> RunHandle[Any]:
+        """A run by its id, from any process; with ``wf`` its result is typed, without it is plain JSON.
+
+        Nothing is looked up: whether there is such a run turns out when something is asked of it.
+        """
+        return RunHandle(self._context, run_id_of(run_id), wf)
+
+    async def describe(self, run_id: UUID | str) -> RunDescription:
+        """All that is known of a run: its journal, its attempts, what it waits for and since when."""
+        return await self.get(run_id).describe()
+
+    async def signal(
+        self,
+        run_id: UUID | str,
+        signal: SignalType[T],
+        value: T,
+        *,
+        key: str | None = None,
+        connection: Connection | None = None,
+    ) -> bool:
+        """Sends a signal to a run by its id: see ``RunHandle.signal``."""
+        return await self.get(run_id).signal(signal, value, key=key, connection=connection)
+
+    async def signal_by_name(
+        self,
+        run_id: UUID | str,
+        name: str,
+        value: object = None,
+        *,
+        key: str | None = None,
+        connection: Connection | None = None,
+    ) -> bool:
+        """Sends a signal with a payload of plain JSON to a run by its id."""
+        return await self.get(run_id).signal_by_name(name, value, key=key, connection=connection)
+
+    async def cancel(self, run_id: UUID | str, *, connection: Connection | None = None) -> Cancellation:
+        """Cancels a run by its id: see ``RunHandle.cancel``."""
+        return await self.get(run_id).cancel(connection=connection)
+
+    async def list(
+        self,
+        *,
+        name: str | None = None,
+        status: RunStatus | str | Iterable[RunStatus | str] | None = None,
+        lane: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> Page[RunSummary]:
+        """One page of the runs that fit all filters, newest first; ``after`` is the ``next`` of the page before.
+
+        ``since`` and ``until`` (exclusive) go by the time in the runs' ids, which their starters' clocks gave. Where
+        only failed or cancelled runs are asked for, those come first that ended last.
+
+        Raises:
+            InvalidInput: a filter cannot be used.
+        """
+        return await list_runs(
+            self._database,
+            name=name,
+            status=status,
+            lane=lane,
+            tags=tags,
+            since=since,
+            until=until,
+            after=after,
+            limit=limit,
+        )
+
+    def __repr__(self) -> str:
+        return f"<client of {self._database.statements.schema!r}>"

@@ -1,0 +1,31 @@
+"""What the parts of one client share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from holdfast.core.errors import InvalidInput
+from holdfast.core.returns import Returns
+
+if TYPE_CHECKING:
+    from holdfast.client.database import Database
+    from holdfast.client.waiter import Waiter
+    from holdfast.core.definition import Definition
+    from holdfast.core.seal import Seal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """One client: its database, its codec and limit, its one waiter, and the definitions that it knows by name."""
+
+    database: Database
+    seal: Seal
+    waiter: Waiter
+    definitions: Mapping[str, Definition[..., Any]]
+
+
+def plain_json(what: str) -> Returns[Any]:
+    """How values are written and read where no definition says more: as JSON."""
+    return Returns(Any, what=what, misfit=InvalidInput)

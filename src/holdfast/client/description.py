@@ -1,0 +1,274 @@
+"""All that is known of one run, read in one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+from pydantic_core import from_json
+
+from holdfast.client.listing import RunSummary, summary
+from holdfast.client.outcome import read_failure
+from holdfast.core.errors import RunNotFound, Unreadable
+from holdfast.core.failure import Failure
+from holdfast.core.journal import EntryKind, attempt_key
+from holdfast.core.states import RunStatus
+from holdfast.store.runs import Details, InboxRow, JournalRow, read_details, read_inbox, read_journal
+
+if TYPE_CHECKING:
+    from holdfast.client.context import Context
+    from holdfast.core.seal import Seal
+    from holdfast.store.session import Session
+
+StepKind = Literal["activity", "timer", "signal", "cancel"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """Stands where a value cannot be read here, because its codec is missing; ``reason`` says so."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """A failed attempt that was, or will be, followed by another one."""
+
+    number: int
+    started_at: datetime | None
+    at: datetime
+    next_at: datetime | None
+    failure: Failure | Sealed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepView:
+    """One step of a workflow, in the order in which the run saw them; ``at`` is None while it is being retried."""
+
+    key: str
+    kind: StepKind
+    attempts: int
+    """How many attempts have ended, the last one included. 0 for what is not an activity."""
+    started_at: datetime | None
+    at: datetime | None
+    output: object
+    """Plain JSON."""
+    failure: Failure | Sealed | None
+    failed: Sequence[AttemptView]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterView:
+    """What lies in the run's inbox and has not been seen by it."""
+
+    number: int
+    kind: StepKind
+    name: str
+    key: str | None
+    payload: object
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDescription(RunSummary):
+    """All that is known of one run. Payloads are plain JSON, or ``Sealed`` where they cannot be read here."""
+
+    parent: UUID | None
+    root: UUID | None
+    input: object
+    output: object
+    failure: Failure | Sealed | None
+    deadline: datetime | None
+    """When its timeout passes."""
+    crashes: int
+    """How many workers died while they held it, since it last got on."""
+    cancel_requested: bool
+    blocked_reason: str | None
+    waits_for: Sequence[str]
+    """In words, as far as the database knows: nothing is written when a timer starts or an activity is called."""
+    since: datetime
+    """Since when it has been where it is, as far as the database knows."""
+    journal: Sequence[StepView]
+    inbox: Sequence[LetterView]
+
+
+async def describe(context: Context, run_id: UUID) -> RunDescription:
+    """What is known of the run now.
+
+    Raises:
+        RunNotFound: there is no such run.
+    """
+
+    async def read(session: Session) -> tuple[Details | None, list[JournalRow], list[InboxRow]]:
+        async with session.connection.transaction(isolation="repeatable_read", readonly=True):
+            details = await read_details(session, run_id)
+            return details, await read_journal(session, run_id), await read_inbox(session, run_id)
+
+    details, rows, letters = await context.database.call(read)
+    if details is None:
+        raise RunNotFound(run_id)
+    return _description(details, rows, letters, context.seal)
+
+
+def _description(
+    details: Details, rows: Sequence[JournalRow], letters: Sequence[InboxRow], seal: Seal
+) -> RunDescription:
+    short = summary(details.listed)
+    steps = tuple(_steps(rows, seal))
+    failed = short.status is RunStatus.FAILED
+    return RunDescription(
+        **{name: getattr(short, name) for name in RunSummary.__dataclass_fields__},
+        parent=details.parent,
+        root=details.root,
+        input=_opened(details.input, seal),
+        output=_opened(details.output, seal),
+        failure=_failure(details.error, seal) if failed else None,
+        deadline=details.deadline,
+        crashes=details.crashes or 0,
+        cancel_requested=details.cancel_requested,
+        blocked_reason=details.blocked_reason,
+        waits_for=tuple(_waits_for(details, steps)),
+        since=_since(details, rows),
+        journal=steps,
+        inbox=tuple(
+            LetterView(
+                number=letter.number,
+                kind=_step_kind(letter.kind),
+                name=letter.name,
+                key=letter.key,
+                payload=_opened(letter.payload, seal),
+                at=letter.at,
+            )
+            for letter in letters
+        ),
+    )
+
+
+def _steps(rows: Sequence[JournalRow], seal: Seal) -> Iterator[StepView]:
+    """The journal as steps: failed attempts stand with what they are attempts of, at the place of its outcome."""
+    attempts: dict[str, list[AttemptView]] = {}
+    begun: dict[str, JournalRow] = {}
+    outcomes = {row.key for row in rows if row.kind is not EntryKind.ATTEMPT}
+    for row in rows:
+        if row.kind is EntryKind.ATTEMPT:
+            key = row.key.removesuffix(attempt_key("", row.attempts))
+            attempts.setdefault(key, []).append(_attempt(row, seal))
+            begun[key] = row
+            continue
+        yield StepView(
+            key=row.key,
+            kind=_step_kind(row.kind),
+            attempts=row.attempts,
+            started_at=row.started_at,
+            at=row.at,
+            output=_opened(row.output, seal),
+            failure=_failure(row.error, seal) if row.error is not None else None,
+            failed=tuple(attempts.get(row.key, ())),
+        )
+    for key, row in begun.items():
+        if key not in outcomes:
+            failed = attempts[key]
+            yield StepView(
+                key=key,
+                kind="activity",
+                attempts=row.attempts,
+                started_at=failed[0].started_at,
+                at=None,
+                output=None,
+                failure=None,
+                failed=tuple(failed),
+            )
+
+
+def _attempt(row: JournalRow, seal: Seal) -> AttemptView:
+    return AttemptView(
+        number=row.attempts,
+        started_at=row.started_at,
+        at=row.at,
+        next_at=row.not_before,
+        failure=_failure(row.error, seal),
+    )
+
+
+def _waits_for(details: Details, steps: Sequence[StepView]) -> Iterator[str]:
+    run = details.listed
+    match run.status:
+        case RunStatus.SCHEDULED:
+            yield f"its time, {_time(run.due_at)}"
+        case RunStatus.READY:
+            none = "" if details.has_worker else f"; none that knows {run.name!r} is there"
+            yield f"a worker of lane {run.lane!r}{none}"
+        case RunStatus.BLOCKED:
+            yield f"code that fits its journal; tried again at {_time(run.due_at)}"
+        case RunStatus.WAITING:
+            yield from _parked_for(details, steps)
+        case _:
+            return
+
+
+def _parked_for(details: Details, steps: Sequence[StepView]) -> Iterator[str]:
+    due = details.listed.due_at
+    retries = {
+        step.key: step.failed[-1].next_at
+        for step in steps
+        if step.at is None and step.failed and step.failed[-1].next_at
+    }
+    for key, at in retries.items():
+        yield f"retry of {key} at {_time(at)}"
+    if details.waits_inbox:
+        yield "a signal"
+    # The earliest of all that has a time: where no retry accounts for it, it is a timer.
+    if due is not None and due not in retries.values():
+        yield f"a timer until {_time(due)}"
+
+
+def _since(details: Details, rows: Sequence[JournalRow]) -> datetime:
+    run = details.listed
+    last = max((row.at for row in rows), default=run.first_claim_at or run.created_at)
+    match run.status:
+        case RunStatus.SCHEDULED:
+            return run.created_at
+        case RunStatus.READY:
+            return run.due_at or last
+        case RunStatus.BLOCKED:
+            return details.blocked_at or last
+        case status if status.ended:
+            return run.ended_at or last
+        case _:
+            return last
+
+
+def _step_kind(kind: EntryKind) -> StepKind:
+    return _STEP_KINDS[kind]
+
+
+_STEP_KINDS: Mapping[EntryKind, StepKind] = {
+    EntryKind.ACTIVITY: "activity",
+    EntryKind.ATTEMPT: "activity",
+    EntryKind.TIMER: "timer",
+    EntryKind.SIGNAL: "signal",
+    EntryKind.CANCEL: "cancel",
+}
+
+
+def _opened(stored: str | None, seal: Seal) -> object:
+    if stored is None:
+        return None
+    try:
+        return from_json(seal.open(stored))
+    except Unreadable as error:
+        return Sealed(reason=str(error))
+
+
+def _failure(stored: str | None, seal: Seal) -> Failure | Sealed:
+    try:
+        return read_failure(stored, seal)
+    except Unreadable as error:
+        return Sealed(reason=str(error))
+
+
+def _time(at: datetime | None) -> str:
+    return "any time" if at is None else at.isoformat(sep=" ", timespec="milliseconds")

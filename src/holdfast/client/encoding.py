@@ -1,0 +1,85 @@
+"""What is to be started, made into rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from holdfast.client.context import plain_json
+from holdfast.client.ids import Ids
+from holdfast.client.options import name_mistakes
+from holdfast.core.definition import Call, Definition
+from holdfast.core.digest import canonical, digest_of
+from holdfast.core.errors import DefinitionError, InvalidInput
+from holdfast.core.states import RunKind
+from holdfast.core.values import Encoded
+from holdfast.store.starts import Start
+
+if TYPE_CHECKING:
+    from holdfast.client.options import StartOptions
+    from holdfast.core.seal import Seal
+
+_PLAIN = plain_json("the input of a run")
+
+
+class Encoder:
+    """Checks and writes arguments, and gives each start its id; nothing is sent from here."""
+
+    def __init__(self, seal: Seal, definitions: Mapping[str, Definition[..., Any]]) -> None:
+        self._seal = seal
+        self._definitions = definitions
+        self._ids = Ids()
+
+    def call(self, call: Call[Any], options: StartOptions, key: str | None) -> Start:
+        """A start of this definition with these arguments."""
+        definition = call.definition
+        return self._start(
+            definition.name, definition.kind, definition.parameters.encode(call.args, call.kwargs), options, key
+        )
+
+    def named(self, name: str, values: Mapping[str, object], options: StartOptions, key: str | None) -> Start:
+        """A start by name, with arguments by name."""
+        definition = self._definitions.get(name)
+        if definition is not None:
+            return self._start(name, definition.kind, definition.parameters.encode_named(values), options, key)
+        for mistake in name_mistakes("name", name):
+            raise InvalidInput(mistake)
+        if any(not isinstance(one, str) for one in cast("Mapping[Any, object]", values)):
+            raise InvalidInput(f"the input of {name!r} is a mapping by the names of its parameters, which are text")
+        text, _ = _PLAIN.encode(dict(values))
+        return self._start(name, RunKind.WORKFLOW, Encoded(text, digest_of(canonical(text))), options, key)
+
+    def _start(self, name: str, kind: RunKind, encoded: Encoded, options: StartOptions, key: str | None) -> Start:
+        return Start(
+            self._ids.next(),
+            kind,
+            name,
+            options.lane,
+            options.priority,
+            self._seal.close(encoded.text, what=f"the input of {name!r}"),
+            options.due,
+            options.after,
+            options.timeout,
+            options.tags,
+            key,
+            encoded.digest,
+        )
+
+
+def as_call(what: object, args: tuple[object, ...]) -> Call[Any]:
+    """What is to be started, from what a caller may give.
+
+    Raises:
+        DefinitionError: it is neither a workflow, nor an activity, nor a call of one.
+    """
+    if isinstance(what, Definition):
+        return Call(definition=cast("Definition[..., Any]", what), args=args)
+    if isinstance(what, Call):
+        if args:
+            raise InvalidInput("a call has its arguments already: start(wf.call(...)) takes no more")
+        call: Call[Any] = what
+        return call
+    raise DefinitionError(
+        f"{getattr(what, '__qualname__', what)!r} is not registered: decorate it with @app.workflow or @app.activity, "
+        "and start what the decorator gives; or start it by its name with start_by_name"
+    )

@@ -1,0 +1,137 @@
+"""A run, from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from uuid import UUID
+
+from holdfast.client import sending
+from holdfast.client.context import plain_json
+from holdfast.client.description import describe
+from holdfast.client.outcome import open_outcome
+from holdfast.core.errors import InvalidInput, ResultTimeout, RunNotFound
+from holdfast.store.runs import read_status
+
+if TYPE_CHECKING:
+    from holdfast.client.context import Context
+    from holdfast.client.description import RunDescription
+    from holdfast.client.sending import Cancellation
+    from holdfast.core.definition import Definition
+    from holdfast.core.signal import SignalType
+    from holdfast.core.states import RunStatus
+    from holdfast.store.runs import Ended
+    from holdfast.store.session import Connection
+
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
+
+_PLAIN = plain_json("the result of a run")
+
+
+class RunHandle(Generic[R_co]):
+    """One run of a workflow or activity that gives ``R``, by its id. It holds no connection, and costs nothing."""
+
+    __slots__ = ("_context", "_definition", "_known", "existing", "id")
+
+    def __init__(
+        self,
+        context: Context,
+        run_id: UUID,
+        definition: Definition[..., R_co] | None,
+        *,
+        existing: bool = False,
+        known: bool = False,
+    ) -> None:
+        self._context = context
+        self._definition = definition
+        self._known = known
+        self.id = run_id
+        self.existing = existing
+        """Whether the start that gave this handle found a run with its key, rather than make one."""
+
+    async def result(self, timeout: timedelta | None = None) -> R_co:
+        """The result of the run, once it has ended.
+
+        Raises:
+            RunFailed: the run ended with an error; RunTimedOut, if that was its timeout.
+            RunCancelled: the run was cancelled.
+            ResultTimeout: it has not ended after ``timeout``; it goes on.
+            RunNotFound: there is no such run.
+        """
+        if timeout is not None and timeout < timedelta(0):
+            raise InvalidInput(f"timeout is {timeout}: use zero or more")
+        ended = await self._ended(timeout)
+        if self._definition is None:
+            return cast("R_co", open_outcome(self.id, ended, _PLAIN, self._context.seal))
+        return open_outcome(self.id, ended, self._definition.returns, self._context.seal)
+
+    async def _ended(self, timeout: timedelta | None) -> Ended:
+        name = self._definition.name if self._definition else None
+        wait = self._context.waiter.wait(self.id, name=name, known=self._known)
+        if timeout is None:
+            return await wait
+        clock = asyncio.timeout(timeout.total_seconds())
+        try:
+            async with clock:
+                return await wait
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            raise ResultTimeout(self.id, timeout) from None
+
+    async def status(self) -> RunStatus:
+        """Where the run is now."""
+        status = await self._context.database.call(lambda session: read_status(session, self.id))
+        if status is None:
+            raise RunNotFound(self.id)
+        return status
+
+    async def describe(self) -> RunDescription:
+        """All that is known of the run: its journal, its attempts, what it waits for and since when."""
+        return await describe(self._context, self.id)
+
+    async def signal(
+        self, signal: SignalType[T], value: T, *, key: str | None = None, connection: Connection | None = None
+    ) -> bool:
+        """Sends a signal, which stays in the run's inbox until it is waited for.
+
+        With a ``key`` it is stored once, however often it is sent: False says that it had been stored before. With a
+        ``connection`` it becomes part of the caller's transaction there.
+
+        Raises:
+            RunEnded, RunNotFound: there is nobody who could receive it.
+            InvalidInput, Unstorable: the value does not fit the signal's type, or is too large.
+        """
+        return await sending.signal(self._context, self.id, signal, value, key=key, connection=connection)
+
+    async def signal_by_name(
+        self, name: str, value: object = None, *, key: str | None = None, connection: Connection | None = None
+    ) -> bool:
+        """As ``signal``, for a payload of plain JSON and without the signal's type at hand."""
+        return await sending.signal_by_name(self._context, self.id, name, value, key=key, connection=connection)
+
+    async def cancel(self, *, connection: Connection | None = None) -> Cancellation:
+        """Cancels the run: at once where nothing of it has begun, else by asking it to.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        return await sending.cancel(self._context, self.id, connection=connection)
+
+    def __repr__(self) -> str:
+        return f"<run {self.id}>" if self._definition is None else f"<run {self.id} of {self._definition.name!r}>"
+
+
+def run_id_of(value: UUID | str) -> UUID:
+    """A run's id, from what people write."""
+    if isinstance(value, UUID):
+        return value
+    try:
+        return UUID(value)
+    except (ValueError, AttributeError, TypeError):
+        raise InvalidInput(f"{value!r} is not the id of a run: that is a UUID, such as {_EXAMPLE}") from None
+
+
+_EXAMPLE = UUID("0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90")

@@ -1,0 +1,174 @@
+"""Pages of runs, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from uuid import UUID
+
+from pydantic_core import from_json, to_json
+
+from holdfast.core.errors import InvalidInput
+from holdfast.core.ids import lowest_id
+from holdfast.core.priority import Priority, PriorityName
+from holdfast.core.states import RunKind, RunStatus
+from holdfast.store.runs import Filters, Listed, Walk, read_page
+from holdfast.store.work import FOREVER
+
+if TYPE_CHECKING:
+    from holdfast.client.database import Database
+
+T = TypeVar("T")
+
+MOST_ON_A_PAGE = 1000
+
+_LOWEST = UUID(int=0)
+_HIGHEST = UUID(int=(1 << 128) - 1)
+
+_HELD = frozenset({RunStatus.ASSIGNED, RunStatus.RUNNING})
+_BLOCKED = frozenset({RunStatus.BLOCKED})
+_UNHAPPY = frozenset({RunStatus.FAILED, RunStatus.CANCELLED})
+_ENDED = frozenset(status for status in RunStatus if status.ended)
+_OPEN = frozenset(RunStatus) - _ENDED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """A run as lists show it."""
+
+    id: UUID
+    kind: RunKind
+    name: str
+    lane: str
+    priority: PriorityName
+    status: RunStatus
+    tags: Mapping[str, str]
+    created_at: datetime
+    due_at: datetime | None
+    """None where it has ended, or is due only when something arrives for it."""
+    first_claim_at: datetime | None
+    ended_at: datetime | None
+    worker: str | None
+    """Who holds it now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[T]):
+    """A part of a list. ``next`` is given as ``after=`` to get the part that follows; None: this is the last."""
+
+    items: Sequence[T]
+    next: str | None
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+async def list_runs(
+    database: Database,
+    *,
+    name: str | None,
+    status: RunStatus | str | Iterable[RunStatus | str] | None,
+    lane: str | None,
+    tags: Mapping[str, str] | None,
+    since: datetime | None,
+    until: datetime | None,
+    after: str | None,
+    limit: int,
+) -> Page[RunSummary]:
+    """One page of the runs that fit all of the filters."""
+    statuses = _statuses(status)
+    walk = _walk(statuses)
+    mistakes: list[str] = []
+    if not 1 <= limit <= MOST_ON_A_PAGE:
+        mistakes.append(f"limit is {limit}: use 1 to {MOST_ON_A_PAGE}")
+    for what, time in (("since", since), ("until", until)):
+        if time is not None and time.utcoffset() is None:
+            mistakes.append(f"{what} is {time.isoformat()}, without a time zone: use an aware datetime")
+    if mistakes:
+        raise InvalidInput(f"runs cannot be listed: {'; '.join(mistakes)}")
+    from_id = lowest_id(since) if since else _LOWEST
+    to_id = lowest_id(until) if until else _HIGHEST
+    last: tuple[datetime, UUID] | None = None
+    if after is not None:
+        last = _read_cursor(after, walk)
+        if walk is not Walk.UNHAPPY:
+            to_id = min(to_id, last[1])
+    filters = Filters(
+        from_id=from_id,
+        to_id=to_id,
+        statuses=sorted(statuses) if statuses else None,
+        name=name,
+        lane=lane,
+        tags=to_json(dict(tags)).decode() if tags else None,
+    )
+    # One more than asked for tells whether there is a next page.
+    rows = await database.call(lambda session: read_page(session, walk, filters, count=limit + 1, last=last))
+    items = rows[:limit]
+    return Page(items=tuple(map(summary, items)), next=_cursor(items[-1], walk) if len(rows) > limit else None)
+
+
+def summary(row: Listed) -> RunSummary:
+    """The run as people see it."""
+    return RunSummary(
+        id=row.id,
+        kind=row.kind,
+        name=row.name,
+        lane=row.lane,
+        priority=Priority(row.priority).word,
+        status=row.status,
+        tags=cast("dict[str, str]", from_json(row.tags)) if row.tags else {},
+        created_at=row.created_at,
+        due_at=row.due_at,
+        first_claim_at=row.first_claim_at,
+        ended_at=row.ended_at,
+        worker=row.worker,
+    )
+
+
+def _statuses(status: RunStatus | str | Iterable[RunStatus | str] | None) -> frozenset[RunStatus]:
+    """The statuses asked for; none stands for all."""
+    if status is None:
+        return frozenset()
+    words = [status] if isinstance(status, str) else list(status)
+    unknown = [word for word in words if word not in set(RunStatus)]
+    if unknown:
+        known = ", ".join(RunStatus)
+        raise InvalidInput(f"status {', '.join(map(repr, unknown))} is not one of {known}")
+    return frozenset(map(RunStatus, words))
+
+
+def _walk(statuses: frozenset[RunStatus]) -> Walk:
+    """The rows to walk: the fewest that hold all that is asked for."""
+    if not statuses:
+        return Walk.ALL
+    for those, walk in (
+        (_HELD, Walk.HELD),
+        (_BLOCKED, Walk.BLOCKED),
+        (_OPEN, Walk.OPEN),
+        (_UNHAPPY, Walk.UNHAPPY),
+        (_ENDED, Walk.ENDED),
+    ):
+        if statuses <= those:
+            return walk
+    return Walk.ALL
+
+
+def _cursor(row: Listed, walk: Walk) -> str:
+    if walk is not Walk.UNHAPPY or row.ended_at is None:
+        return str(row.id)
+    return f"{row.ended_at.isoformat()}~{row.id}"
+
+
+def _read_cursor(text: str, walk: Walk) -> tuple[datetime, UUID]:
+    time, _, run_id = text.rpartition("~")
+    try:
+        if bool(time) is not (walk is Walk.UNHAPPY):
+            raise ValueError
+        return datetime.fromisoformat(time) if time else FOREVER, UUID(run_id)
+    except ValueError:
+        raise InvalidInput(f"after is {text!r}: use the `next` of a page with the same filters") from None

@@ -1,0 +1,148 @@
+"""The options of a start, checked all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from pydantic_core import to_json
+
+from holdfast.core.errors import InvalidInput
+from holdfast.core.priority import Priority
+
+_LONGEST_KEY = 500
+_LONGEST_LANE = 200
+_LONGEST_NAME = 200
+_LONGEST_TIME = timedelta(days=365_000)
+
+
+@dataclass(frozen=True, slots=True)
+class StartOptions:
+    """How a run is to be started. ``tags`` is JSON text, ``due`` and ``after`` are given one at most."""
+
+    lane: str = "default"
+    priority: int = Priority.MEDIUM
+    due: datetime | None = None
+    after: timedelta | None = None
+    timeout: timedelta | None = None
+    tags: str | None = None
+
+
+_DEFAULT = StartOptions()
+
+
+def start_options(
+    what: str,
+    *,
+    lane: str,
+    priority: str,
+    at: datetime | None,
+    after: timedelta | None,
+    tags: Mapping[str, str] | None,
+    timeout: timedelta | None,
+    key: str | None = None,
+) -> StartOptions:
+    """The options as they are stored.
+
+    Raises:
+        InvalidInput: says everything that is wrong with them; ``what`` names what was to be started.
+    """
+    plain = at is None and after is None and tags is None and timeout is None and key is None
+    if plain and lane == "default" and priority == "medium":
+        return _DEFAULT
+    mistakes = [
+        *key_mistakes("key", key),
+        *_lane_mistakes(lane),
+        *_priority_mistakes(priority),
+        *_time_mistakes(at, after, timeout),
+        *_tag_mistakes(tags),
+    ]
+    if mistakes:
+        raise InvalidInput(f"{what} cannot be started: {'; '.join(mistakes)}")
+    return StartOptions(
+        lane=lane,
+        priority=Priority.of(priority),
+        due=at,
+        after=after,
+        timeout=timeout,
+        tags=to_json(dict(tags)).decode() if tags else None,
+    )
+
+
+# What the annotations promise is checked all the same: options come from untyped code and from command lines too.
+
+
+def key_mistakes(what: str, key: object) -> Iterator[str]:
+    """What is wrong with an idempotency key."""
+    if key is not None:
+        yield from _text_mistakes(what, key, longest=_LONGEST_KEY)
+
+
+def name_mistakes(what: str, name: object) -> Iterator[str]:
+    """What is wrong with a name that no definition has checked."""
+    yield from _text_mistakes(what, name, longest=_LONGEST_NAME)
+
+
+def _text_mistakes(what: str, text: object, *, longest: int) -> Iterator[str]:
+    if not isinstance(text, str):
+        yield f"{what} is {text!r}: use text"
+    elif not 1 <= len(text) <= longest:
+        yield f"{what} has {len(text)} characters: use 1 to {longest}"
+    elif not _is_storable(text):
+        yield f"{what} is {text!r}: it contains a character that cannot be stored"
+
+
+def _lane_mistakes(lane: object) -> Iterator[str]:
+    if not isinstance(lane, str):
+        yield f"lane is {lane!r}: use text"
+    elif not lane or len(lane) > _LONGEST_LANE or any(c.isspace() for c in lane) or not _is_storable(lane):
+        yield f"lane is {lane!r}: use 1 to {_LONGEST_LANE} characters without blanks"
+
+
+def _priority_mistakes(priority: object) -> Iterator[str]:
+    try:
+        Priority.of(cast("str", priority))
+    except ValueError as error:
+        yield str(error)
+
+
+def _time_mistakes(at: object, after: object, timeout: object) -> Iterator[str]:
+    if at is not None and after is not None:
+        yield "at and after are both given: use one of them"
+    if at is not None:
+        if not isinstance(at, datetime):
+            yield f"at is {at!r}: use a datetime"
+        elif at.utcoffset() is None:
+            yield f"at is {at.isoformat()}, without a time zone: use datetime.now(timezone.utc) or another aware one"
+    yield from _span_mistakes("after", after, shortest=timedelta(0), words="zero or more")
+    yield from _span_mistakes("timeout", timeout, shortest=timedelta(microseconds=1), words="more than zero")
+
+
+def _span_mistakes(name: str, span: object, *, shortest: timedelta, words: str) -> Iterator[str]:
+    if span is None:
+        return
+    if not isinstance(span, timedelta):
+        yield f"{name} is {span!r}: use a timedelta"
+    elif not shortest <= span <= _LONGEST_TIME:
+        yield f"{name} is {span}: use {words}, and at most {_LONGEST_TIME.days:,} days"
+
+
+def _tag_mistakes(tags: object) -> Iterator[str]:
+    if tags is None:
+        return
+    if not isinstance(tags, Mapping):
+        yield f"tags is {tags!r}: use a mapping of text to text"
+        return
+    pairs: Mapping[Any, Any] = tags
+    for name, value in pairs.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            yield f"tags has {name!r}: {value!r}: use text for both"
+        elif not _is_storable(name) or not _is_storable(value):
+            yield f"tags has {name!r}: {value!r}: it contains a character that cannot be stored"
+
+
+def _is_storable(text: str) -> bool:
+    """Postgres takes any text but NUL, and UTF-8 has no lone surrogates."""
+    return "\0" not in text and (text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text))

@@ -1,0 +1,231 @@
+"""Every error that Holdfast raises, as one tree.
+
+    HoldfastError
+    ├── ConfigurationError       settings that cannot work, all mistakes at once
+    ├── DefinitionError          a workflow, activity or signal that cannot be registered
+    │   └── UnknownName          a name that the app does not know
+    ├── InvalidInput             arguments or payload that do not fit the annotations
+    ├── Unstorable               a value that cannot be stored as JSON, or is too large
+    ├── Unreadable               a stored value that this process cannot read: its codec is missing or another one
+    ├── DatabaseError            the database said no
+    │   ├── DatabaseUnavailable  it cannot be reached, or refuses connections
+    │   ├── AccessDenied         wrong password, missing right, read-only
+    │   └── SchemaMismatch       no schema, or one that this code does not run on
+    ├── EmbeddedError            the embedded Postgres cannot be started or used
+    │   └── BinariesNotFound     no Postgres programs to start it with
+    ├── RunError                 about one run
+    │   ├── RunNotFound          no run has this id
+    │   ├── RunEnded             the run has ended: it takes no signals any more
+    │   ├── KeyConflict          the key belongs to a run with another input
+    │   ├── ResultTimeout        the run has not ended yet (also a TimeoutError)
+    │   ├── RunFailed            the run ended with an error
+    │   │   └── RunTimedOut      because its timeout passed
+    │   └── RunCancelled         the run was cancelled
+    ├── ActivityFailed           what an activity raised, where its own class cannot be rebuilt
+    │   └── ActivityTimedOut     it took longer than its timeout
+    ├── MissingClass             an exception to be raised again whose class this process has not loaded; blocks the run
+    ├── NonDeterminismError      the code asks for something else than the journal holds; blocks the run
+    ├── ForbiddenInWorkflow      I/O, threads or foreign futures in workflow code
+    └── WorkerFenced             the worker lost its lease; nothing of it is written any more
+
+``GiveUp`` and ``RetryAfter`` are not errors of Holdfast but words that an activity can say by raising them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+
+class HoldfastError(Exception):
+    """The base of every error that Holdfast raises."""
+
+
+class ConfigurationError(HoldfastError):
+    """Settings that cannot work; ``mistakes`` lists every one of them."""
+
+    def __init__(self, *mistakes: str) -> None:
+        self.mistakes: tuple[str, ...] = mistakes
+        super().__init__("; ".join(mistakes))
+
+
+class DefinitionError(HoldfastError):
+    """A workflow, activity or signal that cannot be registered as it is written."""
+
+
+class UnknownName(DefinitionError):
+    """A name that the app does not know, with those that it does."""
+
+    def __init__(self, kind: str, name: str, known: Sequence[str]) -> None:
+        self.kind = kind
+        self.name = name
+        self.known: tuple[str, ...] = tuple(sorted(known))
+        listed = ", ".join(self.known) if self.known else "none"
+        super().__init__(f"no {kind} is registered under the name {name!r}; registered: {listed}")
+
+
+class InvalidInput(HoldfastError):
+    """Arguments or a payload that do not fit the annotations, with the path of each offending field."""
+
+
+class Unstorable(HoldfastError):
+    """A value that cannot be stored as JSON, or that is larger than the payload limit."""
+
+
+class Unreadable(HoldfastError):
+    """A stored value that this process cannot read: it was written with a codec that is not configured here."""
+
+
+class DatabaseError(HoldfastError):
+    """The database refused; the message says what to do about it."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database cannot be reached, or takes no connections now."""
+
+
+class AccessDenied(DatabaseError):
+    """The database can be reached, but not with these rights."""
+
+
+class SchemaMismatch(DatabaseError):
+    """The schema is missing, or of a version that this code does not run on."""
+
+
+class EmbeddedError(HoldfastError):
+    """The embedded Postgres cannot be started or used; the message says why and where its log is."""
+
+
+class BinariesNotFound(EmbeddedError):
+    """There are no Postgres programs to start an embedded server with."""
+
+
+class RunError(HoldfastError):
+    """An error about one run."""
+
+    def __init__(self, run_id: UUID, message: str) -> None:
+        self.run_id = run_id
+        super().__init__(message)
+
+
+class RunNotFound(RunError):
+    """No run has this id in this database and schema."""
+
+    def __init__(self, run_id: UUID) -> None:
+        super().__init__(run_id, f"there is no run {run_id} in this database and schema")
+
+
+class RunEnded(RunError):
+    """The run has ended, so nothing can be sent to it any more."""
+
+    def __init__(self, run_id: UUID) -> None:
+        super().__init__(run_id, f"run {run_id} has ended: nothing can be sent to it any more")
+
+
+class KeyConflict(RunError):
+    """The idempotency key already belongs to a run that was started with another input."""
+
+    def __init__(self, run_id: UUID, name: str, key: str) -> None:
+        self.name = name
+        self.key = key
+        super().__init__(
+            run_id,
+            f"key {key!r} of {name!r} belongs to run {run_id}, which was started with another input; "
+            "use another key, or get that run by its id",
+        )
+
+
+class ResultTimeout(RunError, TimeoutError):
+    """The run has not ended within the time given to wait for it; it goes on."""
+
+    def __init__(self, run_id: UUID, waited: timedelta) -> None:
+        self.waited = waited
+        super().__init__(run_id, f"run {run_id} has not ended after {waited.total_seconds():g} s; it goes on")
+
+
+class RunFailed(RunError):
+    """The run ended with an error: its class name, message and traceback where it was raised."""
+
+    def __init__(self, run_id: UUID, type_name: str, message: str, traceback: str | None = None) -> None:
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
+        super().__init__(run_id, f"run {run_id} failed: {type_name}: {message}")
+
+
+class RunTimedOut(RunFailed):
+    """The run did not end within its timeout."""
+
+
+class RunCancelled(RunError):
+    """The run was cancelled."""
+
+    def __init__(self, run_id: UUID) -> None:
+        super().__init__(run_id, f"run {run_id} was cancelled")
+
+
+class ActivityFailed(HoldfastError):
+    """What an activity raised, where its own class cannot be rebuilt: class name, message, traceback, cause."""
+
+    def __init__(
+        self, activity: str, type_name: str, message: str, traceback: str | None = None, cause: str | None = None
+    ) -> None:
+        self.activity = activity
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
+        self.cause = cause
+        super().__init__(f"activity {activity!r} failed: {type_name}: {message}")
+
+
+class ActivityTimedOut(ActivityFailed):
+    """An activity took longer than its timeout."""
+
+
+class MissingClass(HoldfastError):
+    """An activity raised a class that this process cannot make again. It blocks the run, it never fails it.
+
+    Anything else would send the run down another branch than the one that it takes where the class is loaded.
+    """
+
+    def __init__(self, type_name: str, problem: str) -> None:
+        self.type_name = type_name
+        self.problem = problem
+        super().__init__(
+            f"an activity raised {type_name}, which {problem}; import it in the module of the app, "
+            "or deploy the version of the code that has it"
+        )
+
+
+class NonDeterminismError(HoldfastError):
+    """The workflow's code asks for something else than its journal holds. It blocks the run, it never fails it."""
+
+    def __init__(self, asked: str, recorded: str, advice: str) -> None:
+        self.asked = asked
+        self.recorded = recorded
+        self.advice = advice
+        super().__init__(f"the code asks for {asked}, the journal holds {recorded}; {advice}")
+
+
+class ForbiddenInWorkflow(HoldfastError):
+    """Workflow code did what cannot be replayed; the message says what to use instead."""
+
+
+class WorkerFenced(HoldfastError):
+    """The worker has lost its lease; others have its runs, and nothing that it writes is accepted any more."""
+
+
+class GiveUp(Exception):
+    """Raised by an activity: this failure is permanent, do not retry it."""
+
+
+class RetryAfter(Exception):
+    """Raised by an activity: try again after this delay, whatever the back-off says. It counts as an attempt."""
+
+    def __init__(self, delay: timedelta, message: str = "") -> None:
+        if delay < timedelta(0):
+            raise ValueError(f"RetryAfter takes a delay of zero or more, not {delay}")
+        self.delay = delay
+        self.message = message
+        super().__init__(message or f"retry after {delay.total_seconds():g} s")

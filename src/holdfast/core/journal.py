@@ -1,0 +1,58 @@
+"""The journal: what a workflow run has seen, in the order in which it saw it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+
+
+class EntryKind(IntEnum):
+    """What a journal row records. The numbers are stored."""
+
+    ACTIVITY = 1
+    """The outcome of an activity, key ``charge#1``: the first call of that name in this run."""
+    ATTEMPT = 2
+    """A failed attempt that will be retried, key ``charge#1@2``. Not an outcome: it delivers nothing."""
+    TIMER = 3
+    """A timer that fired, key ``timer#3``."""
+    SIGNAL = 4
+    """A signal taken from the inbox, key ``signal:upgrade#7``; 7 is its number in the inbox."""
+    CANCEL = 5
+    """A request to cancel, taken from the inbox, key ``cancel#8``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One journal row. ``output`` and ``error`` are JSON text, already decoded by the codec."""
+
+    seq: int
+    kind: EntryKind
+    key: str
+    at: datetime
+    digest: bytes | None = None
+    output: str | None = None
+    error: str | None = None
+    attempts: int = 0
+    not_before: datetime | None = None
+    """Of an attempt: when its back-off ends."""
+
+
+def signal_key(name: str, number: int) -> str:
+    """The key under which signal ``name`` with that number in the inbox is journaled."""
+    return f"signal:{name}#{number}"
+
+
+def signal_name(key: str) -> str:
+    """The name of the signal that was journaled under ``key``."""
+    return key.removeprefix("signal:").rpartition("#")[0]
+
+
+def cancel_key(number: int) -> str:
+    """The key under which a request to cancel with that number in the inbox is journaled."""
+    return f"cancel#{number}"
+
+
+def attempt_key(key: str, attempt: int) -> str:
+    """The key under which the failed attempt ``attempt`` (from 1) of the step ``key`` is journaled."""
+    return f"{key}@{attempt}"

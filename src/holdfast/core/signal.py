@@ -1,0 +1,23 @@
+"""What a sender has to know of a signal."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from holdfast.core.returns import Returns
+
+T = TypeVar("T")
+
+
+class SignalType(Protocol[T]):
+    """A name, and how the payload is written and read."""
+
+    @property
+    def name(self) -> str:
+        """What the workflow waits for."""
+        ...
+
+    @property
+    def returns(self) -> Returns[T]:
+        """How its payload becomes JSON text, and comes back from it."""
+        ...

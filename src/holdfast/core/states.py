@@ -1,0 +1,88 @@
+"""The states of a run: what is stored, what people see, and which follow on which."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+
+class RunKind(IntEnum):
+    """What a run executes. The numbers are stored."""
+
+    WORKFLOW = 1
+    ACTIVITY = 2
+    """A run of a single activity: a job."""
+    MESSAGE = 3
+    """A run without code, on a queue."""
+
+
+class Ending(IntEnum):
+    """How a run ended: ``result.status``. The numbers are stored."""
+
+    SUCCEEDED = 1
+    FAILED = 2
+    CANCELLED = 3
+
+
+class RunStatus(StrEnum):
+    """The status of a run, as people see it: derived by the view ``runs``, stored nowhere."""
+
+    SCHEDULED = "scheduled"
+    """Not due yet, never begun."""
+    READY = "ready"
+    """Due, not held by a worker."""
+    ASSIGNED = "assigned"
+    """Held by a worker, not begun."""
+    RUNNING = "running"
+    """Held by a worker."""
+    WAITING = "waiting"
+    """Parked: for a time, a signal, a back-off."""
+    PAUSED = "paused"
+    BLOCKED = "blocked"
+    """Its code does not fit its journal; retried at long intervals and after a deploy."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether a run with this status has a result."""
+        return not RUN_TRANSITIONS[self]
+
+
+_OPEN = frozenset(
+    {
+        RunStatus.READY,
+        RunStatus.RUNNING,
+        RunStatus.WAITING,
+        RunStatus.PAUSED,
+        RunStatus.BLOCKED,
+        RunStatus.SUCCEEDED,
+        RunStatus.FAILED,
+        RunStatus.CANCELLED,
+    }
+)
+
+RUN_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
+    RunStatus.SCHEDULED: _OPEN | {RunStatus.ASSIGNED},
+    RunStatus.READY: (_OPEN - {RunStatus.READY}) | {RunStatus.SCHEDULED, RunStatus.ASSIGNED},
+    RunStatus.ASSIGNED: _OPEN | {RunStatus.SCHEDULED},
+    RunStatus.RUNNING: _OPEN - {RunStatus.RUNNING},
+    RunStatus.WAITING: _OPEN - {RunStatus.WAITING},
+    RunStatus.PAUSED: (_OPEN - {RunStatus.PAUSED}) | {RunStatus.SCHEDULED},
+    RunStatus.BLOCKED: _OPEN - {RunStatus.BLOCKED},
+    RunStatus.SUCCEEDED: frozenset(),
+    RunStatus.FAILED: frozenset(),
+    RunStatus.CANCELLED: frozenset(),
+}
+"""Which status may follow on which."""
+
+
+class Flag(IntEnum):
+    """Bits of ``task.flags``."""
+
+    PAUSED = 1
+    BLOCKED = 2
+    CANCEL = 4
+    """A request to cancel lies in the inbox."""
+    BEGUN = 8
+    """Set before the code of a run is entered that was held by a worker which died: see rule 12."""

@@ -1,0 +1,77 @@
+"""A connection of its own for one purpose, which comes back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from holdfast.store.connect import connect, translated
+from holdfast.store.session import Session
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from holdfast.store.statements import Statements
+
+Notice = Callable[[str], None]
+
+
+class Link:
+    """One connection, opened when it is first needed and again after it broke; used by one caller at a time.
+
+    With ``notice`` it listens on the schema's channel, and hands over each payload.
+    """
+
+    def __init__(self, dsn: str, statements: Statements, *, application: str, notice: Notice | None = None) -> None:
+        self._dsn = dsn
+        self._statements = statements
+        self._application = application
+        self._notice = notice
+        self._lock = asyncio.Lock()
+        self._session: Session | None = None
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    @asynccontextmanager
+    async def session(self) -> AsyncGenerator[Session]:
+        """The session, for as long as the block runs; driver errors leave it as errors of the driver."""
+        async with self._lock:
+            if self._session is None or self._connection is None or self._connection.is_closed():
+                await self._open()
+            assert self._session is not None
+            yield self._session
+
+    async def _open(self) -> None:
+        self.discard()
+        connection = await connect(self._dsn, application=self._application)
+        self._connection = connection
+        self._session = Session(connection, self._statements)
+        if self._notice is not None:
+            async with translated(self._dsn):
+                await connection.add_listener(self._statements.schema, self._noticed)
+
+    def _noticed(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        if self._notice is not None:
+            self._notice(str(payload))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection now that is not known to be broken."""
+        return self._connection is not None and not self._connection.is_closed()
+
+    def discard(self) -> None:
+        """Drops the connection at once, whatever it is doing; the next use opens another."""
+        connection, self._connection, self._session = self._connection, None, None
+        if connection is not None:
+            connection.terminate()
+
+    async def close(self) -> None:
+        """Ends the connection in order, or drops it where that takes too long."""
+        connection, self._connection, self._session = self._connection, None, None
+        if connection is None:
+            return
+        try:
+            await connection.close(timeout=1.0)
+        except (OSError, TimeoutError):
+            connection.terminate()

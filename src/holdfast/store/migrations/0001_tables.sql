@@ -1,0 +1,208 @@
+-- The engine's tables and the functions that guard them.
+--
+-- Four tables carry everything. `run` is what was asked, `journal` what a workflow has seen, `result` how it ended: each
+-- row of these is written once. `task` is the one live row of a run that has not ended, and the only one that is updated.
+-- There are no foreign keys and no triggers on them: what keeps them together is that every write goes through the
+-- functions below, and that the invariants are checked by the tests after every fault.
+--
+-- Who may write what: a client inserts `run` and `task` (start), increments `inbox_count` and inserts into `inbox`
+-- (signal, cancel). Everything else is written by the worker that holds the run, through `claim` and `flush`, each of
+-- which first proves that the worker's lease is alive (`fence`).
+--
+-- SQLSTATEs of our own: HF001 the worker is fenced, HF002 wrong isolation level, HF003 there is no such run,
+-- HF004 the run has ended, HF005 the key belongs to a run with another input, HF006 a run in this flush is another
+-- holder's (its ids in the detail), HF007 bad argument.
+--
+-- Hints travel on one channel, named for the schema: `due LANE`, `inbox BUCKET`, `end RUN RUN …`, `worker`.
+-- They only make things faster.
+
+create function holdfast.now() returns timestamptz
+language sql volatile parallel safe
+as $$ select clock_timestamp() $$;
+comment on function holdfast.now() is
+  'The time that decides when a run is due. Tests replace it; leases never use it.';
+
+create function holdfast.uuid7() returns uuid
+language sql volatile parallel safe
+-- RFC 9562: 48 bits of Unix milliseconds, then version and variant over random bits.
+as $$
+select encode(
+         set_bit(set_bit(
+           overlay(uuid_send(gen_random_uuid())
+                   placing substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3)
+                   from 1 for 6),
+           52, 1), 53, 1),
+         'hex')::uuid
+$$;
+
+create table holdfast.run (
+  id         uuid primary key,
+  kind       smallint not null check (kind in (1, 2, 3)),
+  name       text not null,
+  lane       text not null,
+  priority   smallint not null check (priority between 1 and 5),
+  input      json,
+  parent     uuid,
+  root       uuid,
+  tags       jsonb,
+  options    json,
+  trace      json,
+  created_at timestamptz not null
+);
+
+create table holdfast.task (
+  run_id         uuid primary key,
+  name           text not null,
+  lane           text not null,
+  priority       smallint not null,
+  due_at         timestamptz not null,
+  bucket_id      bigint,
+  hold           int not null default 0,
+  inbox_count    int not null default 0,
+  waits_inbox    boolean not null default false,
+  wake_at        int,
+  crashes        smallint not null default 0,
+  flags          smallint not null default 0,
+  first_claim_at timestamptz,
+  deadline       timestamptz
+) with (
+  fillfactor = 80,
+  autovacuum_vacuum_scale_factor = 0.02,
+  autovacuum_vacuum_threshold = 2000,
+  autovacuum_analyze_scale_factor = 0.1,
+  autovacuum_vacuum_cost_delay = 1
+);
+-- Answers every claim: due_at is the single truth about when a run is in line.
+create index task_due on holdfast.task (lane, priority, due_at, run_id) where bucket_id is null;
+-- What a worker holds: for recovery and for the sweep of dead buckets.
+create index task_held on holdfast.task (bucket_id) where bucket_id is not null;
+create index task_blocked on holdfast.task (name) where flags & 2 <> 0;
+
+create table holdfast.journal (
+  run_id     uuid not null,
+  at         timestamptz not null,
+  started_at timestamptz,
+  not_before timestamptz,
+  seq        int not null,
+  hold       int not null,
+  kind       smallint not null,
+  attempts   smallint not null default 0,
+  key        text not null,
+  digest     bytea,
+  output     json,
+  error      json,
+  primary key (run_id, key)
+);
+
+create table holdfast.result (
+  run_id         uuid primary key,
+  at             timestamptz not null,
+  first_claim_at timestamptz,
+  status         smallint not null check (status in (1, 2, 3)),
+  output         json,
+  error          json
+);
+create index result_unhappy on holdfast.result (at) where status <> 1;
+
+create table holdfast.inbox (
+  run_id  uuid not null,
+  number  int not null,            -- the value of task.inbox_count from the very update that counted it
+  kind    smallint not null,       -- as journal.kind: 4 signal, 5 cancel
+  name    text not null,
+  key     text,                    -- refuses a second one with the same key until the run ends
+  seen    boolean not null default false,
+  payload json,
+  at      timestamptz not null,
+  primary key (run_id, number)
+);
+create unique index inbox_key on holdfast.inbox (run_id, key) where key is not null;
+
+create table holdfast.start_key (
+  name   text not null,
+  key    text not null,
+  run_id uuid not null,
+  digest bytea,
+  at     timestamptz not null,
+  primary key (name, key)
+);
+
+create table holdfast.blockage (
+  run_id uuid primary key,
+  reason text not null,
+  at     timestamptz not null
+);
+
+create table holdfast.worker (
+  id          int generated always as identity primary key,
+  name        text not null,
+  host        text not null,
+  pid         int not null,
+  lane        text not null,
+  names       text[] not null,
+  epoch       int not null default 1,
+  lease       interval not null,
+  lease_until timestamptz not null,
+  state       text not null default 'active' check (state in ('active', 'stopping', 'left', 'lost')),
+  command     text check (command in ('pause', 'drain', 'stop')),
+  started_at  timestamptz not null,
+  ended_at    timestamptz
+) with (fillfactor = 50);
+-- Not on lease_until: a heartbeat must stay a HOT update.
+create index worker_alive on holdfast.worker (id) where state in ('active', 'stopping');
+
+-- The epoch once more, in a row that no heartbeat touches: a transactional activity share-locks it last.
+create table holdfast.fence (
+  worker_id int primary key,
+  epoch     int not null
+);
+
+create table holdfast.bucket (
+  id         bigint generated always as identity primary key,
+  worker_id  int not null,
+  lane       text not null,
+  priority   smallint not null,
+  state      text not null default 'active'
+             check (state in ('active', 'completing', 'lost', 'draining', 'ready to delete')),
+  created_at timestamptz not null
+);
+create index bucket_worker on holdfast.bucket (worker_id);
+
+create table holdfast.lane_floor (
+  lane     text not null,
+  priority smallint not null,
+  floor    timestamptz not null,
+  at       timestamptz not null,
+  primary key (lane, priority)
+);
+
+create view holdfast.runs as
+select r.id,
+       r.kind,
+       r.name,
+       r.lane,
+       coalesce(t.priority, r.priority) as priority,
+       case when e.status = 1 then 'succeeded'
+            when e.status = 2 then 'failed'
+            when e.status = 3 then 'cancelled'
+            when t.flags & 1 <> 0 then 'paused'
+            when t.bucket_id is not null and t.due_at > holdfast.now() then 'assigned'
+            when t.bucket_id is not null then 'running'
+            when t.flags & 2 <> 0 then 'blocked'
+            when t.due_at <= holdfast.now() then 'ready'
+            when t.first_claim_at is null then 'scheduled'
+            else 'waiting'
+       end as status,
+       r.tags,
+       r.parent,
+       r.root,
+       r.created_at,
+       t.due_at,
+       coalesce(t.first_claim_at, e.first_claim_at) as first_claim_at,
+       e.at as ended_at,
+       w.name as worker
+  from holdfast.run r
+  left join holdfast.task t on t.run_id = r.id
+  left join holdfast.result e on e.run_id = r.id
+  left join holdfast.bucket b on b.id = t.bucket_id
+  left join holdfast.worker w on w.id = b.worker_id;
+comment on view holdfast.runs is 'Every run with the status that people see.';

@@ -1,0 +1,90 @@
+-- Claim
+-- oldest code: 1
+
+create function holdfast.claim(
+  p_worker int, p_epoch int,
+  p_buckets bigint[], p_lanes text[], p_priorities smallint[], p_room int[], p_lower timestamptz[],
+  p_sweep boolean, p_names text[], p_ahead interval
+) returns table (
+  run_id uuid, bucket_id bigint, due_at timestamptz, hold int, kind smallint, name text, lane text, priority smallint,
+  input json, inbox_count int, crashes smallint, flags smallint, first_claim_at timestamptz, deadline timestamptz,
+  tags jsonb, options json, parent uuid, root uuid, created_at timestamptz, claimed_at timestamptz
+)
+language plpgsql volatile
+set lock_timeout = '2s'
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz;
+begin
+  perform holdfast.fence(p_worker, p_epoch);
+  v_now := holdfast.now();
+  -- Each probe is bounded from both sides: from below by the caller's watermark, so that it does not walk the dead index
+  -- entries of finished work; from above by now, so that it does not walk the parked.
+  return query
+  with slot as (
+    select s.bucket_id, s.lane, s.priority, s.room,
+           case when p_sweep
+                then coalesce((select f.floor from holdfast.lane_floor f
+                                where f.lane = s.lane and f.priority = s.priority), '-infinity')
+                else s.lower
+           end as lower
+      from unnest(p_buckets, p_lanes, p_priorities, p_room, p_lower) as s (bucket_id, lane, priority, room, lower)
+     where s.room > 0
+  ), due as (
+    select s.bucket_id, t.run_id
+      from slot s
+     cross join lateral (
+       select t.run_id
+         from holdfast.task t
+        where t.lane = s.lane
+          and t.priority = s.priority
+          and t.bucket_id is null
+          and t.due_at >= s.lower
+          and t.due_at <= v_now
+          and t.name = any (p_names)
+        order by t.due_at, t.run_id
+        limit s.room
+          for update skip locked
+     ) t
+  ), taken as (
+    update holdfast.task t
+       set bucket_id = d.bucket_id,
+           hold = t.hold + 1,
+           waits_inbox = false,
+           first_claim_at = coalesce(t.first_claim_at, v_now)
+      from due d
+     where t.run_id = d.run_id
+    returning t.run_id, t.bucket_id, t.due_at, t.hold, t.priority, t.inbox_count, t.crashes, t.flags,
+              t.first_claim_at, t.deadline
+  )
+  select u.run_id, u.bucket_id, u.due_at, u.hold, r.kind, r.name, r.lane, u.priority,
+         r.input, u.inbox_count, u.crashes, u.flags, u.first_claim_at, u.deadline,
+         r.tags, r.options, r.parent, r.root, r.created_at, v_now
+    from taken u
+    join holdfast.run r on r.id = u.run_id
+   order by u.due_at;
+  -- One row per bucket that says what comes next, a statement of its own so that it sees what was just taken. It looks
+  -- only a short way ahead: the poll will look further.
+  return query
+  select null::uuid, s.bucket_id,
+         (select t.due_at
+            from holdfast.task t
+           where t.lane = s.lane
+             and t.priority = s.priority
+             and t.bucket_id is null
+             and t.due_at > v_now
+             and t.due_at <= v_now + p_ahead
+             and t.name = any (p_names)
+           order by t.due_at
+           limit 1),
+         0, 0::smallint, null, null, null::smallint, null::json, 0, 0::smallint, 0::smallint, null::timestamptz,
+         null::timestamptz, null::jsonb, null::json, null::uuid, null::uuid, null::timestamptz, v_now
+    from unnest(p_buckets, p_lanes, p_priorities) as s (bucket_id, lane, priority);
+end $$;

@@ -1,0 +1,195 @@
+-- Flush: everything that the runs of one worker want to write, in one transaction
+-- oldest code: 1
+
+create function holdfast.flush(
+  p_worker int, p_epoch int,
+  p_wait boolean,      -- wait for busy rows rather than pass over them
+  p_again boolean,     -- this call may have been committed before: its answer was lost
+  j_run uuid[], j_hold int[], j_seq int[], j_kind smallint[], j_key text[], j_digest bytea[], j_output json[],
+  j_error json[], j_attempts smallint[], j_elapsed interval[], j_at timestamptz[], j_after interval[],
+  m_run uuid[], m_hold int[], m_due timestamptz[], m_after interval[], m_seen int[], m_waits boolean[],
+  m_set smallint[], m_clear smallint[], m_progress boolean[],
+  e_run uuid[], e_hold int[], e_status smallint[], e_output json[], e_error json[],
+  s_run uuid[], s_number int[],
+  b_run uuid[], b_hold int[],
+  k_run uuid[], k_reason text[]
+) returns table (at timestamptz, busy uuid[], lost uuid[])
+language plpgsql volatile
+set lock_timeout = '2s'
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  v_now     timestamptz;
+  v_run     uuid[];
+  v_hold    int[];
+  v_locked  uuid[];
+  v_mine    uuid[];
+  v_out     uuid[] := '{}';
+  v_busy    uuid[] := '{}';
+  v_lost    uuid[] := '{}';
+  v_touched uuid[];
+  v_blocked uuid[];
+  v_foreign uuid[];
+begin
+  perform holdfast.fence(p_worker, p_epoch);
+  v_now := holdfast.now();
+
+  -- 1. Lock every task row that will be written, in run_id order: two flushes that write the same rows then queue up
+  --    instead of meeting in a deadlock. Journal rows need no lock: a held run is moved and ended by its holder only.
+  v_run := m_run || e_run || b_run;
+  if cardinality(v_run) > 0 then
+    v_hold := m_hold || e_hold || b_hold;
+    if p_wait then
+      select array_agg(s.run_id), array_agg(s.run_id) filter (where s.mine)
+        into v_locked, v_mine
+        from (select t.run_id, t.hold = x.hold as mine
+                from unnest(v_run, v_hold) as x (run_id, hold)
+                join holdfast.task t on t.run_id = x.run_id
+               order by t.run_id
+                 for update of t) s;
+    else
+      select array_agg(s.run_id), array_agg(s.run_id) filter (where s.mine)
+        into v_locked, v_mine
+        from (select t.run_id, t.hold = x.hold as mine
+                from unnest(v_run, v_hold) as x (run_id, hold)
+                join holdfast.task t on t.run_id = x.run_id
+               order by t.run_id
+                 for update of t skip locked) s;
+    end if;
+    v_mine := coalesce(v_mine, '{}');
+    if cardinality(v_mine) < cardinality(v_run) then
+      -- Somebody else is at the row (busy: next time), or it is not ours any more (lost: the instance is dropped).
+      v_out := array(select unnest(v_run) except select unnest(v_mine));
+      v_busy := array(select t.run_id
+                        from holdfast.task t
+                        join unnest(v_run, v_hold) as x (run_id, hold) on x.run_id = t.run_id and x.hold = t.hold
+                       where t.run_id = any (v_out)
+                         and t.run_id <> all (coalesce(v_locked, '{}')));
+      v_lost := array(select unnest(v_out) except select unnest(v_busy));
+    end if;
+  end if;
+
+  -- 2. The journal, before anything that says "parked" or "ended".
+  if cardinality(j_run) > 0 then
+    if p_again then
+      insert into holdfast.journal (run_id, hold, seq, kind, key, digest, output, error, attempts, started_at, at, not_before)
+      select j.run_id, j.hold, j.seq, j.kind, j.key, j.digest, j.output, j.error, j.attempts,
+             v_now - j.elapsed, greatest(v_now, j.at), v_now + j.after
+        from unnest(j_run, j_hold, j_seq, j_kind, j_key, j_digest, j_output, j_error, j_attempts, j_elapsed, j_at, j_after)
+             as j (run_id, hold, seq, kind, key, digest, output, error, attempts, elapsed, at, after)
+       where j.run_id <> all (v_out)
+      on conflict (run_id, key) do nothing;
+      v_foreign := array(select distinct x.run_id
+                           from unnest(j_run, j_hold, j_seq, j_key) as x (run_id, hold, seq, key)
+                           join holdfast.journal j on j.run_id = x.run_id and j.key = x.key
+                          where (j.hold, j.seq) <> (x.hold, x.seq)
+                            and x.run_id <> all (v_out));
+      if cardinality(v_foreign) > 0 then
+        raise exception 'another holder has written to the journal of these runs'
+          using errcode = 'HF006', detail = array_to_string(v_foreign, ' ');
+      end if;
+    else
+      insert into holdfast.journal (run_id, hold, seq, kind, key, digest, output, error, attempts, started_at, at, not_before)
+      select j.run_id, j.hold, j.seq, j.kind, j.key, j.digest, j.output, j.error, j.attempts,
+             v_now - j.elapsed, greatest(v_now, j.at), v_now + j.after
+        from unnest(j_run, j_hold, j_seq, j_kind, j_key, j_digest, j_output, j_error, j_attempts, j_elapsed, j_at, j_after)
+             as j (run_id, hold, seq, kind, key, digest, output, error, attempts, elapsed, at, after)
+       where j.run_id <> all (v_out);
+    end if;
+  end if;
+
+  -- 3. What was seen leaves the inbox; a key stays until the run ends, so that it is refused a second time.
+  if cardinality(s_run) > 0 then
+    delete from holdfast.inbox i
+     using unnest(s_run, s_number) as s (run_id, number)
+     where i.run_id = s.run_id
+       and i.number = s.number
+       and i.key is null
+       and i.run_id <> all (v_out);
+    update holdfast.inbox i
+       set seen = true,
+           payload = null
+      from unnest(s_run, s_number) as s (run_id, number)
+     where i.run_id = s.run_id
+       and i.number = s.number
+       and i.key is not null
+       and i.run_id <> all (v_out);
+  end if;
+
+  -- 4. Park, retry, give back. The inbox counter is compared in the row itself, so a signal that commits between our
+  --    snapshot and our lock is still seen.
+  if cardinality(m_run) > 0 then
+    with moved as (
+      update holdfast.task t
+         set bucket_id = null,
+             waits_inbox = m.waits,
+             due_at = case
+                        when t.inbox_count > m.seen and (m.waits or t.flags & 4 <> 0) then v_now
+                        else greatest(coalesce(m.due, v_now + m.after, t.due_at), v_now)
+                      end,
+             flags = ((t.flags & ~m.clear) | m.set)::smallint,
+             crashes = case when m.progress then 0 else t.crashes end
+        from unnest(m_run, m_hold, m_due, m_after, m_seen, m_waits, m_set, m_clear, m_progress)
+             as m (run_id, hold, due, after, seen, waits, set, clear, progress)
+       where t.run_id = m.run_id
+         and t.hold = m.hold
+         and t.run_id <> all (v_out)
+      returning t.run_id, m.clear & 2 <> 0 as unblocked
+    )
+    select array_agg(run_id) into v_blocked from moved where unblocked;
+    if v_blocked is not null then
+      delete from holdfast.blockage k where k.run_id = any (v_blocked);
+    end if;
+  end if;
+
+  -- 5. A run that was held by a worker which died says so before its code is entered again.
+  if cardinality(b_run) > 0 then
+    update holdfast.task t
+       set flags = t.flags | 8
+      from unnest(b_run, b_hold) as b (run_id, hold)
+     where t.run_id = b.run_id
+       and t.hold = b.hold
+       and t.run_id <> all (v_out);
+  end if;
+
+  if cardinality(k_run) > 0 then
+    insert into holdfast.blockage (run_id, reason, at)
+    select k.run_id, k.reason, v_now
+      from unnest(k_run, k_reason) as k (run_id, reason)
+     where k.run_id <> all (v_out)
+    on conflict (run_id) do update set reason = excluded.reason, at = excluded.at;
+  end if;
+
+  -- 6. The end: the result is made from what was deleted, so there is never both a task and a result, nor neither.
+  if cardinality(e_run) > 0 then
+    with ended as (
+      delete from holdfast.task t
+       using unnest(e_run, e_hold, e_status, e_output, e_error) as e (run_id, hold, status, output, error)
+       where t.run_id = e.run_id
+         and t.hold = e.hold
+         and t.run_id <> all (v_out)
+      returning t.run_id, t.first_claim_at, t.inbox_count, t.flags, e.status, e.output, e.error
+    ), written as (
+      insert into holdfast.result (run_id, at, first_claim_at, status, output, error)
+      select d.run_id, v_now, d.first_claim_at, d.status, d.output, d.error from ended d
+    )
+    select array_agg(d.run_id) filter (where d.inbox_count > 0),
+           array_agg(d.run_id) filter (where d.flags & 2 <> 0)
+      into v_touched, v_blocked
+      from ended d;
+    if v_touched is not null then
+      delete from holdfast.inbox i where i.run_id = any (v_touched);
+    end if;
+    if v_blocked is not null then
+      delete from holdfast.blockage k where k.run_id = any (v_blocked);
+    end if;
+  end if;
+
+  return query select v_now, v_busy, v_lost;
+end $$;

@@ -1,0 +1,184 @@
+-- What clients call
+-- oldest code: 1
+
+create function holdfast.start_many(
+  p_ids uuid[], p_kinds smallint[], p_names text[], p_lanes text[], p_priorities smallint[], p_inputs json[],
+  p_due timestamptz[], p_after interval[], p_timeouts interval[], p_tags jsonb[], p_options json[],
+  p_keys text[], p_digests bytea[], p_hint boolean
+) returns table (id uuid, existing boolean, same boolean)
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := holdfast.now();
+begin
+  -- Keys in order, so that two batches with the same keys queue up instead of meeting in a deadlock.
+  insert into holdfast.start_key (name, key, run_id, digest, at)
+  select s.name, s.key, s.id, s.digest, v_now
+    from unnest(p_ids, p_names, p_keys, p_digests) as s (id, name, key, digest)
+   where s.key is not null
+   order by s.name, s.key
+  on conflict do nothing;
+  -- Who holds each key is read in a second statement: in the one that inserts, a caller that lost the race sees nothing.
+  return query
+  with asked as (
+    select s.*, coalesce(k.run_id, s.id) as owner,
+           case when s.key is null or k.run_id = s.id then true
+                when k.digest is not null and s.digest is not null then k.digest = s.digest
+                -- Started from SQL, which knows no digests: the inputs themselves are compared.
+                else coalesce((select r.input::jsonb = s.input::jsonb from holdfast.run r where r.id = k.run_id), true)
+           end as same
+      from unnest(p_ids, p_kinds, p_names, p_lanes, p_priorities, p_inputs, p_due, p_after, p_timeouts, p_tags,
+                  p_options, p_keys, p_digests) with ordinality
+           as s (id, kind, name, lane, priority, input, due, after, timeout, tags, options, key, digest, n)
+      left join holdfast.start_key k on k.name = s.name and k.key = s.key
+  ), made as (
+    insert into holdfast.run (id, kind, name, lane, priority, input, tags, options, created_at)
+    select a.id, a.kind, a.name, a.lane, a.priority, a.input, a.tags, a.options, v_now
+      from asked a
+     where a.owner = a.id
+    on conflict (id) do nothing
+    returning id
+  ), queued as (
+    insert into holdfast.task (run_id, name, lane, priority, due_at, deadline)
+    select a.id, a.name, a.lane, a.priority, greatest(coalesce(a.due, v_now + a.after, v_now), v_now), v_now + a.timeout
+      from made m
+      join asked a on a.id = m.id
+  )
+  select a.owner, a.owner <> a.id, a.same from asked a order by a.n;
+  if p_hint then
+    perform holdfast.hint('due ' || l.lane) from (select distinct lane from unnest(p_lanes) as u (lane)) l;
+  end if;
+end $$;
+
+create function holdfast.start(
+  name text, input json default '{}', key text default null, lane text default 'default', priority text default 'medium',
+  at timestamptz default null, after interval default null, timeout interval default null, tags jsonb default null
+) returns uuid
+language plpgsql volatile
+as $$
+#variable_conflict use_variable
+declare
+  v_priority smallint := array_position(array['very-low', 'low', 'medium', 'high', 'critical'], start.priority);
+  v_row      record;
+begin
+  if start.name is null or start.name = '' then
+    raise exception 'start needs the name of a workflow or activity' using errcode = 'HF007';
+  end if;
+  if v_priority is null then
+    raise exception 'priority % is not one of very-low, low, medium, high, critical', start.priority using errcode = 'HF007';
+  end if;
+  if start.at is not null and start.after is not null then
+    raise exception 'give at or after, not both' using errcode = 'HF007';
+  end if;
+  if json_typeof(coalesce(start.input, '{}')) <> 'object' then
+    raise exception 'input is one JSON object by parameter name, not %', json_typeof(start.input) using errcode = 'HF007';
+  end if;
+  select s.id, s.existing, s.same into v_row
+    from holdfast.start_many(
+           array[holdfast.uuid7()], array[1::smallint], array[start.name], array[start.lane], array[v_priority],
+           array[coalesce(start.input, '{}')], array[start.at], array[start.after], array[start.timeout],
+           array[start.tags], array[null::json], array[start.key], array[null::bytea], true) s;
+  if not v_row.same then
+    raise exception 'key % of % belongs to run %, which was started with another input', start.key, start.name, v_row.id
+      using errcode = 'HF005', detail = v_row.id::text;
+  end if;
+  return v_row.id;
+end $$;
+comment on function holdfast.start(text, json, text, text, text, timestamptz, interval, interval, jsonb) is
+  'Starts a run by name, inside the caller''s transaction, and gives its id.';
+
+create function holdfast.signal(run_id uuid, name text, payload json default 'null', key text default null) returns boolean
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  v_task record;
+begin
+  -- First the row's lock, then in a later statement the look at the key: two senders with one key queue up here.
+  select t.run_id, t.lane, t.bucket_id into v_task from holdfast.task t where t.run_id = signal.run_id for update;
+  if not found then
+    perform 1 from holdfast.run r where r.id = signal.run_id;
+    if found then
+      raise exception 'run % has ended', signal.run_id using errcode = 'HF004';
+    end if;
+    raise exception 'there is no run %', signal.run_id using errcode = 'HF003';
+  end if;
+  if signal.key is not null then
+    perform 1 from holdfast.inbox i where i.run_id = signal.run_id and i.key = signal.key;
+    if found then
+      return false;
+    end if;
+  end if;
+  -- Only a task that waits for its inbox becomes due: one that sleeps, backs off or is paused does not.
+  with counted as (
+    update holdfast.task t
+       set inbox_count = t.inbox_count + 1,
+           due_at = case
+                      when t.bucket_id is null and t.waits_inbox and t.inbox_count + 1 >= coalesce(t.wake_at, 0)
+                      then least(t.due_at, holdfast.now())
+                      else t.due_at
+                    end
+     where t.run_id = signal.run_id
+    returning t.inbox_count
+  )
+  insert into holdfast.inbox (run_id, number, kind, name, key, payload, at)
+  select signal.run_id, c.inbox_count, 4, signal.name, signal.key, signal.payload, holdfast.now() from counted c;
+  perform holdfast.hint(coalesce('inbox ' || v_task.bucket_id, 'due ' || v_task.lane));
+  return true;
+end $$;
+comment on function holdfast.signal(uuid, text, json, text) is
+  'Sends a signal to a run; false where one with this key was sent before.';
+
+create function holdfast.cancel(run_id uuid) returns text
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  v_task record;
+begin
+  select t.lane, t.bucket_id, t.flags, t.first_claim_at, t.inbox_count, r.kind
+    into v_task
+    from holdfast.task t
+    join holdfast.run r on r.id = t.run_id
+   where t.run_id = cancel.run_id
+     for update of t;
+  if not found then
+    perform 1 from holdfast.run r where r.id = cancel.run_id;
+    if found then
+      return 'ended';
+    end if;
+    raise exception 'there is no run %', cancel.run_id using errcode = 'HF003';
+  end if;
+  if v_task.bucket_id is null and (v_task.first_claim_at is null or v_task.kind <> 1) then
+    -- Nobody has begun it, or nothing of it is alive: there is no clean-up code to run.
+    with ended as (
+      delete from holdfast.task t where t.run_id = cancel.run_id returning t.run_id, t.first_claim_at
+    )
+    insert into holdfast.result (run_id, at, first_claim_at, status)
+    select d.run_id, holdfast.now(), d.first_claim_at, 3 from ended d;
+    if v_task.inbox_count > 0 then
+      delete from holdfast.inbox i where i.run_id = cancel.run_id;
+    end if;
+    perform holdfast.hint('end ' || cancel.run_id);
+    return 'cancelled';
+  end if;
+  if v_task.flags & 4 <> 0 then
+    return 'requested';
+  end if;
+  -- A request: the run's own clean-up code obeys it, wherever it is next held.
+  with counted as (
+    update holdfast.task t
+       set flags = t.flags | 4,
+           inbox_count = t.inbox_count + 1,
+           due_at = case when t.bucket_id is null and t.flags & 1 = 0 then least(t.due_at, holdfast.now()) else t.due_at end
+     where t.run_id = cancel.run_id
+    returning t.inbox_count
+  )
+  insert into holdfast.inbox (run_id, number, kind, name, at)
+  select cancel.run_id, c.inbox_count, 5, 'cancel', holdfast.now() from counted c;
+  perform holdfast.hint(coalesce('inbox ' || v_task.bucket_id, 'due ' || v_task.lane));
+  return 'requested';
+end $$;
+comment on function holdfast.cancel(uuid) is
+  'Cancels a run: at once where nothing of it has begun, else as a request to it. Gives cancelled, requested or ended.';

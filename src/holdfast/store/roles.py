@@ -1,0 +1,93 @@
+"""The least rights that a client and a worker can do with, as data, and as the SQL that grants them.
+
+All functions of the schema run with the rights of their caller, so these are rights on tables.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import NamedTuple
+
+
+class Grant(NamedTuple):
+    """A right on a table, or on one column of it."""
+
+    table: str
+    right: str
+    column: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.right} on {self.table}{f' ({self.column})' if self.column else ''}"
+
+
+def _grants(**tables: str) -> tuple[Grant, ...]:
+    found: list[Grant] = []
+    for table, words in tables.items():
+        for word in words.split():
+            right, _, column = word.partition(":")
+            found.append(Grant(table, right, column))
+    return tuple(found)
+
+
+CLIENT = _grants(
+    migration="select",
+    run="select insert",
+    # A signal counts and wakes; a cancelled run that nobody has begun ends at once, so its task goes.
+    task="select insert delete update:inbox_count update:due_at update:flags",
+    result="select insert",
+    inbox="select insert delete",
+    start_key="select insert",
+    journal="select",
+    blockage="select",
+    worker="select",
+    bucket="select",
+    runs="select",
+)
+"""What a client needs: it can start, signal, cancel and look; it cannot write a journal, hold a run or be a worker."""
+
+WORKER = _grants(
+    migration="select",
+    run="select",
+    task="select update delete",
+    journal="select insert",
+    result="select insert",
+    inbox="select update delete",
+    blockage="select insert update delete",
+    worker="select insert update",
+    fence="select insert update delete",
+    bucket="select insert update delete",
+    lane_floor="select insert update delete",
+    runs="select",
+)
+"""What a worker needs: it can execute what others start; it cannot start runs, and changes no journal or result."""
+
+
+def roles_sql(schema: str) -> str:
+    """A script that makes the roles ``<schema>_client`` and ``<schema>_worker``, and grants them what they need.
+
+    Safe to run again, which is to be done after an upgrade of the schema.
+    """
+    parts = [_HEAD.format(schema=schema)]
+    for name, grants in ((f"{schema}_client", CLIENT), (f"{schema}_worker", WORKER)):
+        parts.append(_ROLE.format(role=name))
+        parts.append(f"grant usage on schema {schema} to {name};\n")
+        for table, rights in groupby(grants, key=lambda grant: grant.table):
+            listed = ", ".join(f"{right} ({column})" if column else right for _, right, column in rights)
+            parts.append(f"grant {listed} on {schema}.{table} to {name};\n")
+    return "".join(parts)
+
+
+_HEAD = """\
+-- The rights of clients and workers in the schema {schema}. Apply it as the owner of the schema, again after each
+upgrade. -- Then: grant {schema}_client to your_web_user; grant {schema}_worker to your_worker_user; -- a process that
+is both gets both. Upgrades of the schema itself remain with its owner (auto_setup = false).
+"""
+
+_ROLE = """
+do $$
+begin
+  if not exists (select 1 from pg_catalog.pg_roles where rolname = '{role}') then
+    create role {role} nologin;
+  end if;
+end $$;
+"""

@@ -1,0 +1,150 @@
+-- Looking at runs. Nothing here writes.
+
+-- name: ended_runs
+-- How those of these runs ended that have.
+select e.run_id, e.status, e.output, e.error
+  from holdfast.result e
+ where e.run_id = any (:runs::uuid[])
+
+-- name: known_runs
+-- Which of these runs exist, and how those of them ended that have.
+select r.id, r.name, e.status, e.output, e.error
+  from holdfast.run r
+  left join holdfast.result e on e.run_id = r.id
+ where r.id = any (:runs::uuid[])
+
+-- name: run_status
+select v.status
+  from holdfast.runs v
+ where v.id = :run::uuid
+
+-- name: run_details
+select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
+       v.worker, v.parent, v.root,
+       r.input, e.output, e.error, t.deadline, t.crashes,
+       coalesce(t.waits_inbox, false) as waits_inbox,
+       coalesce(t.flags & 4 <> 0, false) as cancel_requested,
+       k.reason as blocked_reason, k.at as blocked_at,
+       exists (
+         select 1
+           from holdfast.worker w
+          where w.state = 'active'
+            and w.lane = v.lane
+            and v.name = any (w.names)
+            and w.lease_until > clock_timestamp()
+       ) as has_worker
+  from holdfast.runs v
+  join holdfast.run r on r.id = v.id
+  left join holdfast.task t on t.run_id = v.id
+  left join holdfast.result e on e.run_id = v.id
+  left join holdfast.blockage k on k.run_id = v.id
+ where v.id = :run::uuid
+
+-- name: run_journal
+select j.seq, j.kind, j.key, j.attempts, j.started_at, j.at, j.not_before, j.output, j.error
+  from holdfast.journal j
+ where j.run_id = :run::uuid
+ order by j.seq
+
+-- name: run_inbox
+select i.number, i.kind, i.name, i.key, i.payload, i.at
+  from holdfast.inbox i
+ where i.run_id = :run::uuid
+   and not i.seen
+ order by i.number
+
+-- The pages of `list`. Each takes the same filters and gives the same columns; they differ in the table that they walk,
+-- newest first, so that what is asked for is dense in it. Ids are UUIDv7: a range of ids is a range of time.
+
+-- name: list_all
+select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
+       v.worker
+  from holdfast.runs v
+ where v.id >= :from_id::uuid
+   and v.id < :to_id::uuid
+   and (:statuses::text[] is null or v.status = any (:statuses))
+   and (:name::text is null or v.name = :name)
+   and (:lane::text is null or v.lane = :lane)
+   and (:tags::text is null or v.tags @> :tags::text::jsonb)
+ order by v.id desc
+ limit :count::int
+
+-- name: list_open
+-- Runs that have not ended: each has a task.
+select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
+       v.worker
+  from holdfast.task t
+  join holdfast.runs v on v.id = t.run_id
+ where t.run_id >= :from_id::uuid
+   and t.run_id < :to_id::uuid
+   and (:statuses::text[] is null or v.status = any (:statuses))
+   and (:name::text is null or t.name = :name)
+   and (:lane::text is null or t.lane = :lane)
+   and (:tags::text is null or v.tags @> :tags::text::jsonb)
+ order by t.run_id desc
+ limit :count::int
+
+-- name: list_held
+-- Runs that a worker holds: few, however many are parked.
+select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
+       v.worker
+  from holdfast.task t
+  join holdfast.runs v on v.id = t.run_id
+ where t.bucket_id is not null
+   and t.run_id >= :from_id::uuid
+   and t.run_id < :to_id::uuid
+   and (:statuses::text[] is null or v.status = any (:statuses))
+   and (:name::text is null or t.name = :name)
+   and (:lane::text is null or t.lane = :lane)
+   and (:tags::text is null or v.tags @> :tags::text::jsonb)
+ order by t.run_id desc
+ limit :count::int
+
+-- name: list_blocked
+-- The partial index on blocked tasks finds them among a million parked ones.
+select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
+       v.worker
+  from holdfast.task t
+  join holdfast.runs v on v.id = t.run_id
+ where t.flags & 2 <> 0
+   and t.run_id >= :from_id::uuid
+   and t.run_id < :to_id::uuid
+   and (:statuses::text[] is null or v.status = any (:statuses))
+   and (:name::text is null or t.name = :name)
+   and (:lane::text is null or t.lane = :lane)
+   and (:tags::text is null or v.tags @> :tags::text::jsonb)
+ order by t.run_id desc
+ limit :count::int
+
+-- name: list_ended
+-- Runs that have ended: each has a result.
+select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
+       v.worker
+  from holdfast.result e
+  join holdfast.runs v on v.id = e.run_id
+ where e.run_id >= :from_id::uuid
+   and e.run_id < :to_id::uuid
+   and (:statuses::text[] is null or v.status = any (:statuses))
+   and (:name::text is null or v.name = :name)
+   and (:lane::text is null or v.lane = :lane)
+   and (:tags::text is null or v.tags @> :tags::text::jsonb)
+ order by e.run_id desc
+ limit :count::int
+
+-- name: list_unhappy
+-- Failed and cancelled runs, the last to end first: the order of the one small index that knows them.
+select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
+       v.worker
+  from holdfast.result e
+  join holdfast.runs v on v.id = e.run_id
+ where e.status <> 1
+   and e.at <= :ended_before::timestamptz
+   and (e.at, e.run_id) < (:ended_before, :last_id::uuid)
+   and e.run_id >= :from_id::uuid
+   and e.run_id < :to_id::uuid
+   and (:statuses::text[] is null or v.status = any (:statuses))
+   and (:name::text is null or v.name = :name)
+   and (:lane::text is null or v.lane = :lane)
+   and (:tags::text is null or v.tags @> :tags::text::jsonb)
+ order by e.at desc, e.run_id desc
+ limit :count::int

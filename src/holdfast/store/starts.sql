@@ -1,0 +1,36 @@
+-- Starting runs. Payloads come as text and are cast here, so that a connection on which the caller has registered a JSON
+-- codec of his own can be used like any other.
+
+-- name: start_plain
+-- Runs without keys: one statement, one commit. Sent a second time it does nothing, because the insert of the task hangs
+-- on what the insert of the run returns. `is true` keeps that condition from becoming a join, which for arrays of unknown
+-- length is planned as a nested loop; so it is a look into a hash table, whatever the length.
+with moment as materialized (
+  select holdfast.now() as now
+), asked as materialized (
+  select s.*
+    from unnest(:ids::uuid[], :kinds::smallint[], :names::text[], :lanes::text[], :priorities::smallint[], :inputs::text[],
+                :due::timestamptz[], :after::interval[], :timeouts::interval[], :tags::text[])
+         as s (id, kind, name, lane, priority, input, due, after, timeout, tags)
+), made as (
+  insert into holdfast.run (id, kind, name, lane, priority, input, tags, created_at)
+  select a.id, a.kind, a.name, a.lane, a.priority, a.input::json, a.tags::jsonb, m.now
+    from asked a, moment m
+  on conflict (id) do nothing
+  returning id
+), queued as (
+  insert into holdfast.task (run_id, name, lane, priority, due_at, deadline)
+  select a.id, a.name, a.lane, a.priority, greatest(coalesce(a.due, m.now + a.after, m.now), m.now), m.now + a.timeout
+    from asked a, moment m
+   where (a.id in (select made.id from made)) is true
+)
+select pg_notify('{channel}', h.payload)
+  from unnest(:hints::text[]) as h (payload)
+
+-- name: start_keyed
+-- Runs with and without keys, through the function that also SQL's own callers use. In the order asked for.
+select s.id, s.existing, s.same
+  from holdfast.start_many(
+         :ids::uuid[], :kinds::smallint[], :names::text[], :lanes::text[], :priorities::smallint[],
+         :inputs::text[]::json[], :due::timestamptz[], :after::interval[], :timeouts::interval[], :tags::text[]::jsonb[],
+         null, :keys::text[], :digests::bytea[], :hint::boolean) s

@@ -1,0 +1,352 @@
+"""What workers say to the database: register, claim, flush, leave, recover, look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+from holdfast.core.journal import Entry, EntryKind
+
+if TYPE_CHECKING:
+    from holdfast.core.states import Ending
+    from holdfast.store.session import Session
+
+FOREVER = datetime.max
+"""What the driver sends as ``infinity``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A worker as the database knows it, and the buckets that are its own, in the order asked for."""
+
+    worker: int
+    epoch: int
+    buckets: tuple[int, ...]
+
+
+async def register(
+    session: Session,
+    *,
+    name: str,
+    host: str,
+    pid: int,
+    lane: str,
+    names: Sequence[str],
+    lease: timedelta,
+    slots: Sequence[tuple[str, int]],
+) -> Identity:
+    """Makes a new worker with a lease from now on and one bucket for each (lane, priority)."""
+    row = await session.row(
+        "register",
+        name=name,
+        host=host,
+        pid=pid,
+        lane=lane,
+        names=list(names),
+        lease=lease,
+        lanes=[lane for lane, _ in slots],
+        priorities=[priority for _, priority in slots],
+    )
+    assert row is not None
+    return Identity(worker=row["worker_id"], epoch=row["epoch"], buckets=tuple(row["bucket_ids"] or ()))
+
+
+class Beat(NamedTuple):
+    """The answer to a heartbeat."""
+
+    alive: bool
+    command: str | None
+
+
+async def heartbeat(session: Session, identity: Identity) -> Beat:
+    """Renews the lease if it is not over; the answer carries a command for the worker."""
+    row = await session.row("heartbeat", worker=identity.worker, epoch=identity.epoch)
+    return Beat(alive=False, command=None) if row is None else Beat(alive=True, command=row["command"])
+
+
+class Claimed(NamedTuple):
+    """One run that was just claimed. ``input`` is as stored: not yet opened by the codec."""
+
+    run_id: UUID
+    bucket: int
+    due_at: datetime
+    hold: int
+    kind: int
+    name: str
+    lane: str
+    priority: int
+    input: str | None
+    inbox_count: int
+    crashes: int
+    flags: int
+    first_claim_at: datetime
+    deadline: datetime | None
+    tags: str | None
+    options: str | None
+    parent: UUID | None
+    root: UUID | None
+    created_at: datetime
+
+
+@dataclass(slots=True)
+class Claim:
+    """What a claim brought: the runs, the database's time, and per bucket when something more is due soon."""
+
+    runs: list[Claimed]
+    at: datetime
+    next_due: dict[int, datetime | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a worker asks for of one bucket: at most ``room`` runs, due at ``lower`` or later."""
+
+    bucket: int
+    lane: str
+    priority: int
+    room: int
+    lower: datetime
+
+
+async def claim(
+    session: Session,
+    identity: Identity,
+    wanted: Sequence[Wanted],
+    *,
+    names: Sequence[str],
+    sweep: bool,
+    ahead: timedelta,
+) -> Claim:
+    """Takes due runs into the worker's buckets; a sweep looks below the watermarks as well."""
+    rows = await session.fetch(
+        "claim",
+        worker=identity.worker,
+        epoch=identity.epoch,
+        buckets=[w.bucket for w in wanted],
+        lanes=[w.lane for w in wanted],
+        priorities=[w.priority for w in wanted],
+        room=[w.room for w in wanted],
+        lower=[w.lower for w in wanted],
+        sweep=sweep,
+        names=list(names),
+        ahead=ahead,
+    )
+    slots = len(wanted)
+    last = rows[-1]
+    return Claim(
+        runs=[Claimed(*row[:-1]) for row in rows[:-slots]],
+        at=last[-1],
+        next_due={row[1]: row[2] for row in rows[-slots:]},
+    )
+
+
+class JournalWrite(NamedTuple):
+    """A journal row to be. ``at`` is the earliest time it may carry, ``after`` the back-off of an attempt."""
+
+    seq: int
+    kind: int
+    key: str
+    digest: bytes | None
+    output: str | None
+    error: str | None
+    attempts: int
+    elapsed: timedelta | None
+    at: datetime | None
+    after: timedelta | None
+
+
+class Move(NamedTuple):
+    """Gives a held run back: parked until ``due`` (or ``after`` from now; neither: at once).
+
+    ``seen`` is the inbox count that the run has journaled; with ``waits`` a higher one makes it due at once.
+    """
+
+    due: datetime | None
+    after: timedelta | None
+    seen: int
+    waits: bool
+    set: int
+    clear: int
+    progress: bool
+
+
+class End(NamedTuple):
+    """Ends a held run."""
+
+    status: Ending
+    output: str | None
+    error: str | None
+
+
+class Writes:
+    """What one run wants written, in one transaction or not at all. At most one of ``move`` and ``end`` is given."""
+
+    __slots__ = ("begun", "blocked", "end", "hold", "journal", "move", "run_id", "seen")
+
+    def __init__(
+        self,
+        run_id: UUID,
+        hold: int,
+        *,
+        journal: Sequence[JournalWrite] = (),
+        seen: Sequence[int] = (),
+        move: Move | None = None,
+        end: End | None = None,
+        begun: bool = False,
+        blocked: str | None = None,
+    ) -> None:
+        self.run_id = run_id
+        self.hold = hold
+        self.journal = journal
+        self.seen = seen
+        self.move = move
+        self.end = end
+        self.begun = begun
+        self.blocked = blocked
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of payload these writes carry."""
+        size = sum(len(row.output or "") + len(row.error or "") for row in self.journal)
+        if self.end is not None:
+            size += len(self.end.output or "") + len(self.end.error or "")
+        return size
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """The answer to a flush: its time, and whose writes were left out: the row was busy, or is not ours any more."""
+
+    at: datetime
+    busy: frozenset[UUID]
+    lost: frozenset[UUID]
+
+
+_NOBODY: frozenset[UUID] = frozenset()
+
+
+async def flush(session: Session, identity: Identity, writes: Iterable[Writes], *, wait: bool, again: bool) -> Flushed:
+    """Writes everything in one fenced transaction; ``again``: the same call may have been committed before."""
+    (row,) = await session.call("flush", [identity.worker, identity.epoch, wait, again, *_columns(writes)])
+    busy, lost = row["busy"], row["lost"]
+    return Flushed(row["at"], frozenset(busy) if busy else _NOBODY, frozenset(lost) if lost else _NOBODY)
+
+
+def _columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
+    journal: list[tuple[object, ...]] = []
+    moves: list[tuple[object, ...]] = []
+    ends: list[tuple[object, ...]] = []
+    seen: list[tuple[object, ...]] = []
+    begun: list[tuple[object, ...]] = []
+    blocked: list[tuple[object, ...]] = []
+    for one in writes:
+        run_id, hold = one.run_id, one.hold
+        journal.extend([(run_id, hold, *row) for row in one.journal])
+        seen.extend([(run_id, number) for number in one.seen])
+        if one.end is not None:
+            ends.append((run_id, hold, *one.end))
+        elif one.move is not None:
+            moves.append((run_id, hold, *one.move))
+        if one.begun:
+            begun.append((run_id, hold))
+        if one.blocked is not None:
+            blocked.append((run_id, one.blocked))
+    return [
+        *_transposed(journal, 12),
+        *_transposed(moves, 9),
+        *_transposed(ends, 5),
+        *_transposed(seen, 2),
+        *_transposed(begun, 2),
+        *_transposed(blocked, 2),
+    ]
+
+
+def _transposed(rows: list[tuple[object, ...]], width: int) -> list[Sequence[object]]:
+    return list(zip(*rows, strict=True)) if rows else [()] * width
+
+
+async def leave(session: Session, identity: Identity) -> int:
+    """Gives back all that the worker still holds and ends its lease; says how many runs that were."""
+    return int(await session.value("leave", worker=identity.worker, epoch=identity.epoch))
+
+
+class Recovered(NamedTuple):
+    """What one step of recovery did: for which worker, how many runs, and whether none is left."""
+
+    worker: int
+    name: str
+    runs: int
+    finished: bool
+
+
+async def recover(session: Session, *, limit: int = 1000, only: int | None = None) -> Recovered | None:
+    """Takes at most ``limit`` runs of one worker whose lease is over; None when there is no such worker."""
+    row = await session.row("recover", limit=limit, only=only)
+    return None if row is None else Recovered(*row)
+
+
+async def next_lease_end(session: Session, identity: Identity) -> float | None:
+    """Seconds until the first lease of another worker ends if it is not renewed; None when there is no other."""
+    seconds = await session.value("next_lease_end", worker=identity.worker)
+    return None if seconds is None else float(seconds)
+
+
+async def expire(session: Session, *, host: str, pid: int) -> list[int]:
+    """Ends the leases of a process that is known to be dead, and gives its workers."""
+    return [row["id"] for row in await session.fetch("expire", host=host, pid=pid)]
+
+
+async def read_journals(session: Session, runs: Sequence[UUID]) -> dict[UUID, list[Entry]]:
+    """The journals of these runs, each in order; payloads as stored."""
+    found: dict[UUID, list[Entry]] = {}
+    for row in await session.fetch("journals", runs=runs):
+        run_id, seq, kind, key, at, digest, output, error, attempts, not_before = row
+        entry = Entry(seq, EntryKind(kind), key, at, digest, output, error, attempts, not_before)
+        found.setdefault(run_id, []).append(entry)
+    return found
+
+
+class Letter(NamedTuple):
+    """One row of an inbox that the run has not seen."""
+
+    number: int
+    kind: EntryKind
+    name: str
+    payload: str | None
+
+
+async def read_inboxes(session: Session, runs: Sequence[UUID]) -> dict[UUID, list[Letter]]:
+    """What lies unseen in the inboxes of these runs, each in order; payloads as stored."""
+    found: dict[UUID, list[Letter]] = {}
+    for run_id, number, kind, name, payload in await session.fetch("inboxes", runs=runs):
+        found.setdefault(run_id, []).append(Letter(number, EntryKind(kind), name, payload))
+    return found
+
+
+class Seen(NamedTuple):
+    """The task of a held run, as it stands now."""
+
+    run_id: UUID
+    hold: int
+    inbox_count: int
+    flags: int
+
+
+async def look(session: Session, runs: Sequence[UUID]) -> list[Seen]:
+    """What came for these held runs; one that is missing has ended."""
+    return [Seen(*row) for row in await session.fetch("look", runs=runs)]
+
+
+async def send_hints(session: Session, payloads: Sequence[str]) -> None:
+    """Notifies whoever listens, in a small commit of its own."""
+    await session.fetch("hint", channel=session.statements.schema, payloads=payloads)
+
+
+async def free_connections(session: Session) -> tuple[int, int]:
+    """How many more connections the server would take, and its max_connections."""
+    row = await session.row("free_connections")
+    assert row is not None
+    return row["free"], row["most"]

@@ -1,0 +1,79 @@
+-- What workers say to the database. All but `look`, `journals` and `inboxes` go through a function that checks the fence
+-- first; those three only read.
+
+-- name: register
+select worker_id, epoch, bucket_ids
+  from holdfast.register(:name, :host, :pid, :lane, :names, :lease, :lanes, :priorities)
+
+-- name: heartbeat
+select alive, command
+  from holdfast.heartbeat(:worker, :epoch)
+
+-- name: claim
+select *
+  from holdfast.claim(:worker, :epoch, :buckets, :lanes, :priorities, :room, :lower, :sweep, :names, :ahead)
+
+-- name: flush
+select at, busy, lost
+  from holdfast.flush(
+         :worker, :epoch, :wait, :again,
+         :j_run, :j_hold, :j_seq, :j_kind, :j_key, :j_digest, :j_output, :j_error, :j_attempts, :j_elapsed, :j_at, :j_after,
+         :m_run, :m_hold, :m_due, :m_after, :m_seen, :m_waits, :m_set, :m_clear, :m_progress,
+         :e_run, :e_hold, :e_status, :e_output, :e_error,
+         :s_run, :s_number,
+         :b_run, :b_hold,
+         :k_run, :k_reason)
+
+-- name: leave
+select holdfast.leave(:worker, :epoch)
+
+-- name: recover
+select worker_id, worker_name, recovered, finished
+  from holdfast.recover(:limit, :only)
+
+-- name: next_lease_end
+-- How long until the first lease of another worker ends, if it is not renewed.
+select extract(epoch from min(lease_until) - clock_timestamp())::float8
+  from holdfast.worker
+ where state in ('active', 'stopping')
+   and id <> :worker
+
+-- name: expire
+-- Ends the lease of a process that is known to be dead, because whoever calls this has waited for its exit.
+update holdfast.worker
+   set lease_until = clock_timestamp()
+ where host = :host
+   and pid = :pid
+   and state in ('active', 'stopping')
+   and lease_until > clock_timestamp()
+returning id
+
+-- name: journals
+-- In a later statement than the claim, so that it sees all that was written before.
+select run_id, seq, kind, key, at, digest, output, error, attempts, not_before
+  from holdfast.journal
+ where run_id = any (:runs::uuid[])
+ order by run_id, seq
+
+-- name: inboxes
+select run_id, number, kind, name, payload
+  from holdfast.inbox
+ where run_id = any (:runs::uuid[])
+   and not seen
+ order by run_id, number
+
+-- name: look
+-- What came for the runs that a worker holds in memory.
+select t.run_id, t.hold, t.inbox_count, t.flags
+  from holdfast.task t
+ where t.run_id = any (:runs::uuid[])
+
+-- name: hint
+select pg_notify(:channel, payload)
+  from unnest(:payloads::text[]) as h (payload)
+
+-- name: free_connections
+select current_setting('max_connections')::int
+         - current_setting('superuser_reserved_connections')::int
+         - (select count(*) from pg_stat_activity where backend_type = 'client backend')::int as free,
+       current_setting('max_connections')::int as most

@@ -1,0 +1,184 @@
+"""The claim loop: refills the buckets, and knows when to look again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from holdfast.core.errors import WorkerFenced
+from holdfast.store import work
+from holdfast.store.connect import is_away, said
+from holdfast.supervise.backoff import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from uuid import UUID
+
+    from holdfast.core.journal import Entry
+    from holdfast.store.link import Link
+    from holdfast.store.session import Session
+    from holdfast.worker.bucket import Bucket
+    from holdfast.worker.clock import DatabaseClock
+
+log = logging.getLogger("holdfast.worker")
+
+AHEAD = timedelta(seconds=2)
+"""How far ahead a claim asks when the next run is due."""
+
+_SHORTEST_POLL = 0.025
+_SWEEP_EVERY = 0.04
+_SWEEP_SHARE = 20  # a sweep may cost a twentieth of the time
+
+
+class Cargo:
+    """What a claim brought, with the journals and inboxes that it needs."""
+
+    __slots__ = ("inboxes", "journals", "runs")
+
+    def __init__(
+        self,
+        runs: Sequence[work.Claimed],
+        journals: dict[UUID, list[Entry]],
+        inboxes: dict[UUID, list[work.Letter]],
+    ) -> None:
+        self.runs = runs
+        self.journals = journals
+        self.inboxes = inboxes
+
+
+class Claimer:
+    """Claims whenever a bucket has room and there may be something: after a hint, at the next due time, at the poll."""
+
+    def __init__(
+        self,
+        link: Link,
+        identity: work.Identity,
+        buckets: Sequence[Bucket],
+        clock: DatabaseClock,
+        *,
+        names: Sequence[str],
+        poll: timedelta,
+        limit: float,
+        known: Callable[[work.Claimed], bool],
+        taken: Callable[[Cargo], None],
+        fenced: Callable[[WorkerFenced], None],
+    ) -> None:
+        self._link = link
+        self._identity = identity
+        self._buckets = buckets
+        self._clock = clock
+        self._names = names
+        self._poll = poll.total_seconds()
+        self._limit = limit
+        self._known = known
+        self._taken = taken
+        self._fenced = fenced
+        self._wake = asyncio.Event()
+        self._pause = self._poll
+        self._swept_at = 0.0
+        self._sweep_cost = 0.0
+        self.paused = False
+        self.claims = 0
+
+    def hint(self) -> None:
+        """Something may have become due."""
+        self._wake.set()
+
+    def room_made(self) -> None:
+        """A bucket may have room again: of interest only where more was in line when it was last looked at."""
+        if any(bucket.more and bucket.hungry() for bucket in self._buckets):
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Claims until it is cancelled."""
+        backoff = Backoff()
+        wait = 0.0
+        while True:
+            await self._rest(wait)
+            if self.paused or not any(bucket.room() for bucket in self._buckets):
+                wait = self._poll
+                continue
+            try:
+                async with asyncio.timeout(self._limit):
+                    wait = await self._claim()
+                backoff.reset()
+            except Exception as error:
+                if getattr(error, "sqlstate", None) == "HF001":
+                    self._fenced(WorkerFenced(f"{error}; other workers have its runs"))
+                    return
+                if not is_away(error):
+                    log.exception("claim failed; trying again")
+                else:
+                    log.warning("claim failed: %s", said(error))
+                self._link.discard()
+                await asyncio.sleep(backoff.delay())
+                wait = 0.0
+
+    async def _rest(self, seconds: float) -> None:
+        if seconds <= 0:
+            self._wake.clear()
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _claim(self) -> float:
+        """One claim; gives how long to wait for the next, unless something comes."""
+        began = time.monotonic()
+        # A sweep looks below the watermarks: for what became visible late. It is a claim like any other, but it may
+        # have to walk the dead; so how often it is made depends on what the last one cost.
+        sweep = began - self._swept_at > max(_SWEEP_EVERY, self._sweep_cost * _SWEEP_SHARE)
+        for bucket in self._buckets:
+            bucket.measure()
+        asked = [(bucket, bucket.wanted()) for bucket in self._buckets if bucket.room()]
+        async with self._link.session() as session:
+            claim = await work.claim(
+                session, self._identity, [want for _, want in asked], names=self._names, sweep=sweep, ahead=AHEAD
+            )
+            self.claims += 1
+            self._clock.observe(claim.at)
+            if sweep:
+                self._swept_at = time.monotonic()
+                self._sweep_cost = self._swept_at - began
+            self._note(asked, claim)
+            if claim.runs:
+                await self._load(session, claim.runs)
+        if any(bucket.more and bucket.hungry() for bucket in self._buckets):
+            return 0.0
+        self._pause = _SHORTEST_POLL if claim.runs else min(self._pause * 2, self._poll)
+        wait = self._pause * random.uniform(0.9, 1.1)
+        upcoming = [due for due in claim.next_due.values() if due is not None]
+        if upcoming:
+            wait = min(wait, self._clock.until(min(upcoming)))
+        return max(wait, 0.0005)
+
+    def _note(self, asked: Sequence[tuple[Bucket, work.Wanted]], claim: work.Claim) -> None:
+        counts: dict[int, int] = {}
+        last_due: dict[int, datetime] = {}
+        for run in claim.runs:
+            counts[run.bucket] = counts.get(run.bucket, 0) + 1
+            last_due[run.bucket] = run.due_at
+        for bucket, want in asked:
+            full = counts.get(bucket.id, 0) >= want.room
+            bucket.looked(at=claim.at, last_due=last_due.get(bucket.id), full=full)
+
+    async def _load(self, session: Session, runs: Sequence[work.Claimed]) -> None:
+        # In later statements than the claim: so they see all that was written before it.
+        journals: dict[UUID, list[Entry]] = {}
+        inboxes: dict[UUID, list[work.Letter]] = {}
+        again = [run.run_id for run in runs if run.hold > 1 and not self._known(run)]
+        if again:
+            journals = await work.read_journals(session, again)
+        written = [run.run_id for run in runs if run.inbox_count > 0]
+        if written:
+            inboxes = await work.read_inboxes(session, written)
+        self._taken(Cargo(runs, journals, inboxes))

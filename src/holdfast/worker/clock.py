@@ -1,0 +1,34 @@
+"""What time it is in the database, as well as a worker can know it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+_BEFORE_ALL = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class DatabaseClock:
+    """The database's time, from its last reply and what has passed here since. Never ahead of it.
+
+    It decides when something is tried, and nothing durable: what is written carries the database's own time.
+    """
+
+    __slots__ = ("_at", "_observed")
+
+    def __init__(self) -> None:
+        self._at = _BEFORE_ALL
+        self._observed = time.monotonic()
+
+    def observe(self, at: datetime) -> None:
+        """A reply said that it was ``at``; it was said before it arrived, so this clock is never ahead."""
+        self._at = at
+        self._observed = time.monotonic()
+
+    def now(self) -> datetime:
+        """The database's time, late by at most the time of a reply."""
+        return self._at + timedelta(seconds=time.monotonic() - self._observed)
+
+    def until(self, moment: datetime) -> float:
+        """Seconds until then, never negative."""
+        return max(0.0, (moment - self.now()).total_seconds())

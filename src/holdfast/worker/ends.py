@@ -1,0 +1,105 @@
+"""Runs that this worker holds only to write down what has become of them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from holdfast.core.failure import Failure
+from holdfast.core.states import Ending, Flag
+from holdfast.store.work import End, Move
+from holdfast.worker.held import Unit
+from holdfast.worker.workflow_run import BLOCKED_FOR
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from holdfast.store.work import Claimed, Letter, Seen
+    from holdfast.worker.bucket import Bucket
+    from holdfast.worker.desk import Desk
+
+log = logging.getLogger("holdfast.worker")
+
+
+class _Written:
+    """A run of which no code is entered: one unit is written, and that is all."""
+
+    def __init__(self, desk: Desk, bucket: Bucket, claimed: Claimed) -> None:
+        self._desk = desk
+        self._claimed = claimed
+        self.bucket = bucket
+        self.run_id: UUID = claimed.run_id
+        self.hold = claimed.hold
+
+    def unit(self) -> Unit:
+        """What to write."""
+        raise AssertionError("each kind says what it writes")
+
+    def begin(self) -> None:
+        """Writes it."""
+        self._desk.write(self.unit())
+
+    def letters(self, letters: Sequence[Letter]) -> None:
+        """Nobody reads them."""
+
+    def looked(self, seen: Seen | None) -> bool:
+        """Nothing to be read."""
+        return False
+
+    def committed(self, unit: Unit, at: datetime) -> None:
+        """It is written."""
+        self._desk.let_go(self)
+
+    def lost(self) -> None:
+        """Somebody else has it."""
+        self._desk.let_go(self)
+
+    def rejected(self, unit: Unit, error: BaseException) -> None:
+        """Left to recovery: there is nothing smaller to write."""
+        log.error("run %s: %s", self.run_id, error)
+        self._desk.let_go(self)
+
+    def drain(self) -> None:
+        """It is given back with the rest."""
+        self._desk.let_go(self)
+
+    def close(self) -> None:
+        """Nothing of it runs."""
+
+
+class Condemned(_Written):
+    """A run whose worker died too often while it was executed: it ends as failed, with that reason."""
+
+    def unit(self) -> Unit:
+        """Its end."""
+        failure = Failure(
+            type="holdfast.core.errors:RunFailed",
+            message=f"given up after {self._claimed.crashes} crashes of the workers that executed it",
+            reason="crashes",
+        )
+        log.error("run %s of %r: %s", self.run_id, self._claimed.name, failure.message)
+        return Unit(self, end=End(Ending.FAILED, None, self._desk.sealed(failure)))
+
+
+class Unreadable(_Written):
+    """A run whose input or journal this worker cannot read: it is blocked, for a deploy that can."""
+
+    def __init__(self, desk: Desk, bucket: Bucket, claimed: Claimed, error: BaseException) -> None:
+        super().__init__(desk, bucket, claimed)
+        self._error = error
+
+    def unit(self) -> Unit:
+        """The move that blocks it."""
+        log.error("run %s of %r is blocked: %s", self.run_id, self._claimed.name, self._error)
+        move = Move(
+            due=None,
+            after=BLOCKED_FOR,
+            seen=self._claimed.inbox_count,
+            waits=False,
+            set=Flag.BLOCKED,
+            clear=Flag.BEGUN,
+            progress=False,
+        )
+        return Unit(self, move=move, blocked=f"{type(self._error).__name__}: {self._error}")

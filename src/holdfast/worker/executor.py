@@ -1,0 +1,259 @@
+"""Executing activities: async ones on the worker's loop, sync ones in threads, within the worker's limits.
+
+A thread cannot be cancelled: an activity that is abandoned in one keeps its place until it returns, is told through
+``activity_info().cancelled``, and its outcome is discarded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from holdfast.core.errors import ActivityTimedOut, HoldfastError
+from holdfast.worker.slow import watched
+from holdfast.workflow.activity import current_activity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from holdfast.workflow.activity import Activity, ActivityInfo
+
+log = logging.getLogger("holdfast.worker")
+
+
+class Outcome:
+    """What one attempt gave: JSON text, or an error. ``elapsed`` is how long its code ran."""
+
+    __slots__ = ("elapsed", "error", "output", "timed_out")
+
+    def __init__(self, output: str | None, error: BaseException | None, elapsed: float, *, timed_out: bool) -> None:
+        self.output = output
+        self.error = error
+        self.elapsed = timedelta(seconds=elapsed)
+        self.timed_out = timed_out
+
+
+class Attempt:
+    """One attempt at an activity: what to call, how long it may take, and who wants to know."""
+
+    __slots__ = ("_done", "activity", "info", "input", "started", "task", "timeout")
+
+    def __init__(
+        self,
+        activity: Activity[..., Any],
+        input_text: str,
+        info: ActivityInfo,
+        *,
+        timeout: float | None,
+        done: Callable[[Attempt, Outcome], None],
+    ) -> None:
+        self.activity = activity
+        self.input = input_text
+        self.info = info
+        self.timeout = timeout
+        self._done: Callable[[Attempt, Outcome], None] | None = done
+        self.task: asyncio.Task[Any] | None = None
+        self.started = 0.0
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for its outcome any more."""
+        return self._done is None
+
+    def finish(self, outcome: Outcome) -> None:
+        """Hands the outcome over, once; one that comes after it was abandoned is discarded."""
+        done, self._done = self._done, None
+        if done is not None:
+            done(self, outcome)
+
+    def abandon(self) -> None:
+        """Nobody wants its outcome: an async one is cancelled, a sync one is told."""
+        self._done = None
+        self.info.stopped.set()
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Executor:
+    """Runs attempts. Async attempts of workflows and all sync ones wait in line where the limits are reached."""
+
+    def __init__(self, *, max_activities: int, max_threads: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._max_activities = max_activities
+        self._max_threads = max_threads
+        self._async_running = 0
+        self._async_line: deque[Attempt] = deque()
+        self._threads_running = 0
+        self._threads_line: deque[Attempt] = deque()
+        self._threads_of: dict[str, int] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._running: set[Attempt] = set()
+        self._closed = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether code of an attempt that somebody waits for is running now."""
+        return any(not attempt.abandoned for attempt in self._running)
+
+    def start(self, attempt: Attempt, *, limited: bool) -> None:
+        """Runs the attempt as soon as it may; ``limited`` attempts count towards ``max_activities``."""
+        if self._closed:
+            return
+        if not attempt.activity.is_async:
+            self._threads_line.append(attempt)
+            self._fill_threads()
+        elif not limited:
+            self._start_async(attempt, limited=False)
+        elif self._async_running < self._max_activities:
+            self._async_running += 1
+            self._start_async(attempt, limited=True)
+        else:
+            self._async_line.append(attempt)
+
+    def drop_waiting(self) -> None:
+        """Forgets all that has not begun."""
+        self._async_line.clear()
+        self._threads_line.clear()
+
+    def close(self) -> None:
+        """Abandons all that runs. Threads that do not return are left behind."""
+        self._closed = True
+        self.drop_waiting()
+        for attempt in list(self._running):
+            attempt.abandon()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def settled(self) -> None:
+        """Returns when no async attempt is left, cancelled ones included."""
+        tasks = [attempt.task for attempt in self._running if attempt.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=2.0)
+
+    # -- async
+
+    def _start_async(self, attempt: Attempt, *, limited: bool) -> None:
+        self._running.add(attempt)
+        attempt.started = time.monotonic()
+        task = self._loop.create_task(self._run_async(attempt))
+        attempt.task = task
+        task.add_done_callback(lambda task: self._async_done(attempt, task, limited=limited))
+
+    async def _run_async(self, attempt: Attempt) -> Outcome:
+        activity = attempt.activity
+        current_activity.set(attempt.info)
+        scope: asyncio.Timeout | None = None
+        try:
+            args, kwargs = activity.parameters.decode(attempt.input)
+            if attempt.timeout is None:
+                value = await watched(activity.fn(*args, **kwargs), activity.name)
+            else:
+                async with asyncio.timeout(attempt.timeout) as scope:
+                    value = await watched(activity.fn(*args, **kwargs), activity.name)
+            output, _ = activity.returns.encode(value)
+        except BaseException as error:
+            return _failed(attempt, error, timed_out=scope is not None and scope.expired())
+        return Outcome(output, None, time.monotonic() - attempt.started, timed_out=False)
+
+    def _async_done(self, attempt: Attempt, task: asyncio.Task[Outcome], *, limited: bool) -> None:
+        self._running.discard(attempt)
+        attempt.task = None
+        if limited:
+            self._async_running -= 1
+            while self._async_line and self._async_running < self._max_activities:
+                waiting = self._async_line.popleft()
+                if not waiting.abandoned:
+                    self._async_running += 1
+                    self._start_async(waiting, limited=True)
+        if task.cancelled():
+            # Cancelled before its first step: nobody waits for it, or the worker goes down.
+            return
+        attempt.finish(task.result())
+
+    # -- threads
+
+    def _fill_threads(self) -> None:
+        line = self._threads_line
+        for _ in range(len(line)):
+            if self._threads_running >= self._max_threads:
+                return
+            attempt = line.popleft()
+            if attempt.abandoned:
+                continue
+            most = attempt.activity.max_threads
+            name = attempt.activity.name
+            if most is not None and self._threads_of.get(name, 0) >= most:
+                line.append(attempt)
+                continue
+            self._start_thread(attempt)
+
+    def _start_thread(self, attempt: Attempt) -> None:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._max_threads, thread_name_prefix="holdfast-activity")
+        self._running.add(attempt)
+        self._threads_running += 1
+        name = attempt.activity.name
+        self._threads_of[name] = self._threads_of.get(name, 0) + 1
+        attempt.started = time.monotonic()
+        timer: asyncio.TimerHandle | None = None
+        if attempt.timeout is not None:
+            timer = self._loop.call_later(attempt.timeout, self._thread_timed_out, attempt)
+        context = contextvars.copy_context()
+        context.run(current_activity.set, attempt.info)
+
+        def run() -> None:
+            outcome = context.run(_run_sync, attempt)
+            try:
+                self._loop.call_soon_threadsafe(self._thread_done, attempt, outcome, timer)
+            except RuntimeError:
+                # The loop is closed: the worker is gone, and nobody waits.
+                log.debug("%s returned after its worker had gone", name)
+
+        self._pool.submit(run)
+
+    def _thread_timed_out(self, attempt: Attempt) -> None:
+        attempt.info.stopped.set()
+        elapsed = time.monotonic() - attempt.started
+        attempt.finish(Outcome(None, _timeout_error(attempt), elapsed, timed_out=True))
+
+    def _thread_done(self, attempt: Attempt, outcome: Outcome, timer: asyncio.TimerHandle | None) -> None:
+        if timer is not None:
+            timer.cancel()
+        self._running.discard(attempt)
+        self._threads_running -= 1
+        self._threads_of[attempt.activity.name] -= 1
+        if not self._closed:
+            self._fill_threads()
+        attempt.finish(outcome)
+
+
+def _run_sync(attempt: Attempt) -> Outcome:
+    activity = attempt.activity
+    try:
+        args, kwargs = activity.parameters.decode(attempt.input)
+        output, _ = activity.returns.encode(activity.fn(*args, **kwargs))
+    except BaseException as error:
+        return _failed(attempt, error, timed_out=False)
+    return Outcome(output, None, time.monotonic() - attempt.started, timed_out=False)
+
+
+def _failed(attempt: Attempt, error: BaseException, *, timed_out: bool) -> Outcome:
+    elapsed = time.monotonic() - attempt.started
+    if timed_out:
+        return Outcome(None, _timeout_error(attempt), elapsed, timed_out=True)
+    if isinstance(error, asyncio.CancelledError) and not attempt.abandoned:
+        # The user's code raised it by itself: nobody has cancelled this attempt.
+        error = HoldfastError(f"activity {attempt.activity.name!r} raised CancelledError without having been cancelled")
+    return Outcome(None, error, elapsed, timed_out=False)
+
+
+def _timeout_error(attempt: Attempt) -> ActivityTimedOut:
+    return ActivityTimedOut(
+        attempt.activity.name, "TimeoutError", f"took longer than {attempt.timeout:g} s (timeout of one attempt)"
+    )

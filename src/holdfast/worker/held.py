@@ -1,0 +1,88 @@
+"""A run in the memory of this worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from holdfast.store.work import End, JournalWrite, Move, Writes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from holdfast.core.journal import Entry
+    from holdfast.store.work import Letter, Seen
+    from holdfast.worker.bucket import Bucket
+
+
+class HeldRun(Protocol):
+    """What the claimer, the group commit and the watch ask of a run that this worker holds."""
+
+    run_id: UUID
+    hold: int
+    bucket: Bucket
+
+    def begin(self) -> None:
+        """A slot is free: enter the code."""
+        ...
+
+    def letters(self, letters: Sequence[Letter]) -> None:
+        """These came to its inbox."""
+        ...
+
+    def looked(self, seen: Seen | None) -> bool:
+        """How its task stands now; True when its inbox is to be read."""
+        ...
+
+    def committed(self, unit: Unit, at: datetime) -> None:
+        """What it wanted written is durable."""
+        ...
+
+    def lost(self) -> None:
+        """It is not this worker's any more: drop it without a trace."""
+        ...
+
+    def rejected(self, unit: Unit, error: BaseException) -> None:
+        """The database refuses what it wanted written, for good."""
+        ...
+
+    def drain(self) -> None:
+        """The worker stops: give it back as soon as no code of it runs."""
+        ...
+
+    def close(self) -> None:
+        """The worker is fenced or gone: stop what runs, write nothing."""
+        ...
+
+
+class Unit(Writes):
+    """Writes, together with the run that wants them and the journal entries that it will see once they are durable."""
+
+    __slots__ = ("busy", "entries", "owner")
+
+    def __init__(
+        self,
+        owner: HeldRun,
+        *,
+        journal: Sequence[JournalWrite] = (),
+        entries: Sequence[Entry] = (),
+        seen: Sequence[int] = (),
+        move: Move | None = None,
+        end: End | None = None,
+        begun: bool = False,
+        blocked: str | None = None,
+    ) -> None:
+        super().__init__(
+            owner.run_id,
+            owner.hold,
+            journal=journal,
+            seen=seen,
+            move=move,
+            end=end,
+            begun=begun,
+            blocked=blocked,
+        )
+        self.owner = owner
+        self.entries = entries
+        self.busy = 0

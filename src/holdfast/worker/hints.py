@@ -1,0 +1,112 @@
+"""Hints: what comes over the channel, and what is sent after a flush. Without them all is found by polling."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from holdfast.store import work
+from holdfast.supervise.backoff import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from holdfast.store.link import Link
+
+log = logging.getLogger("holdfast.worker")
+
+_MOST_IDS = 150
+"""So many run ids fit into one payload; of more, only that there are some is said."""
+
+
+class Hints:
+    """Sends hints in small commits of their own, coalesced, one under way at a time, errors ignored."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._ended: list[UUID] = []
+        self._many = False
+        self._lanes: set[str] = set()
+        self._wake = asyncio.Event()
+
+    def ended(self, runs: Iterable[UUID]) -> None:
+        """These runs have ended: waiting clients would like to know."""
+        if not self._many:
+            self._ended.extend(runs)
+            if len(self._ended) > _MOST_IDS:
+                self._many = True
+                self._ended.clear()
+        self._wake.set()
+
+    def due(self, lane: str) -> None:
+        """Runs of this lane are due that other workers may take."""
+        self._lanes.add(lane)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Keeps the listening connection open, and sends."""
+        backoff = Backoff(first=0.2, most=5.0)
+        while True:
+            try:
+                if not self._link.is_open:
+                    async with self._link.session():
+                        backoff.reset()
+                await self._send_when_asked()
+            except Exception as error:
+                log.debug("hints: %s", error)
+                self._link.discard()
+                await asyncio.sleep(backoff.delay())
+
+    async def _send_when_asked(self) -> None:
+        try:
+            async with asyncio.timeout(1.0):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        await self.send()
+
+    async def send(self) -> None:
+        """Sends what is waiting to be sent."""
+        self._wake.clear()
+        payloads = [f"due {lane}" for lane in sorted(self._lanes)]
+        self._lanes.clear()
+        if self._many:
+            payloads.append("end *")
+        elif self._ended:
+            payloads.append("end " + " ".join(map(str, self._ended)))
+        self._many = False
+        self._ended.clear()
+        if payloads:
+            async with asyncio.timeout(5.0), self._link.session() as session:
+                await work.send_hints(session, payloads)
+
+
+class Listener:
+    """Takes the hints that concern a worker to those who want them."""
+
+    def __init__(
+        self,
+        *,
+        lanes: Iterable[str],
+        due: Callable[[], None],
+        inbox: Callable[[int], None],
+        command: Callable[[], None],
+    ) -> None:
+        self._lanes = frozenset(lanes)
+        self._due = due
+        self._inbox = inbox
+        self._command = command
+
+    def __call__(self, payload: str) -> None:
+        """Handles one payload; one that cannot be understood is ignored: it may be a later version's."""
+        word, _, rest = payload.partition(" ")
+        if word == "due":
+            if rest in self._lanes:
+                self._due()
+        elif word == "inbox":
+            if rest.isdigit():
+                self._inbox(int(rest))
+        elif word == "worker":
+            self._command()

@@ -1,0 +1,215 @@
+"""A job in the memory of this worker: a run of a single activity."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from holdfast.core.errors import HoldfastError
+from holdfast.core.failure import Failure
+from holdfast.core.journal import EntryKind, attempt_key
+from holdfast.core.states import Ending, Flag
+from holdfast.store.work import End, JournalWrite, Move
+from holdfast.worker.executor import Attempt, Outcome
+from holdfast.worker.held import Unit
+from holdfast.workflow.activity import ActivityInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from holdfast.core.journal import Entry
+    from holdfast.store.work import Claimed, Letter, Seen
+    from holdfast.worker.bucket import Bucket
+    from holdfast.worker.desk import Desk
+    from holdfast.workflow.activity import Activity
+
+
+class JobRun:
+    """Executes one attempt; then ends the run, or gives it back until its back-off is over."""
+
+    __slots__ = (
+        "_activity",
+        "_attempt",
+        "_cancelled",
+        "_claimed",
+        "_desk",
+        "_failed",
+        "_over",
+        "bucket",
+        "hold",
+        "run_id",
+    )
+
+    def __init__(
+        self, desk: Desk, bucket: Bucket, activity: Activity[..., Any], claimed: Claimed, journal: Sequence[Entry]
+    ) -> None:
+        self._desk = desk
+        self._activity = activity
+        self._claimed = claimed
+        self.bucket = bucket
+        self.run_id: UUID = claimed.run_id
+        self.hold = claimed.hold
+        self._failed = sum(1 for entry in journal if entry.kind is EntryKind.ATTEMPT)
+        self._attempt: Attempt | None = None
+        self._cancelled = bool(claimed.flags & Flag.CANCEL)
+        self._over = False
+
+    @property
+    def key(self) -> str:
+        """The key of its one step."""
+        return f"{self._activity.name}#1"
+
+    def begin(self) -> None:
+        """Takes a slot and starts the attempt."""
+        if self._over:
+            return
+        desk = self._desk
+        if self._cancelled:
+            self._end(Ending.CANCELLED, None, None)
+            return
+        claimed = self._claimed
+        activity = self._activity
+        remaining = desk.remaining(claimed, activity)
+        if remaining is not None and remaining <= 0:
+            self._end(Ending.FAILED, None, desk.out_of_time(claimed))
+            return
+        try:
+            text = desk.seal.open(claimed.input or "{}")
+        except HoldfastError as error:
+            self._end(Ending.FAILED, None, Failure.of(error))
+            return
+        timeout = None if activity.timeout is None else activity.timeout.total_seconds()
+        if remaining is not None:
+            timeout = remaining if timeout is None else min(timeout, remaining)
+        attempt = self._failed + 1
+        info = ActivityInfo(run_id=self.run_id, key=self.key, name=activity.name, attempt=attempt, workflow=None)
+        self._attempt = Attempt(activity, text, info, timeout=timeout, done=self._done)
+        self.bucket.running += 1
+        desk.executor.start(self._attempt, limited=False)
+
+    def _done(self, attempt: Attempt, outcome: Outcome) -> None:
+        self._attempt = None
+        self.bucket.running -= 1
+        self._desk.slot_freed(self.bucket)
+        if self._over:
+            return
+        if outcome.error is None:
+            try:
+                output = self._desk.seal.close(outcome.output or "null", what=f"the result of {self._activity.what}")
+            except HoldfastError as error:
+                self._end(Ending.FAILED, None, Failure.of(error))
+                return
+            self._end(Ending.SUCCEEDED, output, None)
+            return
+        failure = Failure.of(outcome.error, reason="timeout" if outcome.timed_out else "error")
+        if self._cancelled:
+            self._end(Ending.CANCELLED, None, None)
+            return
+        number = attempt.info.attempt
+        delay = self._activity.retry.decide(outcome.error, number, random.random())
+        remaining = self._desk.remaining(self._claimed, self._activity)
+        if delay is None or (remaining is not None and delay.total_seconds() >= remaining):
+            self._end(Ending.FAILED, None, failure)
+            return
+        self._over = True
+        row = JournalWrite(
+            seq=number,
+            kind=EntryKind.ATTEMPT,
+            key=attempt_key(self.key, number),
+            digest=None,
+            output=None,
+            error=self._desk.sealed(failure),
+            attempts=number,
+            elapsed=outcome.elapsed,
+            at=None,
+            after=delay,
+        )
+        move = Move(
+            due=None,
+            after=delay,
+            seen=self._claimed.inbox_count,
+            waits=False,
+            set=0,
+            clear=Flag.BEGUN | Flag.BLOCKED,
+            progress=True,
+        )
+        self._desk.write(Unit(self, journal=(row,), move=move))
+
+    def _end(self, ending: Ending, output: str | None, failure: Failure | None) -> None:
+        self._over = True
+        error = None if failure is None else self._desk.sealed(failure)
+        self._desk.write(Unit(self, end=End(ending, output, error)))
+
+    def letters(self, letters: Sequence[Letter]) -> None:
+        """A job reads no signals; a request to cancel it is obeyed at once."""
+        if any(letter.kind is EntryKind.CANCEL for letter in letters):
+            self._cancel()
+
+    def looked(self, seen: Seen | None) -> bool:
+        """A job that was ended or moved by somebody else is dropped; one that is to be cancelled is."""
+        if self._over:
+            return False
+        if seen is None or seen.hold != self.hold:
+            self.lost()
+        elif seen.flags & Flag.CANCEL and not self._cancelled:
+            self._cancel()
+        return False
+
+    def _cancel(self) -> None:
+        self._cancelled = True
+        attempt = self._attempt
+        if attempt is None:
+            return
+        self._attempt = None
+        attempt.abandon()
+        self.bucket.running -= 1
+        self._desk.slot_freed(self.bucket)
+        if not self._over:
+            self._end(Ending.CANCELLED, None, None)
+
+    def committed(self, unit: Unit, at: datetime) -> None:
+        """Its end, or its move, is durable: it is not held any more."""
+        self._desk.let_go(self)
+
+    def lost(self) -> None:
+        """Not this worker's any more."""
+        self._drop()
+        self._desk.let_go(self)
+
+    def rejected(self, unit: Unit, error: BaseException) -> None:
+        """The database refuses its result: that is how it ends."""
+        refusal = HoldfastError(f"the database refused the result of {self._activity.what}: {error}")
+        if unit.end is not None and unit.end.status is Ending.FAILED and unit.end.output is None:
+            failure = Failure(type="holdfast.core.errors:HoldfastError", message="the error could not be stored")
+            self._end(Ending.FAILED, None, failure)
+            return
+        self._end(Ending.FAILED, None, Failure.of(refusal))
+
+    def _drop(self) -> None:
+        self._over = True
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.abandon()
+            self.bucket.running -= 1
+            self._desk.slot_freed(self.bucket)
+
+    def drain(self) -> None:
+        """Running code goes on until the grace is over; one that has not begun is given back at once."""
+        if self._attempt is None and not self._over:
+            self._over = True
+            move = Move(
+                due=None,
+                after=None,
+                seen=self._claimed.inbox_count,
+                waits=False,
+                set=0,
+                clear=Flag.BEGUN,
+                progress=False,
+            )
+            self._desk.write(Unit(self, move=move))
+
+    def close(self) -> None:
+        """The worker is fenced or gone: what runs is abandoned, nothing is written."""
+        self._drop()

@@ -1,0 +1,63 @@
+"""Recovery: takes the runs of workers whose lease is over. Every worker does it; the database decides who gets to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from holdfast.store import work
+from holdfast.store.connect import said
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+    from holdfast.store.link import Link
+
+log = logging.getLogger("holdfast.worker")
+
+_BATCH = 1000
+
+
+class Recovery:
+    """Looks when the next lease ends, and whether it was renewed by then."""
+
+    def __init__(
+        self, link: Link, identity: work.Identity, *, lease: timedelta, recovered: Callable[[int], None]
+    ) -> None:
+        self._link = link
+        self._identity = identity
+        self._most = lease.total_seconds() / 3
+        self._recovered = recovered
+
+    async def run(self) -> None:
+        """Recovers until it is cancelled."""
+        while True:
+            try:
+                wait = await self._once()
+            except Exception as error:
+                log.warning("recovery failed: %s", said(error))
+                self._link.discard()
+                wait = 1.0
+            await asyncio.sleep(wait)
+
+    async def _once(self) -> float:
+        while True:
+            async with self._link.session() as session:
+                found = await work.recover(session, limit=_BATCH)
+                if found is None:
+                    ends = await work.next_lease_end(session, self._identity)
+                    break
+            if found.runs:
+                log.warning("recovered %d runs of worker %s, whose lease is over", found.runs, found.name)
+                self._recovered(found.runs)
+            if not found.runs and not found.finished:
+                # Somebody holds on to it: a flush of the dead worker, or a caller's transaction. Not waited for.
+                return min(self._most, 0.25)
+        spread = random.uniform(0.0, 0.1)
+        if ends is None:
+            return self._most + spread
+        # Not before it can be over; and if it is renewed as it should be, the next look is a third of a lease away.
+        return min(max(ends, 0.2), self._most) + spread

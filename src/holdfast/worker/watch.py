@@ -1,0 +1,81 @@
+"""The watch: finds what came for runs that are held in memory, by hint at once and by polling anyway."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from holdfast.store import work
+from holdfast.store.connect import said
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+    from uuid import UUID
+
+    from holdfast.store.link import Link
+    from holdfast.worker.held import HeldRun
+
+log = logging.getLogger("holdfast.worker")
+
+_MOST = 5000
+"""Runs in one look."""
+
+
+class Watch:
+    """One batched look at the tasks of all held runs, at each poll; nothing is asked when nothing is held."""
+
+    def __init__(self, link: Link, held: Mapping[UUID, HeldRun], *, poll: timedelta, limit: float) -> None:
+        self._link = link
+        self._held = held
+        self._poll = poll.total_seconds()
+        self._limit = limit
+        self._wake = asyncio.Event()
+
+    def hint(self) -> None:
+        """Something came for a run of this worker."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Looks until it is cancelled."""
+        before: frozenset[UUID] = frozenset()
+        while True:
+            hinted = await self._rest()
+            held = frozenset(self._held)
+            # Without a hint, only what was held at the last look already: what is claimed and finished in between
+            # needs no look.
+            runs = list(held if hinted else held & before)
+            before = held
+            if not runs:
+                continue
+            try:
+                async with asyncio.timeout(self._limit):
+                    for start in range(0, len(runs), _MOST):
+                        await self._look(runs[start : start + _MOST])
+            except Exception as error:
+                log.warning("looking at held runs failed: %s", said(error))
+                self._link.discard()
+
+    async def _rest(self) -> bool:
+        try:
+            async with asyncio.timeout(self._poll):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
+
+    async def _look(self, runs: list[UUID]) -> None:
+        holders = {run_id: self._held[run_id] for run_id in runs if run_id in self._held}
+        async with self._link.session() as session:
+            tasks = {seen.run_id: seen for seen in await work.look(session, list(holders))}
+            unread = [
+                run_id
+                for run_id, run in holders.items()
+                if self._held.get(run_id) is run and run.looked(tasks.get(run_id))
+            ]
+            letters = await work.read_inboxes(session, unread) if unread else {}
+        for run_id, came in letters.items():
+            if self._held.get(run_id) is holders[run_id]:
+                holders[run_id].letters(came)

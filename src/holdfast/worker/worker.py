@@ -1,0 +1,141 @@
+"""The worker: one tenure after another, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from holdfast.core.errors import ConfigurationError, WorkerFenced
+from holdfast.store import migrate, work
+from holdfast.store.connect import connect, translated
+from holdfast.store.session import Session
+from holdfast.worker.stop import Stop
+from holdfast.worker.tenure import Tenure
+
+if TYPE_CHECKING:
+    from holdfast.core.definition import Definition
+    from holdfast.core.seal import Seal
+    from holdfast.core.settings import WorkerSettings
+    from holdfast.store.statements import Statements
+
+log = logging.getLogger("holdfast.worker")
+
+CONNECTIONS = 5
+"""The most database connections that a worker opens: claims, flushes, heartbeat, control, and one for busy rows."""
+
+Lifespan = Callable[[], AbstractAsyncContextManager[object]]
+
+
+class Worker:
+    """Executes the runs of its definitions in one lane, until it is stopped.
+
+    ``async with worker:`` runs it in the background and stops it in order; ``await worker.run()`` runs it here. A
+    worker that loses its lease drops what it has in memory and goes on under a new name.
+    """
+
+    def __init__(
+        self,
+        *,
+        dsn: str,
+        statements: Statements,
+        seal: Seal,
+        definitions: Mapping[str, Definition[..., Any]],
+        settings: WorkerSettings,
+        lifespans: Sequence[Lifespan] = (),
+    ) -> None:
+        if not definitions:
+            raise ConfigurationError(
+                "the app has neither workflows nor activities: a worker would have nothing to execute"
+            )
+        self._dsn = dsn
+        self._statements = statements
+        self._seal = seal
+        self._definitions = dict(definitions)
+        self._settings = settings
+        self._lifespans = tuple(lifespans)
+        self._stop: Stop | None = None
+        self._stops = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._tenure: Tenure | None = None
+        self._ready = asyncio.Event()
+
+    @property
+    def name(self) -> str | None:
+        """The name of its present identity; another one after it was fenced, None before it has begun."""
+        return None if self._tenure is None else self._tenure.name
+
+    async def run(self) -> None:
+        """Works until ``stop()``; raises a DatabaseError or ConfigurationError where it cannot begin."""
+        self._loop = asyncio.get_running_loop()
+        self._stop = Stop()
+        for _ in range(self._stops):
+            self._stop.ask()
+        await self._check()
+        async with AsyncExitStack() as resources:
+            for lifespan in self._lifespans:
+                await resources.enter_async_context(lifespan())
+            while not self._stop.asked.is_set():
+                self._tenure = Tenure(
+                    dsn=self._dsn,
+                    statements=self._statements,
+                    seal=self._seal,
+                    definitions=self._definitions,
+                    settings=self._settings,
+                    name=f"{self._settings.name}-{secrets.token_hex(4)[:7]}",
+                )
+                log.info("worker %s begins, lane %r", self._tenure.name, self._settings.lane)
+                self._ready.set()
+                try:
+                    await self._tenure.run(self._stop)
+                except* WorkerFenced as fenced:
+                    log.warning("%s; going on as a new worker", fenced.exceptions[0])
+
+    def stop(self) -> None:
+        """Begins the ordered shutdown; a second call cuts the grace short. May be called from any thread."""
+        self._stops += 1
+        loop, stop = self._loop, self._stop
+        if loop is None or stop is None:
+            return
+        try:
+            loop.call_soon_threadsafe(stop.ask)
+        except RuntimeError:
+            log.debug("the worker's loop is closed already")
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self.run(), name="holdfast worker")
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait({self._task, ready}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._task.done():
+            self._task.result()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+        if self._task is not None:
+            await self._task
+
+    async def _check(self) -> None:
+        """Before anything has an effect: is there a database, the right schema, and room for our connections?"""
+        connection = await connect(self._dsn, application="holdfast worker check")
+        try:
+            async with translated(self._dsn):
+                session = Session(connection, self._statements)
+                migrate.verify(await migrate.read_applied(session), self._statements.schema)
+                free, most = await work.free_connections(session)
+            # The one that asks is free again in a moment.
+            if free + 1 < CONNECTIONS:
+                raise ConfigurationError(
+                    f"a worker needs up to {CONNECTIONS} connections and the server has {max(free + 1, 0)} left of "
+                    f"max_connections = {most}: raise max_connections, start fewer workers or close other clients"
+                )
+        finally:
+            await connection.close()

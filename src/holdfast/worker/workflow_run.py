@@ -1,0 +1,527 @@
+"""A workflow run in the memory of this worker.
+
+It is a chain of activations: the instance delivers what is durable, runs until it is quiet, and says what it asks for.
+Outcomes go to the group commit first and to the instance after it, in the order of their seqs. When nothing of it runs
+or is under way, and what it waits for is not near, it is parked: given back to the database, and kept aside in memory
+for the case that it comes back here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from holdfast.core.errors import HoldfastError
+from holdfast.core.failure import Failure
+from holdfast.core.journal import Entry, EntryKind, attempt_key, cancel_key, signal_key
+from holdfast.core.states import Ending, Flag
+from holdfast.store.work import FOREVER, End, JournalWrite, Move
+from holdfast.worker.executor import Attempt, Outcome
+from holdfast.worker.held import Unit
+from holdfast.worker.slow import warn_if_slow
+from holdfast.workflow.activity import ActivityInfo
+from holdfast.workflow.instance import Activation, Ended, Instance, RunActivity, StartTimer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from holdfast.store.work import Claimed, Letter, Seen
+    from holdfast.worker.bucket import Bucket
+    from holdfast.worker.desk import Desk
+
+log = logging.getLogger("holdfast.worker")
+
+LINGER = timedelta(seconds=1)
+"""What is nearer than this is waited for in memory."""
+
+BLOCKED_FOR = timedelta(minutes=5)
+"""How long a blocked run rests before it is tried again; a worker that starts with its name tries it at once."""
+
+
+class _Call:
+    """An activity that the workflow waits for."""
+
+    __slots__ = ("attempt", "command", "failed", "not_before")
+
+    def __init__(self, command: RunActivity) -> None:
+        self.command = command
+        self.failed = command.attempts
+        self.not_before = command.not_before
+        self.attempt: Attempt | None = None
+
+
+class WorkflowRun:
+    """Drives one instance while this worker holds the run."""
+
+    __slots__ = (
+        "_alarm",
+        "_calls",
+        "_deadline",
+        "_desk",
+        "_entered",
+        "_instance",
+        "_kept",
+        "_over",
+        "_stepping",
+        "_timers",
+        "_under_way",
+        "_unseen",
+        "bucket",
+        "crashed",
+        "hold",
+        "name",
+        "run_id",
+        "seen",
+        "was_blocked",
+    )
+
+    def __init__(
+        self, desk: Desk, bucket: Bucket, instance: Instance, claimed: Claimed, journal: Sequence[Entry]
+    ) -> None:
+        self._desk = desk
+        self._instance = instance
+        self.bucket = bucket
+        self.run_id: UUID = claimed.run_id
+        self.name = claimed.name
+        self.seen = _seen(journal)
+        self._calls: dict[str, _Call] = {}
+        self._timers: dict[str, datetime] = {}
+        self._unseen: list[Letter] = []
+        self._alarm: asyncio.TimerHandle | None = None
+        self._deadline: datetime | None = None
+        self._resume(claimed)
+        if any(entry.key == cancel_key(0) for entry in journal):
+            self._deadline = None
+
+    def resume(self, desk: Desk, bucket: Bucket, claimed: Claimed, letters: Sequence[Letter]) -> None:
+        """Claimed here again, with nothing written by anybody else meanwhile: go on from memory."""
+        self._desk = desk
+        self.bucket = bucket
+        deadline = self._deadline
+        self._resume(claimed)
+        self._deadline = deadline
+        self.receive(letters)
+
+    def receive(self, letters: Sequence[Letter]) -> None:
+        """What lay in its inbox when it was claimed."""
+        self._unseen = list(letters)
+
+    def _resume(self, claimed: Claimed) -> None:
+        self.hold = claimed.hold
+        self.crashed = claimed.crashes
+        self.was_blocked = bool(claimed.flags & Flag.BLOCKED)
+        self._deadline = claimed.deadline
+        self._under_way = 0
+        self._entered = False
+        self._over = False
+        self._kept = False
+        self._stepping = False
+
+    # -- what the worker says
+
+    def begin(self) -> None:
+        """Enters the code: what came meanwhile is journaled first."""
+        if self._over:
+            return
+        if self.crashed:
+            # A worker died with this run: say durably that its code is entered, so that the next crash can be told.
+            self._write(Unit(self, begun=True))
+        letters, self._unseen = self._unseen, []
+        if letters:
+            self.letters(letters)
+        if self._deadline is not None and self._deadline <= self._desk.clock.now():
+            self._rang()
+        self._entered = not self._under_way
+        self.step()
+
+    def letters(self, letters: Sequence[Letter]) -> None:
+        """Journals what came to the inbox, in its order; the instance sees it when that is durable."""
+        if self._over:
+            return
+        rows: list[JournalWrite] = []
+        numbers: list[int] = []
+        for letter in letters:
+            if letter.number <= self.seen:
+                continue
+            self.seen = letter.number
+            numbers.append(letter.number)
+            key = (
+                cancel_key(letter.number) if letter.kind is EntryKind.CANCEL else signal_key(letter.name, letter.number)
+            )
+            rows.append(self._row(letter.kind, key, output=letter.payload))
+        if rows:
+            self._write_rows(rows, seen=numbers)
+
+    def looked(self, seen: Seen | None) -> bool:
+        """Drops a run that somebody else has ended or moved; True when something lies unread in its inbox."""
+        if self._over:
+            return False
+        if seen is None or seen.hold != self.hold:
+            self.lost()
+            return False
+        return seen.inbox_count > self.seen
+
+    def step(self) -> None:
+        """One activation, and what follows from it. Must be called outside of any task."""
+        self._stepping = False
+        if self._over or not self._entered or (self._desk.draining and self._calls_running()):
+            return
+        began = time.perf_counter()
+        activation = self._instance.activate()
+        warn_if_slow(f"workflow {self.name!r}", began)
+        self._follow(activation)
+
+    def drain(self) -> None:
+        """The worker stops: what runs may finish, then the run is given back."""
+        if not self._over and not self._under_way and not self._calls_running():
+            self._park(at_once=self._wants_to_run())
+
+    def close(self) -> None:
+        """The worker is fenced or gone: nothing is written any more."""
+        self._stop_waiting()
+        self._over = True
+        self._instance.close()
+
+    # -- what follows from an activation
+
+    def _follow(self, activation: Activation) -> None:
+        for key in activation.withdrawn:
+            self._timers.pop(key, None)
+            call = self._calls.pop(key, None)
+            if call is not None and call.attempt is not None:
+                call.attempt.abandon()
+        if activation.end is not None:
+            self._end(activation.end)
+            return
+        if activation.blocked is not None:
+            self._block(activation.blocked)
+            return
+        for command in activation.commands:
+            if isinstance(command, StartTimer):
+                self._timers[command.key] = command.deadline
+            else:
+                self._calls[command.key] = _Call(command)
+        self._start_calls()
+        self._rest()
+
+    def _end(self, end: Ended) -> None:
+        self._stop_waiting()
+        self._over = True
+        output, failure = end.output, end.failure
+        error: str | None = None
+        ending = end.ending
+        if output is not None:
+            try:
+                output = self._desk.seal.close(output, what=f"the result of workflow {self.name!r}")
+            except HoldfastError as refusal:
+                ending, output, failure = Ending.FAILED, None, Failure.of(refusal)
+        if failure is not None:
+            error = self._desk.sealed(failure)
+        self._write(Unit(self, end=End(ending, output, error)))
+
+    def _block(self, reason: BaseException) -> None:
+        log.error("run %s of workflow %r is blocked: %s", self.run_id, self.name, reason)
+        self._stop_waiting()
+        self._over = True
+        move = Move(
+            due=None,
+            after=BLOCKED_FOR,
+            seen=self.seen,
+            waits=False,
+            set=Flag.BLOCKED,
+            clear=Flag.BEGUN,
+            progress=False,
+        )
+        self._write(Unit(self, move=move, blocked=f"{type(reason).__name__}: {reason}"))
+
+    def _start_calls(self) -> None:
+        if self._desk.draining:
+            return
+        now = self._desk.clock.now()
+        for call in self._calls.values():
+            if call.attempt is None and (call.not_before is None or call.not_before <= now):
+                self._start_call(call, now)
+
+    def _start_call(self, call: _Call, now: datetime) -> None:
+        command = call.command
+        activity = command.activity
+        timeout = None if activity.timeout is None else activity.timeout.total_seconds()
+        left = _left(call, now)
+        if left is not None:
+            timeout = left if timeout is None else min(timeout, left)
+        info = ActivityInfo(
+            run_id=self.run_id, key=command.key, name=activity.name, attempt=call.failed + 1, workflow=self.name
+        )
+        call.attempt = Attempt(activity, command.input, info, timeout=timeout, done=self._attempt_done)
+        self._desk.executor.start(call.attempt, limited=True)
+
+    def _attempt_done(self, attempt: Attempt, outcome: Outcome) -> None:
+        call = self._calls.get(attempt.info.key)
+        if self._over or call is None or call.attempt is not attempt:
+            return
+        call.attempt = None
+        command = call.command
+        if outcome.error is None:
+            try:
+                self._conclude(call, output=self._closed(outcome.output or "null", command), elapsed=outcome.elapsed)
+            except HoldfastError as error:
+                self._conclude(call, failure=Failure.of(error), elapsed=outcome.elapsed)
+            return
+        failure = Failure.of(outcome.error, reason="timeout" if outcome.timed_out else "error")
+        number = attempt.info.attempt
+        delay = command.activity.retry.decide(outcome.error, number, random.random())
+        left = _left(call, self._desk.clock.now())
+        if delay is None or (left is not None and delay.total_seconds() >= left):
+            self._conclude(call, failure=failure, elapsed=outcome.elapsed)
+            return
+        call.failed = number
+        # Until the row is durable and says when: not now.
+        call.not_before = FOREVER_AWARE
+        self._write_rows(
+            [
+                self._row(
+                    EntryKind.ATTEMPT,
+                    attempt_key(command.key, number),
+                    digest=command.digest,
+                    error=self._desk.sealed(failure),
+                    attempts=number,
+                    elapsed=outcome.elapsed,
+                    after=delay,
+                )
+            ]
+        )
+
+    def _closed(self, output: str, command: RunActivity) -> str:
+        return self._desk.seal.close(output, what=f"the result of {command.activity.what}")
+
+    def _conclude(
+        self, call: _Call, *, elapsed: timedelta, output: str | None = None, failure: Failure | None = None
+    ) -> None:
+        command = call.command
+        del self._calls[command.key]
+        self._write_rows(
+            [
+                self._row(
+                    EntryKind.ACTIVITY,
+                    command.key,
+                    digest=command.digest,
+                    output=output,
+                    error=None if failure is None else self._desk.sealed(failure),
+                    attempts=call.failed + 1,
+                    elapsed=elapsed,
+                )
+            ]
+        )
+
+    # -- waiting
+
+    def _rest(self) -> None:
+        """Nothing to do for the code now: wait in memory for what is near, else park."""
+        if self._over or self._under_way or self._stepping:
+            return
+        if self._calls_running():
+            self._arm()
+            return
+        if self._desk.draining:
+            self._park(at_once=self._wants_to_run())
+            return
+        wake = self._next_wake()
+        if wake is None and not self._instance.waits_for_signal:
+            self._block(
+                HoldfastError(
+                    "the workflow waits for something that nothing in it will ever do "
+                    "(no timer, activity or signal is open)"
+                )
+            )
+        elif wake is not None and wake - self._desk.clock.now() <= LINGER:
+            self._arm()
+        else:
+            self._park(at_once=False)
+
+    def _next_wake(self) -> datetime | None:
+        moments = list(self._timers.values())
+        moments.extend(c.not_before for c in self._calls.values() if c.attempt is None and c.not_before is not None)
+        if self._deadline is not None:
+            moments.append(self._deadline)
+        return min(moments, default=None)
+
+    def _calls_running(self) -> bool:
+        return any(call.attempt is not None for call in self._calls.values())
+
+    def _wants_to_run(self) -> bool:
+        now = self._desk.clock.now()
+        return any(
+            call.attempt is None and (call.not_before is None or call.not_before <= now)
+            for call in self._calls.values()
+        )
+
+    def _arm(self) -> None:
+        wake = self._next_wake()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if wake is not None and wake < FOREVER_AWARE:
+            delay = min(self._desk.clock.until(wake), 3600.0)
+            self._alarm = asyncio.get_running_loop().call_later(delay, self._rang)
+
+    def _rang(self) -> None:
+        self._alarm = None
+        if self._over:
+            return
+        now = self._desk.clock.now()
+        rows: list[JournalWrite] = []
+        if self._deadline is not None and self._deadline <= now:
+            self._deadline = None
+            rows.append(self._row(EntryKind.CANCEL, cancel_key(0), output='{"reason":"timeout"}'))
+        # In the order in which they were to ring: two that ring together are delivered alike on every replay.
+        for key, deadline in sorted(self._timers.items(), key=_by_deadline):
+            if deadline <= now:
+                del self._timers[key]
+                rows.append(self._row(EntryKind.TIMER, key, at=deadline))
+        if rows:
+            self._write_rows(rows)
+        self._start_calls()
+        if not rows:
+            self._rest()
+
+    def _park(self, *, at_once: bool) -> None:
+        wake = self._next_wake()
+        waits = self._instance.waits_for_signal
+        self._stop_waiting()
+        self._over = True
+        self._kept = True
+        due: datetime | None = None if at_once else wake or FOREVER
+        if due == FOREVER_AWARE:
+            due = FOREVER
+        move = Move(
+            due=due,
+            after=None,
+            seen=self.seen,
+            waits=waits,
+            set=0,
+            clear=Flag.BEGUN | Flag.BLOCKED,
+            progress=True,
+        )
+        self._write(Unit(self, move=move))
+
+    def _stop_waiting(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        for call in self._calls.values():
+            if call.attempt is not None:
+                call.attempt.abandon()
+                call.attempt = None
+
+    # -- writing
+
+    def _row(
+        self,
+        kind: EntryKind,
+        key: str,
+        *,
+        digest: bytes | None = None,
+        output: str | None = None,
+        error: str | None = None,
+        attempts: int = 0,
+        elapsed: timedelta | None = None,
+        at: datetime | None = None,
+        after: timedelta | None = None,
+    ) -> JournalWrite:
+        seq = self._instance.allocate()
+        return JournalWrite(seq, kind, key, digest, output, error, attempts, elapsed, at, after)
+
+    def _write_rows(self, rows: Sequence[JournalWrite], *, seen: Sequence[int] = ()) -> None:
+        self._write(Unit(self, journal=rows, seen=seen))
+
+    def _write(self, unit: Unit) -> None:
+        self._under_way += 1
+        self._desk.write(unit)
+
+    def committed(self, unit: Unit, at: datetime) -> None:
+        """Feeds the instance what is now durable; the step follows in a callback of its own."""
+        self._under_way -= 1
+        if unit.end is not None:
+            self._instance.close()
+            self._desk.let_go(self)
+            return
+        if unit.move is not None:
+            self._desk.let_go(self, cached=self._kept)
+            if not self._kept:
+                self._instance.close()
+            return
+        if self._over:
+            return
+        for row in unit.journal:
+            entry = self._entry(row, at)
+            if entry is not None:
+                self._instance.feed(entry)
+        self._entered = self._entered or not self._under_way
+        if not self._stepping:
+            self._stepping = True
+            self._desk.step_soon(self)
+
+    def _entry(self, row: JournalWrite, at: datetime) -> Entry | None:
+        kind = EntryKind(row.kind)
+        when = at if row.at is None or row.at < at else row.at
+        not_before = None if row.after is None else at + row.after
+        if kind is EntryKind.ATTEMPT:
+            call = self._calls.get(row.key.rpartition("@")[0])
+            if call is not None:
+                call.not_before = not_before
+        seal = self._desk.seal
+        return Entry(
+            row.seq,
+            kind,
+            row.key,
+            when,
+            row.digest,
+            None if row.output is None else seal.open(row.output),
+            None if row.error is None else seal.open(row.error),
+            row.attempts,
+            not_before,
+        )
+
+    def lost(self) -> None:
+        """Not this worker's any more: nothing of it may be written."""
+        self.close()
+        self._desk.let_go(self)
+
+    def rejected(self, unit: Unit, error: BaseException) -> None:
+        """The database refuses what this run wants written, for good: so it fails, with that reason."""
+        self._under_way -= 1
+        self._stop_waiting()
+        self._over = True
+        if unit.end is not None and unit.end.output is None:
+            failure = Failure(type="holdfast.core.errors:HoldfastError", message="the error could not be stored")
+        else:
+            failure = Failure.of(HoldfastError(f"the database refused what workflow {self.name!r} wrote: {error}"))
+        self._write(Unit(self, end=End(Ending.FAILED, None, self._desk.sealed(failure))))
+
+
+FOREVER_AWARE = FOREVER.replace(tzinfo=UTC)
+"""Later than every moment that the database knows."""
+
+
+def _by_deadline(item: tuple[str, datetime]) -> tuple[datetime, int, str]:
+    key, deadline = item
+    return deadline, len(key), key
+
+
+def _left(call: _Call, now: datetime) -> float | None:
+    total = call.command.activity.total_timeout
+    if total is None:
+        return None
+    return (call.command.first_asked + total - now).total_seconds()
+
+
+def _seen(journal: Sequence[Entry]) -> int:
+    numbers = [
+        int(entry.key.rpartition("#")[2]) for entry in journal if entry.kind in (EntryKind.SIGNAL, EntryKind.CANCEL)
+    ]
+    return max(numbers, default=0)

@@ -1,0 +1,203 @@
+"""Activities: ordinary functions with side effects, whose outcomes are recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import threading
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, ParamSpec, TypeVar, overload
+from uuid import UUID
+
+from holdfast.core.definition import Definition
+from holdfast.core.errors import DefinitionError
+from holdfast.core.retry import Retry
+from holdfast.core.states import RunKind
+from holdfast.workflow.cpython import rename, running_loop
+from holdfast.workflow.loop import WorkflowLoop
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_RESERVED = {"timer", "signal", "cancel"}
+_LONGEST_KEY = 200
+
+
+class Activity(Definition[P, R]):
+    """A function whose outcome is recorded when a workflow calls it.
+
+    Calling it gives a coroutine, whether the function is async or not. Awaited in workflow code it is the recorded
+    outcome; the worker runs the function, again after a failure as ``retry`` says, and records what came of it once.
+    Awaited anywhere else it runs the function once, a sync one in a thread, and records nothing.
+
+    In the journal it is known by ``name#n``, the n-th call of that name that the run awaited; see :meth:`options`.
+
+    Args:
+        fn: the function itself; also ``.fn``.
+        name: under which it is known to workers; that of the function if left out.
+        retry: which failures are tried again, and when.
+        timeout: of one attempt.
+        total_timeout: of all attempts together, from the moment it is asked for.
+        max_threads: how many calls of a function that is not async run at once in one worker.
+
+    Raises:
+        DefinitionError: the name, the function or an option cannot be used.
+    """
+
+    retry: Retry
+    timeout: timedelta | None
+    total_timeout: timedelta | None
+    max_threads: int | None
+    base: str
+    """What the keys of its calls begin with."""
+
+    @overload
+    def __init__(
+        self,
+        fn: Callable[P, Coroutine[Any, Any, R]],
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
+        total_timeout: timedelta | None = None,
+        max_threads: int | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
+        total_timeout: timedelta | None = None,
+        max_threads: int | None = None,
+    ) -> None: ...
+    def __init__(
+        self,
+        fn: Callable[P, Any],
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
+        total_timeout: timedelta | None = None,
+        max_threads: int | None = None,
+    ) -> None:
+        super().__init__(fn, name=getattr(fn, "__name__", "") if name is None else name, kind=RunKind.ACTIVITY)
+        if self.name.partition(":")[0] in _RESERVED:
+            raise DefinitionError(f"{self.what}: the journal uses this name itself; choose another one with name=")
+        self.retry = Retry() if retry is None else retry
+        self.timeout = _positive(self.what, "timeout", timeout)
+        self.total_timeout = _positive(self.what, "total_timeout", total_timeout)
+        if max_threads is not None and (max_threads < 1 or self.is_async):
+            raise DefinitionError(f"{self.what}: max_threads= is a number from 1 up, for functions that are not async")
+        self.max_threads = max_threads
+        self.base = self.name
+        self._async = self.is_async
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        coroutine = self._outcome(args, kwargs)
+        rename(coroutine, self.name)
+        return coroutine
+
+    def options(
+        self,
+        *,
+        key: str | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
+        total_timeout: timedelta | None = None,
+    ) -> Activity[P, R]:
+        """The same activity with other options, for one call: ``await charge.options(key=order.id)(order)``.
+
+        With ``key`` the call is known in the journal by ``name:key#n``, the n-th call of that name with that key,
+        whatever other calls there are: so calls may change their order in a later version of the code.
+
+        Raises:
+            DefinitionError: an option cannot be used.
+        """
+        other = copy.copy(self)
+        if key is not None:
+            if not key or len(key) > _LONGEST_KEY or not key.isprintable():
+                raise DefinitionError(f"{self.what}: a key has 1 to {_LONGEST_KEY} printable characters, not {key!r}")
+            other.base = f"{self.name}:{key}"
+        if retry is not None:
+            other.retry = retry
+        if timeout is not None:
+            other.timeout = _positive(self.what, "timeout", timeout)
+        if total_timeout is not None:
+            other.total_timeout = _positive(self.what, "total_timeout", total_timeout)
+        return other
+
+    async def _outcome(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        loop = running_loop()
+        if type(loop) is not WorkflowLoop:
+            return await self._once(args, kwargs)
+        if loop.dropped:
+            await loop.create_future()
+        delivery = loop.delivery
+        step = delivery.ask(self, self.base, self.parameters.encode(args, kwargs), loop.create_future())
+        try:
+            outcome: R = await step.future
+            return outcome
+        except asyncio.CancelledError:
+            delivery.abandon(step)
+            raise
+        finally:
+            # An error that is raised here refers to this frame, and the step to the error.
+            del step
+
+    async def _once(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        outcome: R = await (self.fn(*args, **kwargs) if self._async else asyncio.to_thread(self.fn, *args, **kwargs))
+        return outcome
+
+
+def _positive(what: str, option: str, value: timedelta | None) -> timedelta | None:
+    if value is not None and value <= timedelta(0):
+        raise DefinitionError(f"{what}: {option}= is a duration of more than zero, not {value}")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityInfo:
+    """What the code of an activity can know about the attempt that it is."""
+
+    run_id: UUID
+    key: str
+    """Under which the outcome will be recorded: ``charge#1``."""
+    name: str
+    attempt: int
+    """From 1."""
+    workflow: str | None = None
+    """The name of the workflow that asked; None for a job."""
+    stopped: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+    """Set by the worker."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this call, in any process, and for no other call."""
+        return f"{self.run_id}:{self.key}"
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the outcome is not wanted any more: a sync function, which cannot be interrupted, should return."""
+        return self.stopped.is_set()
+
+
+current_activity: ContextVar[ActivityInfo] = ContextVar("holdfast_activity")
+"""Set by the worker in the context of each attempt."""
+
+
+def activity_info() -> ActivityInfo:
+    """The attempt that this code is part of.
+
+    Raises:
+        RuntimeError: no worker runs this code as an activity.
+    """
+    info = current_activity.get(None)
+    if info is None:
+        raise RuntimeError("activity_info() works in the code of an activity only, while a worker runs it")
+    return info

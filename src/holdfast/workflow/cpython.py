@@ -1,0 +1,41 @@
+"""What CPython keeps for those who write event loops, in one place: none of it is promised, all of it is tested."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from asyncio import events, tasks
+from collections.abc import Callable, Coroutine
+from types import CoroutineType
+from typing import Any, cast
+
+running_loop = events._get_running_loop  # noqa: SLF001
+"""The running loop of this thread, or None."""
+set_running_loop = events._set_running_loop  # noqa: SLF001
+
+enter_task = tasks._enter_task  # noqa: SLF001
+"""Makes a task the current one of its loop, which is the running one."""
+leave_task = tasks._leave_task  # noqa: SLF001
+
+frame_at = sys._getframe  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+"""The frame so many calls above the one that asks."""
+
+Hook = Callable[[Any], object]
+
+_UNAWAITED = "_warn_unawaited_coroutine"
+
+
+def unawaited_hook() -> Hook | None:
+    """What CPython calls for a coroutine that goes without having been awaited."""
+    return cast("Hook | None", getattr(warnings, _UNAWAITED, None))
+
+
+def set_unawaited_hook(hook: Hook | None) -> None:
+    """Puts another function in its place; None leaves it as it is."""
+    if hook is not None:
+        setattr(warnings, _UNAWAITED, hook)
+
+
+def rename(coroutine: Coroutine[Any, Any, Any], name: str) -> None:
+    """What the coroutine of an ``async def`` is called in warnings and in its repr."""
+    cast("CoroutineType[Any, Any, Any]", coroutine).__qualname__ = name

@@ -1,0 +1,352 @@
+"""The delivery rule: in which order a run sees what its journal holds.
+
+When the loop is quiet, the undelivered outcome with the lowest seq whose key has been asked for is delivered. Which one
+that is depends on the code and on the journal only, never on when an entry became known: entries become known in the
+order of seq, so a run that is executed live and one that is replayed deliver the same outcomes in the same order.
+
+- An activity or a timer has been asked for when the code has called it. One whose waiter was cancelled is consumed
+  without effect.
+- A signal has been asked for while a wait for its name is open: first in, first out, on both sides.
+- A request to cancel has always been asked for.
+- A failed attempt delivers nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from holdfast.core.errors import ActivityFailed, HoldfastError, MissingClass
+from holdfast.core.failure import Failure
+from holdfast.core.journal import Entry, EntryKind, signal_name
+from holdfast.core.parameters import Encoded
+from holdfast.workflow.handle import Timer
+from holdfast.workflow.mailbox import Mailbox
+from holdfast.workflow.mismatch import other_step, other_timer, other_type
+from holdfast.workflow.step import Step
+
+if TYPE_CHECKING:
+    from holdfast.workflow.activity import Activity
+
+
+class Attempts(NamedTuple):
+    """The failed attempts of an activity so far."""
+
+    failed: int
+    not_before: datetime | None
+
+
+NO_ATTEMPTS = Attempts(0, None)
+
+
+class Delivery:
+    """What a run has asked for, what its journal holds, and what of it comes next.
+
+    ``began`` is the run's time at its beginning. ``resumed`` tells that the run was executed before, up to the end of
+    ``journal`` and from there to its next wait.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_attempts",
+        "_counts",
+        "_deadlines",
+        "_due",
+        "_fed",
+        "_live_from",
+        "_mailbox",
+        "_recorded",
+        "_resumed",
+        "_undelivered",
+        "at",
+        "blocked",
+        "cancel_note",
+        "cancelled",
+        "fresh",
+        "main",
+        "seen",
+        "withdrawn",
+    )
+
+    def __init__(self, began: datetime, journal: Sequence[Entry], *, resumed: bool) -> None:
+        self.at = began
+        """The run's time: the latest of what was delivered."""
+        self.seen = 0
+        """The highest seq that was delivered."""
+        self.main: asyncio.Task[Any] | None = None
+        """The task that a request to cancel cancels."""
+        self.blocked: HoldfastError | None = None
+        """Why the run cannot go on with this code."""
+        self.cancelled = False
+        """Whether a request to cancel was delivered."""
+        self.cancel_note: str | None = None
+        """What the first request to cancel carried."""
+        self.fresh: list[Step | Timer] = []
+        """What was asked for and the worker has not been told yet."""
+        self.withdrawn: list[str] = []
+        """What the worker was told to do and nobody waits for any more."""
+        self._counts: dict[str, int] = {}
+        self._recorded: dict[str, Entry] = {}  # outcomes that have not been asked for
+        self._asked: dict[str, Step | Timer | None] = {}  # not delivered yet; None: nobody waits for it any more
+        self._undelivered: dict[int, Entry] = {}  # outcomes that have been asked for, signals, requests to cancel
+        self._due: list[int] = []  # heap of seqs that can be delivered, or could when they were put there
+        self._mailbox = Mailbox()
+        self._attempts: dict[str, Attempts] = {}
+        self._deadlines: list[tuple[datetime, int, Timer]] = []  # heap; cancelled and delivered ones are left in it
+        self._fed = 0
+        for entry in sorted(journal, key=_by_seq):
+            self.feed(entry)
+        self._resumed = resumed
+        self._live_from = self._fed + 1 if resumed else self._fed
+
+    @property
+    def highest(self) -> int:
+        """The highest seq that is known."""
+        return self._fed
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the code does now what it has done before.
+
+        It does until the last entry of the journal that it was made with has been delivered, or the code waits for
+        something that is not in it. A run that was resumed has also done what follows the last entry.
+        """
+        return self.seen < self._live_from
+
+    # ---- what the worker knows ----
+
+    def feed(self, entry: Entry) -> None:
+        """Takes note of one entry of the journal.
+
+        Raises:
+            ValueError: it does not come in the order of seq.
+        """
+        if entry.seq <= self._fed:
+            raise ValueError(f"entry {entry.key!r} has seq {entry.seq}, and {self._fed} was fed before: seqs must rise")
+        self._fed = entry.seq
+        match entry.kind:
+            case EntryKind.ACTIVITY | EntryKind.TIMER:
+                self._feed_outcome(entry)
+            case EntryKind.ATTEMPT:
+                key, _, attempt = entry.key.rpartition("@")
+                self._attempts[key] = Attempts(int(attempt), entry.not_before)
+            case EntryKind.SIGNAL:
+                self._undelivered[entry.seq] = entry
+                self._put_in_line(self._mailbox.post(entry))
+            case EntryKind.CANCEL:
+                self._undelivered[entry.seq] = entry
+                heappush(self._due, entry.seq)
+
+    def attempts(self, key: str) -> Attempts:
+        """The failed attempts of the activity ``key`` so far."""
+        return self._attempts.get(key, NO_ATTEMPTS)
+
+    def open(self) -> Iterator[Step | Timer]:
+        """What was asked for, is waited for, and has no outcome in the journal; in the order of asking."""
+        for asked in self._asked.values():
+            if asked is not None and not asked.known:
+                yield asked
+
+    @property
+    def next_timer(self) -> datetime | None:
+        """The earliest deadline of an open timer."""
+        deadlines = self._deadlines
+        while deadlines:
+            deadline, _, timer = deadlines[0]
+            if timer.key is not None and not timer.known and self._asked.get(timer.key) is timer:
+                return deadline
+            heappop(deadlines)
+        return None
+
+    @property
+    def waits_for_signal(self) -> bool:
+        """Whether a wait for a signal is open."""
+        return self._mailbox.waiting > 0
+
+    @property
+    def unasked(self) -> Entry | None:
+        """The first outcome of the journal that the code has never asked for."""
+        return min(self._recorded.values(), key=_by_seq, default=None)
+
+    # ---- what the code asks for ----
+
+    def ask(self, activity: Activity[..., Any], base: str, encoded: Encoded, future: asyncio.Future[Any]) -> Step:
+        """The next call under the name ``base``; ``future`` gets the outcome."""
+        key = self._next_key(base)
+        text, digest = encoded
+        step = Step(key=key, activity=activity, input=text, digest=digest, asked_at=self.at, future=future)
+        self._asked[key] = step
+        entry = self._recorded.pop(key, None) if self._recorded else None
+        if entry is None:
+            self.fresh.append(step)
+        elif entry.kind is not EntryKind.ACTIVITY or (entry.digest is not None and entry.digest != digest):
+            self.blocked = other_step(step, entry)
+        else:
+            step.known = True
+            self._make_due(entry)
+        return step
+
+    def abandon(self, step: Step) -> None:
+        """Nobody waits for this call any more."""
+        if step.future.done() and not step.future.cancelled():
+            # It was delivered and cancelled in one turn. Looked at, so that its error is not reported as overlooked.
+            step.future.exception()
+        if self._asked.get(step.key) is step:
+            self._asked[step.key] = None
+            if step.told and not step.known:
+                self.withdrawn.append(step.key)
+
+    def ask_timer(self, timer: Timer) -> None:
+        """The next timer of the run."""
+        key = self._next_key("timer")
+        timer.belong(self, key)
+        self._asked[key] = timer
+        entry = self._recorded.pop(key, None) if self._recorded else None
+        if entry is None:
+            self.fresh.append(timer)
+            heappush(self._deadlines, (timer.deadline, self._counts["timer"], timer))
+        elif entry.kind is not EntryKind.TIMER or entry.at < timer.deadline:
+            self.blocked = other_timer(timer, entry)
+        else:
+            timer.known = True
+            self._make_due(entry)
+
+    def withdraw_timer(self, timer: Timer) -> None:
+        """Nobody waits for this timer any more."""
+        key = timer.key
+        if key is not None and self._asked.get(key) is timer:
+            self._asked[key] = None
+            if timer.told and not timer.known:
+                self.withdrawn.append(key)
+
+    def open_wait(self, name: str, waiter: asyncio.Future[Entry]) -> None:
+        """``waiter`` gets the next signal ``name``."""
+        self._put_in_line(self._mailbox.open(name, waiter))
+
+    def close_wait(self, name: str, waiter: asyncio.Future[Entry]) -> None:
+        """``waiter`` waits no more; what it was given and has not taken goes back to its place in line."""
+        if self._mailbox.close(name, waiter):
+            return
+        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            entry = waiter.result()
+            self._undelivered[entry.seq] = entry
+            self._put_in_line(self._mailbox.post(entry))
+
+    # ---- the rule ----
+
+    def deliver_next(self) -> bool:
+        """Delivers what comes next; False if nothing can be delivered now. To be called when the loop is quiet."""
+        due = self._due
+        while due:
+            entry = self._undelivered.get(heappop(due))
+            if entry is not None and self._deliver(entry):
+                return True
+        if not self._resumed:
+            self._live_from = 0
+        return False
+
+    def clear(self) -> None:
+        """Lets go of everything; the run is not executed here any more."""
+        self.main = None
+        self._mailbox = Mailbox()
+        for held in (self._asked, self._undelivered, self._recorded):
+            held.clear()
+        for line in (self._due, self._deadlines, self.fresh, self.withdrawn):
+            line.clear()
+
+    # ---- inside ----
+
+    def _next_key(self, base: str) -> str:
+        number = self._counts.get(base, 0) + 1
+        self._counts[base] = number
+        return f"{base}#{number}"
+
+    def _feed_outcome(self, entry: Entry) -> None:
+        if entry.key not in self._asked:
+            self._recorded[entry.key] = entry
+            return
+        asked = self._asked[entry.key]
+        if asked is not None:
+            asked.known = True
+        self._make_due(entry)
+
+    def _make_due(self, entry: Entry) -> None:
+        self._undelivered[entry.seq] = entry
+        heappush(self._due, entry.seq)
+
+    def _put_in_line(self, seq: int | None) -> None:
+        if seq is not None:
+            heappush(self._due, seq)
+
+    def _deliver(self, entry: Entry) -> bool:
+        match entry.kind:
+            case EntryKind.ACTIVITY:
+                self._deliver_outcome(entry)
+            case EntryKind.TIMER:
+                self._arrive(entry)
+                timer = self._asked.pop(entry.key)
+                if isinstance(timer, Timer):
+                    timer.fire()
+            case EntryKind.SIGNAL:
+                return self._deliver_signal(entry)
+            case _:
+                self._arrive(entry)
+                if not self.cancelled:
+                    self.cancelled = True
+                    self.cancel_note = entry.output
+                if self.main is not None:
+                    self.main.cancel()
+        return True
+
+    def _arrive(self, entry: Entry) -> None:
+        """It is delivered, or consumed: the run's time is not before it any more."""
+        del self._undelivered[entry.seq]
+        self.at = max(self.at, entry.at)
+        self.seen = max(self.seen, entry.seq)
+
+    def _deliver_outcome(self, entry: Entry) -> None:
+        step = self._asked[entry.key]
+        if not isinstance(step, Step) or step.future.done():
+            self._arrive(entry)
+            del self._asked[entry.key]
+            return
+        try:
+            if entry.error is None:
+                value, error = step.activity.returns.decode(entry.output), None
+            else:
+                value, error = None, _raised(Failure.from_json(entry.error), step.activity.name)
+        except MissingClass as missing:
+            self.blocked = missing
+        except HoldfastError as misfit:
+            self.blocked = other_type(step, entry, misfit)
+        else:
+            self._arrive(entry)
+            del self._asked[entry.key]
+            if error is None:
+                step.future.set_result(value)
+            else:
+                step.future.set_exception(error)
+
+    def _deliver_signal(self, entry: Entry) -> bool:
+        waiter = self._mailbox.serve(entry)
+        if waiter is None:
+            return False  # it was put in line for a wait that was closed since
+        self._arrive(entry)
+        waiter.set_result(entry)
+        self._put_in_line(self._mailbox.offer(signal_name(entry.key)))
+        return True
+
+
+def _raised(failure: Failure, activity: str) -> Exception:
+    """What the workflow sees of a failure: never a class that ends a task or a loop instead of being raised."""
+    error = failure.exception(activity)
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    return ActivityFailed(activity, failure.type, failure.message, failure.traceback)
+
+
+def _by_seq(entry: Entry) -> int:
+    return entry.seq

@@ -1,0 +1,286 @@
+"""One run in memory: what a worker drives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextvars import Context
+from datetime import datetime
+from typing import Any, NamedTuple, cast
+
+from holdfast.core.errors import ForbiddenInWorkflow, HoldfastError, RunTimedOut
+from holdfast.core.failure import Failure
+from holdfast.core.journal import Entry
+from holdfast.core.remake import type_name
+from holdfast.core.states import Ending
+from holdfast.workflow.activity import Activity
+from holdfast.workflow.delivery import Delivery
+from holdfast.workflow.handle import Timer
+from holdfast.workflow.info import RunInfo
+from holdfast.workflow.loop import WorkflowLoop
+from holdfast.workflow.mismatch import left_over
+from holdfast.workflow.step import Step
+from holdfast.workflow.task import WorkflowTask
+from holdfast.workflow.workflow import Workflow
+
+
+class RunActivity(NamedTuple):
+    """The worker is to run this activity and to record its outcome under ``key``."""
+
+    key: str
+    activity: Activity[..., Any]
+    """With the options of this call."""
+    input: str
+    """JSON text."""
+    digest: bytes
+    attempts: int
+    """The failed attempts that are in the journal."""
+    not_before: datetime | None
+    """When the back-off of the last one ends."""
+    first_asked: datetime
+    """The run's time when it was asked for: ``total_timeout`` counts from there."""
+
+
+class StartTimer(NamedTuple):
+    """The worker is to record under ``key`` that ``deadline`` has come, once it has."""
+
+    key: str
+    deadline: datetime
+
+
+class Ended(NamedTuple):
+    """How the run ended."""
+
+    ending: Ending
+    output: str | None = None
+    """JSON text."""
+    failure: Failure | None = None
+
+
+class Activation(NamedTuple):
+    """What came of an activation."""
+
+    commands: Sequence[RunActivity | StartTimer]
+    """What was asked for, is waited for, and was not in a command before; in the order in which it was asked for."""
+    withdrawn: Sequence[str]
+    """The keys of earlier commands that nobody waits for any more."""
+    end: Ended | None
+    """Set if the run has ended: then everything that was asked for is void."""
+    blocked: HoldfastError | None
+    """Set if the run cannot go on with this code: nothing of it may be written, and it is to be closed."""
+
+
+class Instance:
+    """A run in memory, made from its journal, which goes on live where the journal ends.
+
+    Driven by one thread, from callbacks of its loop and not from inside a task. Nothing it does is durable: the worker
+    writes what it asks for, and feeds what was committed.
+
+    Args:
+        workflow: its code.
+        info: the run.
+        input_text: the arguments that it was started with, as JSON text.
+        began: the time of its first claim, at which its own time begins.
+        journal: what is committed so far.
+        resumed: the run was activated before, anywhere, so that what its code does before the next delivery it has done
+            before: ``logger`` keeps silent about it.
+    """
+
+    __slots__ = ("_began", "_ended", "_input", "_loop", "_main", "_workflow", "next_seq")
+
+    next_seq: int
+    """The seq that the next entry gets."""
+
+    def __init__(
+        self,
+        workflow: Workflow[..., Any],
+        info: RunInfo,
+        input_text: str,
+        began: datetime,
+        journal: Sequence[Entry],
+        *,
+        resumed: bool = False,
+    ) -> None:
+        self._workflow = workflow
+        self._input = input_text
+        delivery = Delivery(began, journal, resumed=resumed)
+        self._loop = WorkflowLoop(info, delivery)
+        self._began = False
+        self._main: WorkflowTask[Any] | None = None
+        self._ended: Ended | None = None
+        self.next_seq = delivery.highest + 1
+
+    # ---- the journal ----
+
+    def allocate(self) -> int:
+        """The seq of an entry that is about to be written."""
+        seq = self.next_seq
+        self.next_seq = seq + 1
+        return seq
+
+    def feed(self, entry: Entry) -> None:
+        """Takes note of an entry that has been committed; it has its effect in the next activation.
+
+        Raises:
+            ValueError: entries are fed in the order of seq.
+        """
+        self._loop.delivery.feed(entry)
+        if entry.seq >= self.next_seq:
+            self.next_seq = entry.seq + 1
+
+    # ---- execution ----
+
+    def activate(self) -> Activation:
+        """Runs the code as far as it goes: delivers what can be delivered, and gives what was asked for meanwhile."""
+        loop = self._loop
+        delivery = loop.delivery
+        if not loop.dropped and self._ended is None and delivery.blocked is None:
+            loop.turn(self._advance)
+            self._settle()
+        if delivery.blocked is not None:
+            return Activation((), (), None, delivery.blocked)
+        if self._ended is not None:
+            return Activation((), (), self._ended, None)
+        return Activation(self._commands(), self._withdrawn(), None, None)
+
+    def close(self) -> None:
+        """Lets go of the run. Its coroutines are closed: ``finally`` blocks run, but can neither write nor await."""
+        self._loop.drop()
+        self._main = None
+
+    # ---- what it waits for ----
+
+    @property
+    def info(self) -> RunInfo:
+        """The run."""
+        return self._loop.info
+
+    @property
+    def next_timer(self) -> datetime | None:
+        """The earliest deadline of an open timer."""
+        return self._loop.delivery.next_timer
+
+    @property
+    def waits_for_signal(self) -> bool:
+        """Whether a wait for a signal is open."""
+        return self._loop.delivery.waits_for_signal
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the code does what it has done before."""
+        return self._loop.delivery.replaying
+
+    def open_commands(self) -> list[RunActivity | StartTimer]:
+        """Every command that still holds, as it is now: for a run that continues from memory."""
+        return [self._command(asked) for asked in self._loop.delivery.open() if asked.told]
+
+    # ---- inside ----
+
+    def _advance(self) -> None:
+        loop = self._loop
+        delivery = loop.delivery
+        if not self._began:
+            self._began = True
+            self._begin()
+        loop.run_until_quiet()
+        main = self._main
+        while main is not None and not main.done() and delivery.blocked is None and delivery.deliver_next():
+            loop.run_until_quiet()
+        unasked = delivery.unasked
+        if main is not None and main.done() and delivery.blocked is None and unasked is not None:
+            delivery.blocked = left_over(unasked)
+
+    def _begin(self) -> None:
+        loop = self._loop
+        try:
+            args, kwargs = self._workflow.parameters.decode(self._input)
+        except HoldfastError as error:
+            if loop.delivery.highest:
+                loop.delivery.blocked = error
+            else:
+                self._ended = Ended(Ending.FAILED, failure=Failure.of(error))
+            return
+        main = loop.create_task(self._workflow.fn(*args, **kwargs), name=self._workflow.name, context=Context())
+        self._main = loop.delivery.main = main
+
+    def _settle(self) -> None:
+        """If the code has ended, says how, and lets go of what it left behind."""
+        main, loop = self._main, self._loop
+        if main is not None and main.done() and loop.delivery.blocked is None:
+            self._ended = self._end(main)
+            self._main = None
+            del main
+            loop.report()
+            loop.drop()
+
+    def _end(self, main: WorkflowTask[Any]) -> Ended:
+        delivery = self._loop.delivery
+        if main.cancelled():
+            if delivery.cancelled:
+                return _cancelled(delivery.cancel_note)
+            return Ended(Ending.FAILED, failure=Failure.of(_cancelled_itself()))
+        error = main.exception()
+        if error is not None:
+            return Ended(Ending.FAILED, failure=Failure.of(_explained(error)))
+        try:
+            output, _ = self._workflow.returns.encode(main.result())
+        except Exception as misfit:
+            return Ended(Ending.FAILED, failure=Failure.of(misfit))
+        return Ended(Ending.SUCCEEDED, output=output)
+
+    def _commands(self) -> Sequence[RunActivity | StartTimer]:
+        fresh = self._loop.delivery.fresh
+        if not fresh:
+            return ()
+        commands: list[RunActivity | StartTimer] = []
+        for asked in fresh:
+            if asked.wanted:
+                asked.told = True
+                commands.append(self._command(asked))
+        fresh.clear()
+        return commands
+
+    def _withdrawn(self) -> Sequence[str]:
+        withdrawn = self._loop.delivery.withdrawn
+        if not withdrawn:
+            return ()
+        keys = tuple(withdrawn)
+        withdrawn.clear()
+        return keys
+
+    def _command(self, asked: Step | Timer) -> RunActivity | StartTimer:
+        if isinstance(asked, Timer):
+            return StartTimer(cast("str", asked.key), asked.deadline)
+        attempts = self._loop.delivery.attempts(asked.key)
+        return RunActivity(
+            asked.key, asked.activity, asked.input, asked.digest, attempts.failed, attempts.not_before, asked.asked_at
+        )
+
+
+def _cancelled(note: str | None) -> Ended:
+    carried: object = None if note is None else json.loads(note)
+    if isinstance(carried, dict) and cast("dict[str, object]", carried).get("reason") == "timeout":
+        failure = Failure(
+            type=type_name(RunTimedOut), message="the run did not end within its timeout", reason="timeout"
+        )
+        return Ended(Ending.FAILED, failure=failure)
+    return Ended(Ending.CANCELLED)
+
+
+def _cancelled_itself() -> BaseException:
+    return RuntimeError("the workflow raised CancelledError although nobody has cancelled the run")
+
+
+def _explained(error: BaseException) -> BaseException:
+    """What asyncio says of a future of another loop, in words of ours."""
+    text = str(error)
+    if type(error) is RuntimeError and (
+        "attached to a different loop" in text or "bound to a different event loop" in text
+    ):
+        explained = ForbiddenInWorkflow(
+            f"workflow code awaited something that belongs to another event loop ({text}): connections, locks and "
+            "futures that were made outside of the run cannot be awaited in it; use them in an activity"
+        )
+        explained.__cause__ = error
+        return explained
+    return error

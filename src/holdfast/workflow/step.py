@@ -1,0 +1,42 @@
+"""One call of an activity in a run, from the moment it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from holdfast.workflow.activity import Activity
+
+
+class Step:
+    """An activity that was asked for under ``key``; ``future`` gets its outcome."""
+
+    __slots__ = ("activity", "asked_at", "digest", "future", "input", "key", "known", "told")
+
+    def __init__(
+        self,
+        *,
+        key: str,
+        activity: Activity[..., Any],
+        input: str,
+        digest: bytes,
+        asked_at: datetime,
+        future: asyncio.Future[Any],
+    ) -> None:
+        self.key = key
+        self.activity = activity
+        self.input = input
+        self.digest = digest
+        self.asked_at = asked_at
+        self.future = future
+        self.known = False
+        """Whether its outcome is in the journal."""
+        self.told = False
+        """Whether the worker knows of it."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the code still waits for it."""
+        return not self.future.cancelled()

@@ -1,0 +1,210 @@
+"""What tests stand in: a database, workers in this process or in others, and conditions to wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import asyncpg
+
+from holdfast.app import App
+from holdfast.app.hosted import HostedWorker
+from holdfast.client import Client
+from holdfast.store.connect import connect
+from holdfast.store.statements import in_schema
+
+ROOT = Path(__file__).parent.parent
+INVARIANTS = (ROOT / "tests" / "invariants.sql").read_text(encoding="utf-8")
+
+QUICK: dict[str, Any] = {
+    "skip_warm_up": True,
+    "lease": timedelta(seconds=2),
+    "poll": timedelta(milliseconds=200),
+    "grace": timedelta(seconds=5),
+}
+"""Worker settings for tests."""
+
+PATIENCE = 20.0
+"""Seconds after which a condition that does not come true fails its test."""
+
+
+class House:
+    """One database, and what a test starts in it."""
+
+    def __init__(self, dsn: str, db: asyncpg.Connection[asyncpg.Record], place: Path) -> None:
+        self.dsn = dsn
+        self.db = db
+        self.place = place
+        self._stack = AsyncExitStack()
+        self._processes: list[WorkerProcess] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes:
+            await process.end()
+        await self._stack.aclose()
+
+    def app(self, **options: Any) -> App:
+        """An app on this database."""
+        return App(self.dsn, **options)
+
+    async def client(self, app: App) -> Client:
+        """A client that is closed with the house."""
+        return await self._stack.enter_async_context(app.client())
+
+    async def worker(self, app: App, **options: Any) -> HostedWorker:
+        """A worker in this process, stopped in order with the house."""
+        return await self._stack.enter_async_context(app.worker(**(QUICK | options)))
+
+    async def process(self, module: str, *arguments: str, env: dict[str, str] | None = None) -> WorkerProcess:
+        """A worker process of ``holdfast worker --app MODULE:app``; killed with the house if it still runs."""
+        process = WorkerProcess(self, await _spawn(self.dsn, self.place, module, arguments, env or {}))
+        self._processes.append(process)
+        return process
+
+    async def value(self, query: str, *arguments: object) -> Any:
+        """The first column of the first row."""
+        return await self.db.fetchval(query, *arguments)
+
+    async def until(self, query: str, *arguments: object, patience: float = PATIENCE) -> Any:
+        """Waits until the query's first value is true, and gives it."""
+
+        async def look() -> Any:
+            return await self.db.fetchval(query, *arguments)
+
+        return await until(look, f"{query} {arguments}", patience=patience)
+
+    async def ended(self, *runs: UUID, patience: float = PATIENCE) -> None:
+        """Waits until these runs have a result."""
+        await self.until(
+            "select count(*) = $2 from holdfast.result where run_id = any ($1::uuid[])",
+            runs,
+            len(runs),
+            patience=patience,
+        )
+
+    async def journal(self, run: UUID) -> list[str]:
+        """The keys of the run's journal, in order."""
+        rows = await self.db.fetch("select key from holdfast.journal where run_id = $1 order by seq", run)
+        return [row["key"] for row in rows]
+
+    async def expire_lease(self, name: str) -> None:
+        """Ends the lease of the worker with this name, as if it had not renewed it."""
+        await self.db.execute("update holdfast.worker set lease_until = clock_timestamp() where name = $1", name)
+
+    async def advance(self, span: timedelta) -> None:
+        """Moves the database's clock (not that of leases) forward by this much, on top of earlier moves."""
+        moved = await self.db.fetchval("select holdfast.now() - clock_timestamp()") + span
+        await self.db.execute(
+            "create or replace function holdfast.now() returns timestamptz language sql volatile parallel safe "
+            f"as $$ select clock_timestamp() + interval '{moved.total_seconds()} seconds' $$"
+        )
+
+    async def check_invariants(self) -> None:
+        """Every invariant that can be read from the tables; fails with the rows that break one."""
+        await check_invariants(self.dsn)
+
+
+class WorkerProcess:
+    """A process with a worker in it."""
+
+    def __init__(self, house: House, process: asyncio.subprocess.Process) -> None:
+        self._house = house
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    async def name(self) -> str:
+        """The name of its worker, once it is registered."""
+        return str(
+            await self._house.until(
+                "select name from holdfast.worker where pid = $1 and state in ('active', 'stopping') order by id desc",
+                self.pid,
+            )
+        )
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal."""
+        os.kill(self.pid, number)
+
+    async def kill(self) -> None:
+        """``kill -9``, and waits until it is gone."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    async def exit(self, *, patience: float = PATIENCE) -> int:
+        """Waits until it is gone by itself, and gives its exit code."""
+        async with asyncio.timeout(patience):
+            return await self._process.wait()
+
+    async def end(self) -> None:
+        """Whatever state it is in: gone."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGCONT)
+            await self.kill()
+
+
+async def _spawn(
+    dsn: str, place: Path, module: str, arguments: Sequence[str], env: dict[str, str]
+) -> asyncio.subprocess.Process:
+    log = (place / "workers.log").open("ab")
+    with log:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "holdfast",
+            "worker",
+            "--app",
+            f"{module}:app",
+            "--skip-warm-up",
+            *arguments,
+            cwd=ROOT,
+            env={**os.environ, "HOLDFAST_DATABASE_URL": dsn, "PYTHONPATH": str(ROOT), **env},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+
+async def until(look: Callable[[], Awaitable[Any]], what: str, *, patience: float = PATIENCE) -> Any:
+    """Waits until ``look`` gives something true, and gives it; fails after ``patience`` seconds."""
+    pause = 0.002
+    try:
+        async with asyncio.timeout(patience):
+            while not (found := await look()):
+                await asyncio.sleep(pause)  # between two looks at a condition
+                pause = min(pause * 1.5, 0.05)
+            return found
+    except TimeoutError:
+        raise AssertionError(f"did not come true within {patience:g} s: {what}") from None
+
+
+async def check_invariants(dsn: str, schema: str = "holdfast") -> None:
+    """Runs tests/invariants.sql: each of its queries gives the rows that break an invariant."""
+    connection = await connect(dsn, application="invariants")
+    try:
+        broken: list[str] = []
+        for part in INVARIANTS.split("-- invariant: ")[1:]:
+            title, _, query = part.partition("\n")
+            rows = await connection.fetch(in_schema(query, schema))
+            broken.extend(f"{title}: {dict(row)}" for row in rows)
+        assert not broken, "\n".join(broken)
+    finally:
+        await connection.close()

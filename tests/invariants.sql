@@ -1,0 +1,82 @@
+-- The invariants of the engine that can be read from its tables. Each query gives the rows that break one; they hold at
+-- every moment, in one snapshot each, also while workers work and after every fault.
+
+-- invariant: 1a. no run has both a task and a result
+select t.run_id from holdfast.task t join holdfast.result r on r.run_id = t.run_id limit 10
+
+-- invariant: 1b. no run has neither a task nor a result
+select r.id
+  from holdfast.run r
+  left join holdfast.task t on t.run_id = r.id
+  left join holdfast.result e on e.run_id = r.id
+ where t.run_id is null and e.run_id is null
+ limit 10
+
+-- invariant: 1c. no task, result, journal row or letter without a run
+select 'task' as what, t.run_id from holdfast.task t where not exists (select from holdfast.run r where r.id = t.run_id)
+union all
+select 'result', e.run_id from holdfast.result e where not exists (select from holdfast.run r where r.id = e.run_id)
+union all
+select 'journal', j.run_id from holdfast.journal j where not exists (select from holdfast.run r where r.id = j.run_id)
+union all
+select 'inbox', i.run_id from holdfast.inbox i where not exists (select from holdfast.run r where r.id = i.run_id)
+limit 10
+
+-- invariant: 2. the seqs of a journal are distinct, and its keys are
+select run_id, count(*), count(distinct seq), count(distinct key)
+  from holdfast.journal
+ group by run_id
+having count(*) <> count(distinct seq) or count(*) <> count(distinct key)
+ limit 10
+
+-- invariant: 3. no journal row under a hold that was never given
+select j.run_id, j.key, j.hold, t.hold as latest
+  from holdfast.journal j
+  join holdfast.task t on t.run_id = j.run_id
+ where j.hold > t.hold or j.hold < 1
+ limit 10
+
+-- invariant: 4. what a bucket holds belongs to a lease that lives, or that ended within the last lease
+select t.run_id, t.bucket_id, w.name, w.state, w.lease_until
+  from holdfast.task t
+  left join holdfast.bucket b on b.id = t.bucket_id
+  left join holdfast.worker w on w.id = b.worker_id
+ where t.bucket_id is not null
+   and (w.id is null or w.state = 'left' or w.lease_until + w.lease + interval '1 second' < clock_timestamp())
+ limit 10
+
+-- invariant: 5. a run with letters that are not journaled is due, or held, or does not wait for its inbox
+select t.run_id, t.inbox_count, t.due_at
+  from holdfast.task t
+ where t.bucket_id is null
+   and t.waits_inbox
+   and t.flags & 1 = 0
+   and t.due_at > holdfast.now()
+   and exists (select from holdfast.inbox i where i.run_id = t.run_id and not i.seen)
+   and (t.wake_at is null or t.inbox_count >= t.wake_at)
+ limit 10
+
+-- invariant: 6. a letter is in the inbox or in the journal, never in both, and none is missing
+select t.run_id, t.inbox_count,
+       (select count(*) from holdfast.inbox i where i.run_id = t.run_id and not i.seen) as unseen,
+       (select count(*) from holdfast.journal j
+         where j.run_id = t.run_id and j.kind in (4, 5) and j.key <> 'cancel#0') as journaled
+  from holdfast.task t
+ where t.inbox_count <> (select count(*) from holdfast.inbox i where i.run_id = t.run_id and not i.seen)
+                      + (select count(*) from holdfast.journal j
+                          where j.run_id = t.run_id and j.kind in (4, 5) and j.key <> 'cancel#0')
+ limit 10
+
+-- invariant: 7. a result is not older than what the run has seen
+select e.run_id, e.at, max(j.at) as seen
+  from holdfast.result e
+  join holdfast.journal j on j.run_id = e.run_id
+ group by e.run_id, e.at
+having max(j.at) > e.at + interval '1 second'
+ limit 10
+
+-- invariant: 9. a key belongs to one run, which is there
+select k.name, k.key, k.run_id
+  from holdfast.start_key k
+ where not exists (select from holdfast.run r where r.id = k.run_id)
+ limit 10
