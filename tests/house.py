@@ -101,6 +101,30 @@ class House:
         rows = await self.db.fetch("select key from holdfast.journal where run_id = $1 order by seq", run)
         return [row["key"] for row in rows]
 
+    async def parked(self, *runs: UUID, patience: float = PATIENCE) -> None:
+        """Waits until these runs have been begun and given back: they wait, and cost a row."""
+        await self.until(
+            "select count(*) = $2 from holdfast.task where run_id = any ($1::uuid[]) "
+            "and bucket_id is null and first_claim_at is not null",
+            runs,
+            len(runs),
+            patience=patience,
+        )
+
+    async def held(self, *runs: UUID, patience: float = PATIENCE) -> None:
+        """Waits until workers hold these runs."""
+        await self.until(
+            "select count(*) = $2 from holdfast.task where run_id = any ($1::uuid[]) and bucket_id is not null",
+            runs,
+            len(runs),
+            patience=patience,
+        )
+
+    def log(self) -> str:
+        """What the worker processes have said."""
+        file = self.place / "workers.log"
+        return file.read_text(encoding="utf-8") if file.exists() else ""
+
     async def expire_lease(self, name: str) -> None:
         """Ends the lease of the worker with this name, as if it had not renewed it."""
         await self.db.execute("update holdfast.worker set lease_until = clock_timestamp() where name = $1", name)
@@ -194,6 +218,15 @@ async def until(look: Callable[[], Awaitable[Any]], what: str, *, patience: floa
             return found
     except TimeoutError:
         raise AssertionError(f"did not come true within {patience:g} s: {what}") from None
+
+
+async def eventually(condition: Callable[[], Any], what: str, *, patience: float = PATIENCE) -> Any:
+    """Waits until ``condition``, which only looks at memory or at files, gives something true, and gives it."""
+
+    async def look() -> Any:
+        return condition()
+
+    return await until(look, what, patience=patience)
 
 
 async def check_invariants(dsn: str, schema: str = "holdfast") -> None:

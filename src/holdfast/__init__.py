@@ -4,6 +4,7 @@ This is what users import; everything else is an interior whose names may move.
 """
 
 from holdfast.app import App, Resource
+from holdfast.client import Client, Page, RunDescription, RunHandle, RunSummary
 from holdfast.core.definition import Call
 from holdfast.core.errors import (
     AccessDenied,
@@ -58,6 +59,7 @@ __all__ = [
     "App",
     "BinariesNotFound",
     "Call",
+    "Client",
     "Codec",
     "ConfigurationError",
     "DatabaseError",
@@ -72,17 +74,21 @@ __all__ = [
     "KeyConflict",
     "MissingClass",
     "NonDeterminismError",
+    "Page",
     "Resource",
     "ResultTimeout",
     "Retry",
     "RetryAfter",
     "RunCancelled",
+    "RunDescription",
     "RunEnded",
     "RunError",
     "RunFailed",
+    "RunHandle",
     "RunInfo",
     "RunNotFound",
     "RunStatus",
+    "RunSummary",
     "RunTimedOut",
     "SchemaMismatch",
     "Signal",

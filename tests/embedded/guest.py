@@ -117,12 +117,17 @@ def wait_until(condition: Callable[[], object], what: str, patience: float = 20.
 
 
 def alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def kill(*pids: int) -> None:
+    """Kills all of them at once, and returns when they are dead."""
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not any(alive(pid) for pid in pids), "the killed are dead")
 
 
 def processes_of(place: Path) -> Iterator[psutil.Process]:
@@ -144,7 +149,7 @@ def _has_to_do_with(process: psutil.Process, prefix: str) -> bool:
 
 
 def is_supervisor(process: psutil.Process) -> bool:
-    return any("holdfast.embedded.supervisor" in word for word in process.cmdline())
+    return any(word.endswith("embedded/bootstrap.py") for word in process.cmdline())
 
 
 def nobody_left(place: Path) -> bool:

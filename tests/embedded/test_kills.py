@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,3 +181,33 @@ print("closed", flush=True)
                 assert teller.stdout.readline() == "closed\n"
                 assert alive(child)
                 kill(child)
+
+
+@needs_linux
+def test_a_server_dies_with_its_supervisor_also_through_the_watcher(guest: Guests, place: Path) -> None:
+    source = place / "source" / "holdfast"
+    shutil.copytree(SOURCE / "embedded", source / "embedded")
+    (source / "core").mkdir()
+    shutil.copy(SOURCE / "core" / "errors.py", source / "core")
+    libc = source / "embedded" / "libc.py"
+    libc.write_text(libc.read_text().replace('if sys.platform == "linux" else None', "if not sys.platform else None"))
+
+    one = guest(source=source)
+    postmaster = one.postmaster
+    assert one.query("select 1") == ["1"]
+    kill(one.supervisor)
+    wait_until(lambda: not alive(postmaster), "the server has died")
+    one("ensure")
+    assert one.query("select 1") == ["1"]
+
+
+@needs_linux
+def test_temporary_data_of_a_killed_server_leaves_no_shared_memory(guest: Guests, place: Path) -> None:
+    one = guest(settings={"temporary": True})
+    segment = segment_of(place / "data/postgres/cluster")
+    kill(one.supervisor, one.postmaster)
+    assert segment in shared_memory_segments()
+    one("ensure")
+    one("stop")
+    assert segment not in shared_memory_segments()
+    assert not (place / "data/postgres").exists()

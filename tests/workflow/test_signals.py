@@ -216,51 +216,33 @@ async def gives_up() -> list[str]:
 
 
 def test_a_signal_that_a_cancelled_wait_was_given_goes_back() -> None:
+    """The wait is cancelled after the signal was delivered to it, and before its task has its turn to take it."""
+
     @Workflow
-    async def puts_back() -> list[int]:
-        loop = asyncio.get_running_loop()
+    async def puts_back() -> list[str]:
         waiting = asyncio.create_task(number.wait())
-        other = asyncio.create_task(letter.wait())
         await asyncio.sleep(0)
-        # Cancelled after the signal is delivered to it and before its turn comes: its future is done already.
-        other.add_done_callback(lambda _: None)
-
-        async def cancel_in_the_same_turn() -> None:
-            while not _given(waiting):
-                await asyncio.sleep(0)
-            waiting.cancel()
-
-        hook = asyncio.create_task(cancel_first(waiting))
-        try:
-            await waiting
-        except asyncio.CancelledError:
-            pass
-        hook.cancel()
-        other.cancel()
-        assert loop.time()
-        return [await number.wait(), await number.wait()]
-
-    async def cancel_first(waiting: asyncio.Task[int]) -> None:
+        # What the wait is served with wakes this callback first, and its own task after it.
         inner: Any = waiting
-        future = inner._fut_waiter
-        future.add_done_callback(lambda _: None)
-        # Callbacks run in the order in which they were added: this one comes before the task's own wake-up.
-        callbacks = future._callbacks
-        assert callbacks is not None
-        future.remove_done_callback(callbacks[0][0])
-        future.add_done_callback(lambda _: waiting.cancel())
-        for callback, context in callbacks[:1]:
-            future.add_done_callback(callback, context=context)
-
-    def _given(waiting: asyncio.Task[int]) -> bool:
-        return waiting.done()
+        served = inner._fut_waiter
+        ((wake_up, context),) = served._callbacks
+        served.remove_done_callback(wake_up)
+        served.add_done_callback(lambda _: waiting.cancel())
+        served.add_done_callback(wake_up, context=context)
+        del inner, served, wake_up, context
+        seen = []
+        try:
+            seen.append(f"task {await waiting}")
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+        return [*seen, str(await number.wait()), str(await number.wait())]
 
     stage = Stage(puts_back)
     stage.go()
     stage.send(number, 1)
     assert stage.instance.waits_for_signal
     stage.send(number, 2)
-    assert stage.result.output == "[1,2]"
+    assert stage.result.output == '["cancelled","1","2"]'
 
 
 def test_a_signal_that_nobody_takes_does_not_matter() -> None:

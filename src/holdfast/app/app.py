@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from holdfast.app.database import open_database
 from holdfast.app.hosted import HostedWorker, WorkerOptions
@@ -14,6 +14,7 @@ from holdfast.app.registry import Registry
 from holdfast.app.resource import Resource
 from holdfast.app.settings import AppSettings, read_settings
 from holdfast.app.sources import Found
+from holdfast.client import Client
 from holdfast.core.definition import Definition
 from holdfast.core.errors import DefinitionError
 from holdfast.core.retry import Retry
@@ -21,9 +22,6 @@ from holdfast.core.seal import Codec, Seal
 from holdfast.embedded import EmbeddedSettings
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.workflow import Workflow
-
-if TYPE_CHECKING:
-    from holdfast.client import Client
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -166,6 +164,18 @@ class App:
         self._resources.append(resource)
         return resource
 
+    def include(self, other: App) -> None:
+        """Takes in all definitions and resources of another app, so that a project can be written in several.
+
+        Settings and codec stay those of this one.
+
+        Raises:
+            DefinitionError: a name is taken.
+        """
+        for definition in other.definitions.values():
+            self._registry.add(definition)
+        self._resources += other._resources
+
     @property
     def definitions(self) -> Mapping[str, Definition[..., Any]]:
         """Every workflow and activity by its name."""
@@ -206,8 +216,6 @@ class App:
             ConfigurationError: the settings cannot work.
             DatabaseError: the database cannot be reached, or its schema cannot be used.
         """
-        from holdfast.client import Client
-
         settings = self.settings()
         seal = Seal(self._codec, settings.payload_limit.value)
         async with (

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import Any, Self, TypedDict
 
 from holdfast.app.database import open_database
 from holdfast.app.resource import Resource
@@ -15,9 +15,7 @@ from holdfast.app.settings import AppSettings
 from holdfast.core.definition import Definition
 from holdfast.core.seal import Codec, Seal
 from holdfast.core.settings import WorkerSettings
-
-if TYPE_CHECKING:
-    from holdfast.worker import Worker
+from holdfast.worker import Worker
 
 
 class WorkerOptions(TypedDict, total=False):
@@ -91,8 +89,6 @@ class HostedWorker:
         await self._stack.__aexit__(kind, error, trace)
 
     async def _open(self, stack: AsyncExitStack) -> Worker:
-        from holdfast.worker import Worker
-
         settings = self._app_settings()
         database = await stack.enter_async_context(open_database(settings))
         worker = Worker(

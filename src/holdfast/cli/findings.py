@@ -15,6 +15,7 @@ from holdfast.store.roles import Grant
 from holdfast.worker.worker import CONNECTIONS
 
 _LONG_HORIZON = timedelta(minutes=10)
+_OLD_HORIZON = 1_000_000  # transactions, where it is not known how long that is
 
 
 class Level(Enum):
@@ -152,7 +153,7 @@ def of_horizon(holders: list[HorizonHolder]) -> list[Finding]:
         return [Finding(topic="oldest snapshot", text="nobody holds one")]
     oldest = holders[0]
     held = f", for {_span(oldest.held)}" if oldest.held is not None else ""
-    pinned = (oldest.held is not None and oldest.held > _LONG_HORIZON) or (oldest.held is None and oldest.age > 1_000_000)
+    pinned = oldest.age > _OLD_HORIZON if oldest.held is None else oldest.held > _LONG_HORIZON
     return [
         Finding(
             topic="oldest snapshot",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -34,8 +34,13 @@ def answer(arguments: Sequence[str] | None = None) -> int:
         click.echo("interrupted", err=True)
         return ExitCode.INTERRUPTED
     except HoldfastError as error:
-        _complain(error)
-        return ExitCode.of(error)
+        return _complain(error)
+    except ExceptionGroup as group:
+        # From a task group: if all in it are errors of ours, they are told as such.
+        ours, others = group.split(HoldfastError)
+        if ours is None or others is not None:
+            raise
+        return max(_complain(error) for error in _leaves(ours))
     except BrokenPipeError:
         # Whoever read our stdout has seen enough; Python must not complain about it again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,13 +48,22 @@ def answer(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else ExitCode.OK
 
 
-def _complain(error: HoldfastError) -> None:
+def _leaves(group: ExceptionGroup[HoldfastError]) -> Iterator[HoldfastError]:
+    for error in group.exceptions:
+        if isinstance(error, ExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _complain(error: HoldfastError) -> ExitCode:
     if isinstance(error, ConfigurationError) and len(error.mistakes) > 1:
         click.echo("holdfast: these settings cannot work:", err=True)
         for mistake in error.mistakes:
             click.echo(f"  - {mistake}", err=True)
     else:
         click.echo(f"holdfast: {error}", err=True)
+    return ExitCode.of(error)
 
 
 @click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -17,13 +17,17 @@ from rich.console import Console, RenderableType
 
 JsonLike = object
 
+_WIDTH = 130
+
 
 class Output:
     """Where answers go. ``people`` is stdout, or stderr when stdout belongs to JSON."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self.people = Console(stderr=as_json, highlight=False, soft_wrap=not sys.stdout.isatty())
+        # Where nobody looks on, lines are as long as they need to be, and tables have room.
+        width = None if sys.stdout.isatty() else _WIDTH
+        self.people = Console(stderr=as_json, highlight=False, soft_wrap=width is not None, width=width)
         self.notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def answer(self, value: JsonLike, *shown: RenderableType) -> None:

@@ -41,9 +41,7 @@ def moment(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise click.BadParameter(
-            f"{text!r} is not a time; write 2030-01-31T09:00 or 2030-01-31T09:00+02:00"
-        ) from error
+        raise click.BadParameter(f"{text!r} is not a time; write 2030-01-31T09:00 or 2030-01-31T09:00+02:00") from error
 
 
 def run_id(text: str) -> UUID:

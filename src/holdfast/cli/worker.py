@@ -57,7 +57,7 @@ def _option(flag: str, meaning: str, metavar: str, kind: Any) -> Callable[[Any],
     "--buckets",
     multiple=True,
     metavar="PRIORITY=N",
-    help=f"Buckets of a priority ({', '.join(one.word for one in Priority)}); 0 leaves it to others.  [default: 1 each]",
+    help=f"Buckets of a priority ({', '.join(one.word for one in Priority)}); 0: left to others.  [default: 1 each]",
 )
 @click.option("--skip-warm-up", is_flag=True, help="Claim at once, without the short pause at the start.")
 @click.option("--no-hints", is_flag=True, help="Neither listen nor notify: find everything by polling.")
@@ -68,7 +68,7 @@ def _option(flag: str, meaning: str, metavar: str, kind: Any) -> Callable[[Any],
     help="Which log lines go to stderr.  [default: info]",
 )
 @with_door()
-def worker(door: Door, *, processes: int, log_level: str, buckets: tuple[str, ...], **given: Any) -> int:
+def worker(door: Door, /, *, processes: int, log_level: str, buckets: tuple[str, ...], **given: Any) -> int:
     """Execute what is started: a worker for the workflows and activities of an app.
 
     \b
@@ -83,15 +83,14 @@ def worker(door: Door, *, processes: int, log_level: str, buckets: tuple[str, ..
 
     All logs go to stderr, nothing to stdout.
     """  # noqa: D301 - \b keeps click from wrapping the examples
-    leashed = follow_leash((given["grace"] or _DEFAULTS["grace"] + _MARGIN).total_seconds())
+    options = _options(given, buckets)
+    patience = (WorkerSettings(**options).grace + _MARGIN).total_seconds()
+    leashed = follow_leash(patience)
     set_up_logs(log_level, process=leashed or processes > 1)
     app = door.need_app()
-    options = _options(given, buckets)
-    grace = WorkerSettings(**options).grace
     if processes > 1:
         command = [sys.executable, "-m", "holdfast", *_single(sys.argv[1:])]
-        fleet = run_fleet(app, command, count=processes, patience=(grace + _MARGIN).total_seconds())
-        return run_to_end(fleet)
+        return run_to_end(run_fleet(app, command, count=processes, patience=patience))
     run_to_end(_work(app, options), fast=True)
     return 0
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from holdfast.client.starter import MOST_CHARACTERS, MOST_STARTS
@@ -15,33 +16,61 @@ if TYPE_CHECKING:
 
 
 async def start_all(
-    database: Database, starts: Sequence[Start], *, hint: bool, connection: Connection | None = None
+    database: Database, starts: Iterable[Start], *, keyed: bool, hint: bool, connection: Connection | None = None
 ) -> list[Started]:
     """Starts all of these runs or none, and answers in their order.
+
+    Those without keys may be made as they are asked for: that goes on while the ones before are on their way.
 
     Raises:
         KeyConflict: one of the keys belongs to a run with another input.
     """
-    if not starts:
-        return []
-    keyed = any(start.key is not None for start in starts)
-    # In the order of the keys, so that two who start the same ones queue up instead of meeting in a deadlock.
-    order = sorted(range(len(starts)), key=lambda place: _line_up(starts[place])) if keyed else range(len(starts))
-    chunks = list(_chunks([starts[place] for place in order]))
-
-    async def send(session: Session) -> list[Started]:
-        answers: list[Started] = []
-        for chunk in chunks:
-            answers += await (start_keyed if keyed else start_plain)(session, chunk, hint=hint)
-            refuse_conflicts(chunk, answers[-len(chunk) :])
-        return answers
+    if keyed:
+        return await _start_keyed(database, list(starts), hint=hint, connection=connection)
+    chunks = _Chunks(starts)
 
     async def work(session: Session) -> list[Started]:
-        if len(starts) == 1 or (len(chunks) == 1 and not keyed):
+        if chunks.at(1) is None:
             # One statement is all or nothing by itself.
-            return await send(session)
+            return await start_plain(session, chunks.at(0) or (), hint=hint)
         async with session.connection.transaction():
-            return await send(session)
+            return await _send(session, chunks, hint=hint)
+
+    return [] if chunks.at(0) is None else await database.call(work, connection)
+
+
+async def _send(session: Session, chunks: _Chunks, *, hint: bool) -> list[Started]:
+    answers: list[Started] = []
+    place = 0
+    while chunk := chunks.at(place):
+        sending = asyncio.ensure_future(start_plain(session, chunk, hint=hint))
+        try:
+            # It has its turn to send, and then the next ones are made while the database is at work.
+            await asyncio.sleep(0)
+            place += 1
+            chunks.at(place)
+        finally:
+            answers += await sending
+    return answers
+
+
+async def _start_keyed(
+    database: Database, starts: Sequence[Start], *, hint: bool, connection: Connection | None
+) -> list[Started]:
+    # In the order of the keys, so that two who start the same ones queue up instead of meeting in a deadlock.
+    order = sorted(range(len(starts)), key=lambda place: (starts[place].manner.name, starts[place].key or ""))
+    chunks = _Chunks(starts[place] for place in order)
+
+    async def work(session: Session) -> list[Started]:
+        answers: list[Started] = []
+        async with session.connection.transaction():
+            place = 0
+            while chunk := chunks.at(place):
+                some = await start_keyed(session, chunk, hint=hint)
+                refuse_conflicts(chunk, some)
+                answers += some
+                place += 1
+        return answers
 
     answers = await database.call(work, connection)
     return [answer for _, answer in sorted(zip(order, answers, strict=True))]
@@ -51,18 +80,34 @@ def refuse_conflicts(starts: Sequence[Start], answers: Sequence[Started]) -> Non
     """Raises KeyConflict for the first start whose key belongs to a run with another input."""
     for start, answer in zip(starts, answers, strict=True):
         if not answer.same:
-            raise KeyConflict(answer.id, start.name, start.key or "")
+            raise KeyConflict(answer.id, start.manner.name, start.key or "")
 
 
-def _line_up(start: Start) -> tuple[str, str]:
-    return start.name, start.key or ""
+class _Chunks:
+    """Starts in chunks, each made when it is first asked for, and kept in case that it has to be sent again."""
+
+    def __init__(self, starts: Iterable[Start]) -> None:
+        self._made: list[Sequence[Start]] = []
+        self._rest = _cut(starts)
+
+    def at(self, place: int) -> Sequence[Start] | None:
+        """The chunk at this place; None: there are not so many."""
+        while len(self._made) <= place:
+            chunk = next(self._rest, None)
+            if chunk is None:
+                return None
+            self._made.append(chunk)
+        return self._made[place]
 
 
-def _chunks(starts: Sequence[Start]) -> Iterator[Sequence[Start]]:
-    first, size = 0, 0
-    for place, start in enumerate(starts):
+def _cut(starts: Iterable[Start]) -> Iterator[Sequence[Start]]:
+    chunk: list[Start] = []
+    size = 0
+    for start in starts:
+        if len(chunk) == MOST_STARTS or (chunk and size + len(start.input) > MOST_CHARACTERS):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(start)
         size += len(start.input)
-        if place - first == MOST_STARTS or (size > MOST_CHARACTERS and place > first):
-            yield starts[first:place]
-            first, size = place, len(start.input)
-    yield starts[first:]
+    if chunk:
+        yield chunk

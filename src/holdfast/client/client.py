@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
+from itertools import repeat
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, TypeVarTuple, overload
 from uuid import UUID
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-_AT_ONCE = 500
-"""So many calls are encoded before others have a turn."""
 
 
 class Client:
@@ -215,12 +212,13 @@ class Client:
             mistakes = [mistake for n, key in enumerate(given) for mistake in key_mistakes(f"keys[{n}]", key or "")]
             if mistakes:
                 raise InvalidInput(f"these runs cannot be started: {'; '.join(mistakes[:10])}")
-        starts: list[Start] = []
-        for call, key in zip(bound, given, strict=True):
-            starts.append(self._encoder.call(call, options, key))
-            if len(starts) % _AT_ONCE == 0:
-                await asyncio.sleep(0)
-        answers = await start_all(self._database, starts, hint=self._hints, connection=connection)
+        if keys is None:
+            starts = self._encoder.calls(bound, options)
+        else:
+            starts = map(self._encoder.call, bound, repeat(options), given)
+        answers = await start_all(
+            self._database, starts, keyed=keys is not None, hint=self._hints, connection=connection
+        )
         own = connection is None
         return [self._handle(answer, call.definition, known=own) for call, answer in zip(bound, answers, strict=True)]
 
@@ -231,7 +229,9 @@ class Client:
             answer = await self._starter.start(start)
             refuse_conflicts([start], [answer])
         else:
-            (answer,) = await start_all(self._database, [start], hint=self._hints, connection=connection)
+            (answer,) = await start_all(
+                self._database, [start], keyed=start.key is not None, hint=self._hints, connection=connection
+            )
         # A run in a transaction of somebody else's is not known to exist before that commits.
         return self._handle(answer, definition, known=connection is None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from holdfast.client.context import plain_json
@@ -13,7 +13,7 @@ from holdfast.core.digest import canonical, digest_of
 from holdfast.core.errors import DefinitionError, InvalidInput
 from holdfast.core.states import RunKind
 from holdfast.core.values import Encoded
-from holdfast.store.starts import Start
+from holdfast.store.starts import Manner, Start
 
 if TYPE_CHECKING:
     from holdfast.client.options import StartOptions
@@ -30,40 +30,42 @@ class Encoder:
         self._definitions = definitions
         self._ids = Ids()
 
-    def call(self, call: Call[Any], options: StartOptions, key: str | None) -> Start:
+    def call(self, call: Call[Any], options: StartOptions, key: str | None = None) -> Start:
         """A start of this definition with these arguments."""
         definition = call.definition
-        return self._start(
-            definition.name, definition.kind, definition.parameters.encode(call.args, call.kwargs), options, key
-        )
+        encoded = definition.parameters.encode(call.args, call.kwargs)
+        return self._start(encoded, _manner(definition.kind, definition.name, options), key)
+
+    def calls(self, calls: Iterable[Call[Any]], options: StartOptions) -> Iterator[Start]:
+        """Starts of these calls, all with the same options."""
+        manners: dict[str, Manner] = {}
+        for call in calls:
+            definition = call.definition
+            manner = manners.get(definition.name)
+            if manner is None:
+                manner = manners[definition.name] = _manner(definition.kind, definition.name, options)
+            yield self._start(definition.parameters.encode(call.args, call.kwargs), manner, None)
 
     def named(self, name: str, values: Mapping[str, object], options: StartOptions, key: str | None) -> Start:
         """A start by name, with arguments by name."""
         definition = self._definitions.get(name)
         if definition is not None:
-            return self._start(name, definition.kind, definition.parameters.encode_named(values), options, key)
+            encoded = definition.parameters.encode_named(values)
+            return self._start(encoded, _manner(definition.kind, name, options), key)
         for mistake in name_mistakes("name", name):
             raise InvalidInput(mistake)
         if any(not isinstance(one, str) for one in cast("Mapping[Any, object]", values)):
             raise InvalidInput(f"the input of {name!r} is a mapping by the names of its parameters, which are text")
         text, _ = _PLAIN.encode(dict(values))
-        return self._start(name, RunKind.WORKFLOW, Encoded(text, digest_of(canonical(text))), options, key)
+        return self._start(Encoded(text, digest_of(canonical(text))), _manner(RunKind.WORKFLOW, name, options), key)
 
-    def _start(self, name: str, kind: RunKind, encoded: Encoded, options: StartOptions, key: str | None) -> Start:
-        return Start(
-            self._ids.next(),
-            kind,
-            name,
-            options.lane,
-            options.priority,
-            self._seal.close(encoded.text, what=f"the input of {name!r}"),
-            options.due,
-            options.after,
-            options.timeout,
-            options.tags,
-            key,
-            encoded.digest,
-        )
+    def _start(self, encoded: Encoded, manner: Manner, key: str | None) -> Start:
+        text = self._seal.close(encoded.text, what=f"the input of {manner.name!r}")
+        return Start(self._ids.next(), text, manner, key, encoded.digest)
+
+
+def _manner(kind: RunKind, name: str, options: StartOptions) -> Manner:
+    return Manner(kind, name, options.lane, options.priority, options.due, options.after, options.timeout, options.tags)
 
 
 def as_call(what: object, args: tuple[object, ...]) -> Call[Any]:
@@ -73,11 +75,12 @@ def as_call(what: object, args: tuple[object, ...]) -> Call[Any]:
         DefinitionError: it is neither a workflow, nor an activity, nor a call of one.
     """
     if isinstance(what, Definition):
-        return Call(definition=cast("Definition[..., Any]", what), args=args)
+        definition: Definition[..., Any] = what  # pyright: ignore[reportUnknownVariableType]
+        return Call(definition=definition, args=args)
     if isinstance(what, Call):
         if args:
             raise InvalidInput("a call has its arguments already: start(wf.call(...)) takes no more")
-        call: Call[Any] = what
+        call: Call[Any] = what  # pyright: ignore[reportUnknownVariableType]
         return call
     raise DefinitionError(
         f"{getattr(what, '__qualname__', what)!r} is not registered: decorate it with @app.workflow or @app.activity, "

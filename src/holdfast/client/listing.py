@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
@@ -14,18 +14,17 @@ from holdfast.core.errors import InvalidInput
 from holdfast.core.ids import lowest_id
 from holdfast.core.priority import Priority, PriorityName
 from holdfast.core.states import RunKind, RunStatus
-from holdfast.store.runs import Filters, Listed, Walk, read_page
-from holdfast.store.work import FOREVER
+from holdfast.store.runs import NEWEST, Filters, Listed, Place, Walk, read_page
 
 if TYPE_CHECKING:
     from holdfast.client.database import Database
+    from holdfast.store.session import Session
 
 T = TypeVar("T")
 
 MOST_ON_A_PAGE = 1000
 
 _LOWEST = UUID(int=0)
-_HIGHEST = UUID(int=(1 << 128) - 1)
 
 _HELD = frozenset({RunStatus.ASSIGNED, RunStatus.RUNNING})
 _BLOCKED = frozenset({RunStatus.BLOCKED})
@@ -82,7 +81,7 @@ async def list_runs(
 ) -> Page[RunSummary]:
     """One page of the runs that fit all of the filters."""
     statuses = _statuses(status)
-    walk = _walk(statuses)
+    walks = _walks(statuses)
     mistakes: list[str] = []
     if not 1 <= limit <= MOST_ON_A_PAGE:
         mistakes.append(f"limit is {limit}: use 1 to {MOST_ON_A_PAGE}")
@@ -91,25 +90,29 @@ async def list_runs(
             mistakes.append(f"{what} is {time.isoformat()}, without a time zone: use an aware datetime")
     if mistakes:
         raise InvalidInput(f"runs cannot be listed: {'; '.join(mistakes)}")
-    from_id = lowest_id(since) if since else _LOWEST
-    to_id = lowest_id(until) if until else _HIGHEST
-    last: tuple[datetime, UUID] | None = None
-    if after is not None:
-        last = _read_cursor(after, walk)
-        if walk is not Walk.UNHAPPY:
-            to_id = min(to_id, last[1])
+    to_id = lowest_id(until) if until else NEWEST.id
+    last = NEWEST if after is None else _read_cursor(after, walks)
     filters = Filters(
-        from_id=from_id,
-        to_id=to_id,
-        statuses=sorted(statuses) if statuses else None,
+        from_id=lowest_id(since) if since else _LOWEST,
+        to_id=to_id if Walk.UNHAPPY in walks else min(to_id, last.id),
         name=name,
         lane=lane,
         tags=to_json(dict(tags)).decode() if tags else None,
     )
-    # One more than asked for tells whether there is a next page.
-    rows = await database.call(lambda session: read_page(session, walk, filters, count=limit + 1, last=last))
+
+    async def read(session: Session) -> list[Listed]:
+        found: dict[UUID, Listed] = {}
+        for walk, some in walks.items():
+            # One more than asked for tells whether there is a next page.
+            page = await read_page(session, walk, sorted(some), filters, count=limit + 1, last=last)
+            # Who ended between two walks is met twice: what was met last is true.
+            found |= {row.id: row for row in page}
+        rows = list(found.values())
+        return rows if len(walks) == 1 else sorted(rows, key=lambda row: row.id, reverse=True)
+
+    rows = await database.call(read)
     items = rows[:limit]
-    return Page(items=tuple(map(summary, items)), next=_cursor(items[-1], walk) if len(rows) > limit else None)
+    return Page(items=tuple(map(summary, items)), next=_cursor(items[-1], walks) if len(rows) > limit else None)
 
 
 def summary(row: Listed) -> RunSummary:
@@ -142,10 +145,10 @@ def _statuses(status: RunStatus | str | Iterable[RunStatus | str] | None) -> fro
     return frozenset(map(RunStatus, words))
 
 
-def _walk(statuses: frozenset[RunStatus]) -> Walk:
-    """The rows to walk: the fewest that hold all that is asked for."""
+def _walks(statuses: frozenset[RunStatus]) -> dict[Walk, frozenset[RunStatus]]:
+    """The rows to walk, the fewest that hold all that is asked for, and what to look for among them."""
     if not statuses:
-        return Walk.ALL
+        return {Walk.ALL: statuses}
     for those, walk in (
         (_HELD, Walk.HELD),
         (_BLOCKED, Walk.BLOCKED),
@@ -154,21 +157,22 @@ def _walk(statuses: frozenset[RunStatus]) -> Walk:
         (_ENDED, Walk.ENDED),
     ):
         if statuses <= those:
-            return walk
-    return Walk.ALL
+            return {walk: statuses}
+    # Open ones first, so that a run which ends meanwhile is not missed by both.
+    return {Walk.OPEN: statuses & _OPEN, Walk.ENDED: statuses & _ENDED}
 
 
-def _cursor(row: Listed, walk: Walk) -> str:
-    if walk is not Walk.UNHAPPY or row.ended_at is None:
+def _cursor(row: Listed, walks: Container[Walk]) -> str:
+    if Walk.UNHAPPY not in walks or row.ended_at is None:
         return str(row.id)
     return f"{row.ended_at.isoformat()}~{row.id}"
 
 
-def _read_cursor(text: str, walk: Walk) -> tuple[datetime, UUID]:
+def _read_cursor(text: str, walks: Container[Walk]) -> Place:
     time, _, run_id = text.rpartition("~")
     try:
-        if bool(time) is not (walk is Walk.UNHAPPY):
+        if bool(time) is not (Walk.UNHAPPY in walks):
             raise ValueError
-        return datetime.fromisoformat(time) if time else FOREVER, UUID(run_id)
+        return Place(datetime.fromisoformat(time) if time else NEWEST.ended_at, UUID(run_id))
     except ValueError:
         raise InvalidInput(f"after is {text!r}: use the `next` of a page with the same filters") from None

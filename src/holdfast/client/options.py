@@ -135,7 +135,7 @@ def _tag_mistakes(tags: object) -> Iterator[str]:
     if not isinstance(tags, Mapping):
         yield f"tags is {tags!r}: use a mapping of text to text"
         return
-    pairs: Mapping[Any, Any] = tags
+    pairs: Mapping[Any, Any] = tags  # pyright: ignore[reportUnknownVariableType]
     for name, value in pairs.items():
         if not isinstance(name, str) or not isinstance(value, str):
             yield f"tags has {name!r}: {value!r}: use text for both"

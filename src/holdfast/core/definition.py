@@ -30,6 +30,8 @@ class Definition(Generic[P, R]):
     name: str
     kind: RunKind
     fn: Callable[P, Any]
+    is_async: bool
+    """Whether ``fn`` is an ``async def``."""
     parameters: Parameters
     returns: Returns[R]
 
@@ -37,6 +39,7 @@ class Definition(Generic[P, R]):
         self.kind = kind
         self.name = _checked_name(name, kind)
         self.fn = _checked_function(fn, self.what)
+        self.is_async = _is_coroutine_function(fn)
         hints = Hints.of(fn, what=self.what)
         self.parameters = Parameters(fn, what=self.what, hints=hints)
         self.returns = Returns(hints.returned, what=f"the result of {self.what}", namespace=hints.namespace)
@@ -48,11 +51,6 @@ class Definition(Generic[P, R]):
     def what(self) -> str:
         """How messages call it: ``workflow 'trial-onboarding'``."""
         return f"{self.kind.name.lower()} {self.name!r}"
-
-    @property
-    def is_async(self) -> bool:
-        """Whether ``fn`` is an ``async def``."""
-        return _is_coroutine_function(self.fn)
 
     @property
     def description(self) -> str:

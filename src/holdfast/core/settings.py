@@ -47,6 +47,9 @@ class WorkerSettings:
     """Parked workflow runs that are kept in memory, to go on without a replay."""
     hints: bool = True
     """Listen and notify; without, all is found by polling."""
+    alone: bool = False
+    """Execute the suspects of the lane, one at a time, and leave when none is due: what a worker starts in a process
+    of its own for runs whose worker has died twice."""
 
     def __post_init__(self) -> None:
         mistakes = list(self._mistakes())

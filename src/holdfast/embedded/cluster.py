@@ -12,9 +12,14 @@ from pathlib import Path
 from holdfast.core.errors import EmbeddedError
 from holdfast.embedded.account import Ids
 from holdfast.embedded.child import Footing, start_program
+from holdfast.embedded.family import outlive_family
 from holdfast.embedded.libc import sync_file_system
 from holdfast.embedded.plan import SUPERUSER, Plan
 from holdfast.embedded.remedy import remedy
+from holdfast.embedded.segment import remove_segment_of
+
+# How long the remains of a failed layout may take to end, after the time for the start is over.
+_PATIENCE = 5.0
 
 
 def found_cluster(plan: Plan, environment: dict[str, str], deadline: float) -> None:
@@ -34,13 +39,20 @@ def found_cluster(plan: Plan, environment: dict[str, str], deadline: float) -> N
             )
         mark.touch()
         # What a killed supervisor could not clear away.
-        shutil.rmtree(plan.cluster, ignore_errors=True)
+        remove_cluster(plan.cluster)
     else:
         mark.unlink(missing_ok=True)
         if plan.cluster.exists():
             _refuse_foreign_version(plan)
             return
     _lay_out(plan, environment, deadline)
+
+
+def remove_cluster(directory: Path) -> None:
+    """Removes a data directory, if it is there, and what its server may have left in memory."""
+    if directory.exists():
+        remove_segment_of(directory)
+        shutil.rmtree(directory)
 
 
 def _refuse_foreign_version(plan: Plan) -> None:
@@ -61,12 +73,16 @@ def _refuse_foreign_version(plan: Plan) -> None:
 
 def _lay_out(plan: Plan, environment: dict[str, str], deadline: float) -> None:
     staging = plan.home / "cluster.new"
-    if staging.exists():
-        shutil.rmtree(staging)
-    staging.mkdir(mode=0o700)
-    if plan.private:
-        os.chown(staging, plan.founder.uid, plan.founder.gid)
-    _initdb(plan, staging, environment, deadline)
+    with outlive_family(plan.family_lock, staging, deadline) as family:
+        remove_cluster(staging)
+        staging.mkdir(mode=0o700)
+        if plan.private:
+            os.chown(staging, plan.founder.uid, plan.founder.gid)
+        complaint = _initdb(plan, staging, environment, family.fileno(), deadline)
+    if complaint:
+        with outlive_family(plan.family_lock, staging, deadline + _PATIENCE):
+            remove_cluster(staging)
+        raise EmbeddedError(f"initdb could not lay out {plan.cluster} {complaint}")
     if plan.private:
         _give(staging, plan.server)
     if plan.durability == "full":
@@ -76,7 +92,8 @@ def _lay_out(plan: Plan, environment: dict[str, str], deadline: float) -> None:
         _sync(plan.home)
 
 
-def _initdb(plan: Plan, staging: Path, environment: dict[str, str], deadline: float) -> None:
+def _initdb(plan: Plan, staging: Path, environment: dict[str, str], family: int, deadline: float) -> str | None:
+    """Runs ``initdb``; why it failed, if it did."""
     child = start_program(
         [
             str(plan.bin_dir / "initdb"),
@@ -85,26 +102,27 @@ def _initdb(plan: Plan, staging: Path, environment: dict[str, str], deadline: fl
             "--auth=peer",
             "--encoding=UTF8",
             "--locale=C",
-            # Synced once, by us, when it has its owner.
+            # Synced once, by us, when it has its owner; and cleared away by us, who see what is left in memory.
             "--no-sync",
+            "--no-clean",
             "--no-instructions",
         ],
         Footing(ids=plan.founder if plan.private else None, environment=environment),
         output=subprocess.PIPE,
         deadly=signal.SIGKILL,
+        inherited=[family],
     )
     try:
-        output, _ = child.communicate(timeout=max(1.0, deadline - time.monotonic()))
+        output, _ = child.communicate(timeout=max(0.1, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
-        raise EmbeddedError(f"initdb did not finish laying out {plan.cluster} in time; raise start_timeout") from None
-    if child.returncode != 0:
-        text = output.decode(errors="replace")
-        last = "".join(f"\n  {line}" for line in text.strip().splitlines()[-8:])
-        raise EmbeddedError(
-            f"initdb could not lay out {plan.cluster} (exit code {child.returncode}){remedy(text)}{last}"
-        )
+        return "in time; raise start_timeout"
+    if child.returncode == 0:
+        return None
+    text = output.decode(errors="replace")
+    last = "".join(f"\n  {line}" for line in text.strip().splitlines()[-8:])
+    return f"(exit code {child.returncode}){remedy(text)}{last}"
 
 
 def _give(tree: Path, ids: Ids) -> None:

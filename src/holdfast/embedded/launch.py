@@ -7,22 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import holdfast
 from holdfast.core.errors import EmbeddedError
 from holdfast.embedded.plan import Plan
 
-# The folders stand in for the packages, so that their ``__init__`` with all that it imports is not run: the supervisor
-# needs a few files of this folder and the standard library, and is up in a fraction of the time.
-_BOOTSTRAP = """\
-import sys, types
-root = sys.argv.pop(1)
-for name in ("holdfast", "holdfast.core", "holdfast.embedded"):
-    package = types.ModuleType(name)
-    package.__path__ = [root + name.removeprefix("holdfast").replace(".", "/")]
-    sys.modules[name] = package
-from holdfast.embedded.supervisor import main
-main()
-"""
+_PROGRAM = Path(__file__).with_name("bootstrap.py")
 
 
 def launch(plan: Plan) -> socket.socket:
@@ -38,7 +26,8 @@ def launch(plan: Plan) -> socket.socket:
         with theirs:
             number = theirs.fileno()
             subprocess.run(
-                [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, str(_package_dir()), str(number)],
+                # The home is for people who look at the list of processes.
+                [sys.executable, "-I", "-S", _PROGRAM, str(number), plan.home],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -48,11 +37,13 @@ def launch(plan: Plan) -> socket.socket:
                 cwd="/",
             )
         ours.sendall(plan.to_json().encode() + b"\n")
-    except (OSError, subprocess.SubprocessError) as error:
+    except subprocess.CalledProcessError as error:
+        ours.close()
+        raise EmbeddedError(
+            f"the supervisor of the embedded Postgres cannot be started: {sys.executable} ended with exit code "
+            f"{error.returncode}"
+        ) from error
+    except OSError as error:
         ours.close()
         raise EmbeddedError(f"the supervisor of the embedded Postgres cannot be started: {error}") from error
     return ours
-
-
-def _package_dir() -> Path:
-    return Path(holdfast.__path__[0]).resolve()

@@ -14,6 +14,8 @@ from typing import Any
 from holdfast.core.errors import EmbeddedError
 from holdfast.embedded.door import PROTOCOL
 
+_PAUSE = 0.004
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
@@ -63,12 +65,23 @@ def knock(control: Path, durability: str, deadline: float) -> Lease | None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(max(0.05, deadline - time.monotonic()))
-        connection.connect(str(control))
+        _connect(connection, control, deadline)
         connection.sendall(json.dumps({"protocol": PROTOCOL, "durability": durability}).encode() + b"\n")
     except OSError:
         connection.close()
         return None
     return await_ready(connection, deadline)
+
+
+def _connect(connection: socket.socket, control: Path, deadline: float) -> None:
+    while True:
+        try:
+            return connection.connect(str(control))
+        except BlockingIOError:
+            # A crowd stands before the door while the supervisor brings the server back.
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE)
 
 
 def await_ready(connection: socket.socket, deadline: float) -> Lease | None:

@@ -1,4 +1,4 @@
-"""The two calls of the C library that Python lacks, on the system that has them."""
+"""The few calls of the C library that Python lacks, on the system that has them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 
 _PR_SET_PDEATHSIG = 1
+_IPC_RMID = 0
 
 _LIBC: ctypes.CDLL | None = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -33,3 +34,9 @@ def sync_file_system(fd: int) -> None:
     elif _LIBC.syncfs(fd) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def remove_shared_memory(segment: int) -> None:
+    """Removes a System V segment, as soon as nobody uses it."""
+    if _LIBC is not None:
+        _LIBC.shmctl(segment, _IPC_RMID, None)

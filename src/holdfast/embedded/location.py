@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -93,9 +94,21 @@ class Location:
         # The private group is a door for the server alone: it has no members.
         mode = 0o710 if self.account.private else 0o700
         if self.account.private and status.st_gid != self.account.server.gid:
-            os.chown(directory, owner.uid, self.account.server.gid)
+            self._give_to_private_group(directory)
         if stat.S_IMODE(status.st_mode) != mode:
             directory.chmod(mode)
+
+    def _give_to_private_group(self, directory: Path) -> None:
+        try:
+            os.chown(directory, self.account.owner.uid, self.account.server.gid)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise EmbeddedError(
+                "this root has no other account to run Postgres under (a user namespace in which "
+                f"{self.account.server} does not exist), and Postgres refuses to run as root; "
+                "run as an ordinary user, or set a database URL"
+            ) from error
 
 
 def locate(data_dir: Path | None, *, start: Path | None = None) -> Location:

@@ -48,6 +48,11 @@ class Plan:
         return self.runtime / "control"
 
     @property
+    def family_lock(self) -> Path:
+        """Held by every process that works on the data."""
+        return self.home / "postgres.lock"
+
+    @property
     def log(self) -> Path:
         """The log of the server and of its supervisor."""
         return self.home / "postgres.log"

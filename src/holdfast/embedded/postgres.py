@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,8 +11,8 @@ from pathlib import Path
 from holdfast.core.errors import EmbeddedError
 from holdfast.embedded.child import Footing, start_program
 from holdfast.embedded.deathbond import Watcher
+from holdfast.embedded.family import outlive_family, works_in
 from holdfast.embedded.libc import can_tie_to_parent
-from holdfast.embedded.lock import FileLock
 from holdfast.embedded.plan import Plan
 from holdfast.embedded.remedy import remedy
 
@@ -25,11 +23,7 @@ _DEADLY = signal.SIGQUIT
 
 
 class Postgres:
-    """One server over one data directory. At most one family of its processes lives at any time.
-
-    The invariant rests on one lock: the server and every backend inherit it, so it is free exactly when none of them
-    is left.
-    """
+    """One server over one data directory; at most one family of its processes lives at any time (see ``family``)."""
 
     def __init__(self, plan: Plan, environment: dict[str, str]) -> None:
         self._plan = plan
@@ -51,8 +45,8 @@ class Postgres:
         plan = self._plan
         log = plan.log.open("ab")
         beginning = log.tell()
-        with log, FileLock(plan.home / "postgres.lock", what="the embedded Postgres that ran before") as family:
-            self._outlive_predecessor(family, deadline)
+        with log, outlive_family(plan.family_lock, plan.cluster, deadline) as family:
+            self._clear_stale_pid_file()
             self._child = start_program(
                 [str(plan.bin_dir / "postgres"), "-D", str(plan.cluster), *_arguments(plan)],
                 Footing(ids=plan.server if plan.private else None, environment=self._environment),
@@ -97,20 +91,6 @@ class Postgres:
         if self._watcher:
             self._watcher.close()
 
-    def _outlive_predecessor(self, family: FileLock, deadline: float) -> None:
-        """Waits until no process of an earlier server is left, and clears away what such a one left behind.
-
-        A backend that computes without a pause does not notice the death of its postmaster; such ones are ended.
-        """
-        if not family.try_acquire():
-            patience = min(deadline, time.monotonic() + 1.0)
-            try:
-                family.acquire(patience)
-            except EmbeddedError:
-                _end_processes_in(self._plan.cluster)
-                family.acquire(deadline)
-        self._clear_stale_pid_file()
-
     def _clear_stale_pid_file(self) -> None:
         """Removes the pid file of a server that is gone.
 
@@ -124,7 +104,7 @@ class Postgres:
             return
         except ValueError:
             pid = 0
-        if pid and _serves(pid, self._plan.cluster):
+        if pid and works_in(pid, self._plan.cluster):
             raise EmbeddedError(
                 f"another Postgres, which Holdfast has not started, serves {self._plan.cluster} as process {pid}; "
                 f"stop it: {self._plan.bin_dir / 'pg_ctl'} stop -D {self._plan.cluster}"
@@ -201,34 +181,3 @@ def _tail(log: Path, beginning: int) -> str:
         file.seek(beginning)
         lines = file.read().decode(errors="replace").splitlines()[-10:]
     return "".join(f"\n  {line}" for line in (f"log: {log}", *lines))
-
-
-def _serves(pid: int, cluster: Path) -> bool:
-    """Whether this process is a Postgres at work in this data directory, which is where each of them lives."""
-    if sys.platform != "linux":
-        shown = subprocess.run(
-            ["/bin/ps", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False
-        ).stdout
-        return "postgres" in shown
-    try:
-        return Path(f"/proc/{pid}/cwd").samefile(cluster) and Path(f"/proc/{pid}/exe").readlink().name == "postgres"
-    except OSError:
-        return False
-
-
-def _end_processes_in(cluster: Path) -> None:
-    """Kills the Postgres processes at work in this data directory; only where the kernel says which those are."""
-    if sys.platform != "linux":
-        return
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        pid = int(entry.name)
-        with suppress(ProcessLookupError):
-            # The handle is taken before the look, so that the signal reaches whom we looked at.
-            handle = os.pidfd_open(pid)
-            try:
-                if _serves(pid, cluster):
-                    signal.pidfd_send_signal(handle, signal.SIGKILL)
-            finally:
-                os.close(handle)

@@ -13,8 +13,10 @@ from holdfast.core.errors import EmbeddedError
 _PROTOCOL = 196608  # 3.0
 _PAUSE = 0.003
 
-# "cannot connect now" (starting up, recovering, shutting down) and "too many connections": both pass.
-_PASSING = frozenset({"57P03", "53300"})
+# Starting up, recovering or shutting down: it passes.
+_CANNOT_CONNECT_NOW = "57P03"
+# A server that has given all its connections away is ready; that we get none is for who wants one to say.
+_TOO_MANY_CONNECTIONS = "53300"
 
 
 def probe(socket_path: Path, user: str, database: str, deadline: float, *, hope: Callable[[], bool]) -> bool:
@@ -50,9 +52,10 @@ def _connect(socket_path: Path, user: str, database: str, deadline: float) -> No
             kind, body = _receive(connection)
             if kind == b"E":
                 _refuse(body)
-            elif kind == b"R" and struct.unpack("!i", body[:4])[0] != 0:
+                return
+            if kind == b"R" and struct.unpack("!i", body[:4])[0] != 0:
                 raise EmbeddedError(f"the embedded Postgres asks {user!r} for a password on {socket_path}")
-            elif kind == b"Z":
+            if kind == b"Z":
                 connection.sendall(b"X\0\0\0\4")
                 return
 
@@ -75,7 +78,9 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
 
 def _refuse(body: bytes) -> None:
     fields = {part[:1]: part[1:].decode(errors="replace") for part in body.split(b"\0") if part}
-    message = f"{fields.get(b'M', 'no message')} ({fields.get(b'C', 'no code')})"
-    if fields.get(b"C") in _PASSING:
+    code = fields.get(b"C", "no code")
+    message = f"{fields.get(b'M', 'no message')} ({code})"
+    if code == _CANNOT_CONNECT_NOW:
         raise _NotYetError(message)
-    raise EmbeddedError(f"the embedded Postgres refused the connection: {message}")
+    if code != _TOO_MANY_CONNECTIONS:
+        raise EmbeddedError(f"the embedded Postgres refused the connection: {message}")

@@ -7,7 +7,7 @@ It is a process of its own, detached from every client, with one thread. What mu
 - It stays exactly as long as a client's connection is open; the kernel closes those of the dead.
 
 It imports nothing but the standard library and its neighbours, since it is started without the package (see
-``launch``), and looks at nothing but its plan.
+``bootstrap``), and looks at nothing but its plan.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from holdfast.embedded.door import PROTOCOL, Answer, Door, Guest
 from holdfast.embedded.lock import FileLock
 from holdfast.embedded.plan import SUPERUSER, Plan
 from holdfast.embedded.postgres import Postgres
+from holdfast.embedded.segment import remove_segment_of
 
 _LARGEST_LOG = 10_000_000
 
@@ -43,7 +44,7 @@ _CRASH_PERIOD = 30.0
 
 
 def main() -> None:
-    """The way in: the only argument is the open socket of the client that started us."""
+    """The way in: the first argument is the open socket of the client that started us."""
     if os.fork():
         # The client waits for this process only, so the supervisor is nobody's child that has to be reaped.
         os._exit(0)
@@ -268,7 +269,13 @@ def _clear_home(plan: Plan) -> None:
     """
     if not (plan.temporary and plan.temporary_mark.exists()):
         return
-    shutil.rmtree(plan.cluster, ignore_errors=True)
+    remove_segment_of(plan.cluster)
     with FileLock(plan.home / "start.lock", what="the start of the embedded Postgres") as lock:
         if lock.try_acquire():
-            shutil.rmtree(plan.home, ignore_errors=True)
+            # In one step, so that nobody finds half of a directory and begins to work in it.
+            gone = plan.home.with_name(f"{plan.home.name}.gone")
+            shutil.rmtree(gone, ignore_errors=True)
+            plan.home.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+        else:
+            shutil.rmtree(plan.cluster, ignore_errors=True)

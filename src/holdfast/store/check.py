@@ -53,7 +53,7 @@ async def read_server(session: Session) -> Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HorizonHolder:
-    """Something that keeps rows from being vacuumed away: for how many transactions, and how long, where that is known."""
+    """What keeps rows from being vacuumed away: for how many transactions, and for how long if that is known."""
 
     kind: str
     who: str

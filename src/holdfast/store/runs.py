@@ -137,12 +137,13 @@ class Walk(StrEnum):
     """Which rows a page is made from; all but the last go by id, newest first."""
 
     ALL = "list_all"
+    """Every run: for no status in particular."""
     OPEN = "list_open"
     HELD = "list_held"
     BLOCKED = "list_blocked"
     ENDED = "list_ended"
     UNHAPPY = "list_unhappy"
-    """Goes by the time of the end, newest first."""
+    """Failed and cancelled runs, by the time of their end, newest first."""
 
 
 class Filters(NamedTuple):
@@ -150,19 +151,35 @@ class Filters(NamedTuple):
 
     from_id: UUID
     to_id: UUID
-    statuses: Sequence[str] | None
     name: str | None
     lane: str | None
     tags: str | None
 
 
+class Place(NamedTuple):
+    """Where a page of UNHAPPY ended: the run's end, and its id."""
+
+    ended_at: datetime
+    id: UUID
+
+
+NEWEST = Place(FOREVER, UUID(int=(1 << 128) - 1))
+
+
 async def read_page(
-    session: Session, walk: Walk, filters: Filters, *, count: int, last: tuple[datetime, UUID] | None = None
+    session: Session, walk: Walk, statuses: Sequence[RunStatus], filters: Filters, *, count: int, last: Place = NEWEST
 ) -> list[Listed]:
-    """At most ``count`` runs. ``last``, for UNHAPPY alone, is where the page before ended: its time and id."""
+    """At most ``count`` runs; ``statuses`` must be such as the walk meets. UNHAPPY goes on after ``last``."""
     values: dict[str, object] = {**filters._asdict(), "count": count}
+    match walk:
+        case Walk.ALL:
+            pass
+        case Walk.OPEN | Walk.HELD | Walk.BLOCKED:
+            values["statuses"] = statuses
+        case Walk.ENDED | Walk.UNHAPPY:
+            values["endings"] = [Ending[status.name] for status in statuses]
     if walk is Walk.UNHAPPY:
-        values["ended_before"], values["last_id"] = last or (FOREVER, filters.to_id)
+        values["ended_before"], values["last_id"] = last
     rows = await session.fetch(walk.value, **values)
     return [_listed(tuple(row)) for row in rows]
 

@@ -11,19 +11,25 @@ if TYPE_CHECKING:
     from holdfast.store.session import Session
 
 
-class Start(NamedTuple):
-    """One run to be. ``input`` is as it is to be stored; ``due`` and ``after`` are given one at most."""
+class Manner(NamedTuple):
+    """What many starts have in common. ``due`` and ``after`` are given one at most."""
 
-    id: UUID
     kind: int
     name: str
     lane: str
     priority: int
-    input: str
     due: datetime | None
     after: timedelta | None
     timeout: timedelta | None
     tags: str | None
+
+
+class Start(NamedTuple):
+    """One run to be. ``input`` is as it is to be stored."""
+
+    id: UUID
+    input: str
+    manner: Manner
     key: str | None
     digest: bytes | None
 
@@ -38,13 +44,37 @@ class Started(NamedTuple):
 
 async def start_plain(session: Session, starts: Sequence[Start], *, hint: bool) -> list[Started]:
     """Makes runs without keys; those that are there already stay as they are."""
-    *columns, _keys, _digests = zip(*starts, strict=True)
-    lanes = {f"due {start.lane}" for start in starts} if hint else ()
-    await session.call("start_plain", [*columns, list(lanes)])
+    # Each manner travels once: starts come by the thousand, and mostly have all but their inputs in common.
+    places: dict[Manner, int] = {}
+    manners = [places.setdefault(start.manner, len(places) + 1) for start in starts]
+    lanes = {manner.lane for manner in places}
+    await session.fetch(
+        "start_plain",
+        ids=[start.id for start in starts],
+        inputs=[start.input for start in starts],
+        manners=manners,
+        hints=[f"due {lane}" for lane in lanes] if hint else [],
+        **_columns(list(places)),
+    )
     return [Started(start.id, existing=False, same=True) for start in starts]
 
 
 async def start_keyed(session: Session, starts: Sequence[Start], *, hint: bool) -> list[Started]:
     """Makes runs, or finds those that their keys belong to; answers in the order of ``starts``."""
-    rows = await session.call("start_keyed", [*zip(*starts, strict=True), hint])
+    rows = await session.fetch(
+        "start_keyed",
+        ids=[start.id for start in starts],
+        inputs=[start.input for start in starts],
+        keys=[start.key for start in starts],
+        digests=[start.digest for start in starts],
+        hint=hint,
+        **_columns([start.manner for start in starts]),
+    )
     return [Started(*row) for row in rows]
+
+
+def _columns(manners: Sequence[Manner]) -> dict[str, Sequence[object]]:
+    columns = list(zip(*manners, strict=True))
+    return dict(
+        zip(("kinds", "names", "lanes", "priorities", "due", "after", "timeouts", "tags"), columns, strict=True)
+    )

@@ -2,25 +2,27 @@
 -- codec of his own can be used like any other.
 
 -- name: start_plain
--- Runs without keys: one statement, one commit. Sent a second time it does nothing, because the insert of the task hangs
--- on what the insert of the run returns. `is true` keeps that condition from becoming a join, which for arrays of unknown
--- length is planned as a nested loop; so it is a look into a hash table, whatever the length.
+-- Runs without keys: one statement, one commit. What starts have in common comes once, and each says at which place.
+-- Sent a second time it does nothing, because the insert of the task hangs on what the insert of the run returns.
+-- `is true` keeps that condition from becoming a join, which for arrays of unknown length is planned as a nested loop: so
+-- it is a look into a hash table, whatever the length.
 with moment as materialized (
   select holdfast.now() as now
 ), asked as materialized (
-  select s.*
-    from unnest(:ids::uuid[], :kinds::smallint[], :names::text[], :lanes::text[], :priorities::smallint[], :inputs::text[],
-                :due::timestamptz[], :after::interval[], :timeouts::interval[], :tags::text[])
-         as s (id, kind, name, lane, priority, input, due, after, timeout, tags)
+  select s.id, s.input, s.manner, (:kinds::smallint[])[s.manner] as kind, (:names::text[])[s.manner] as name,
+         (:lanes::text[])[s.manner] as lane, (:priorities::smallint[])[s.manner] as priority
+    from unnest(:ids::uuid[], :inputs::text[], :manners::int[]) as s (id, input, manner)
 ), made as (
   insert into holdfast.run (id, kind, name, lane, priority, input, tags, created_at)
-  select a.id, a.kind, a.name, a.lane, a.priority, a.input::json, a.tags::jsonb, m.now
+  select a.id, a.kind, a.name, a.lane, a.priority, a.input::json, (:tags::text[])[a.manner]::jsonb, m.now
     from asked a, moment m
   on conflict (id) do nothing
   returning id
 ), queued as (
   insert into holdfast.task (run_id, name, lane, priority, due_at, deadline)
-  select a.id, a.name, a.lane, a.priority, greatest(coalesce(a.due, m.now + a.after, m.now), m.now), m.now + a.timeout
+  select a.id, a.name, a.lane, a.priority,
+         greatest(coalesce((:due::timestamptz[])[a.manner], m.now + (:after::interval[])[a.manner], m.now), m.now),
+         m.now + (:timeouts::interval[])[a.manner]
     from asked a, moment m
    where (a.id in (select made.id from made)) is true
 )
@@ -28,7 +30,7 @@ select pg_notify('{channel}', h.payload)
   from unnest(:hints::text[]) as h (payload)
 
 -- name: start_keyed
--- Runs with and without keys, through the function that also SQL's own callers use. In the order asked for.
+-- Runs with and without keys, through the function that SQL's own callers use too. In the order asked for.
 select s.id, s.existing, s.same
   from holdfast.start_many(
          :ids::uuid[], :kinds::smallint[], :names::text[], :lanes::text[], :priorities::smallint[],

@@ -265,7 +265,10 @@ def _columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
 
 
 def _transposed(rows: list[tuple[object, ...]], width: int) -> list[Sequence[object]]:
-    return list(zip(*rows, strict=True)) if rows else [()] * width
+    if not rows:
+        return [()] * width
+    # A column of nulls alone is sent as an empty array: ``unnest`` fills the shorter ones up with nulls.
+    return [() if column.count(None) == len(column) else column for column in zip(*rows, strict=True)]
 
 
 async def leave(session: Session, identity: Identity) -> int:
@@ -292,6 +295,17 @@ async def next_lease_end(session: Session, identity: Identity) -> float | None:
     """Seconds until the first lease of another worker ends if it is not renewed; None when there is no other."""
     seconds = await session.value("next_lease_end", worker=identity.worker)
     return None if seconds is None else float(seconds)
+
+
+async def raise_floors(session: Session, lines: Sequence[tuple[str, int]]) -> None:
+    """Raises the floors of these lines, (lane, priority) each, as far as nothing below can become due any more."""
+    lanes, priorities = [lane for lane, _ in lines], [priority for _, priority in lines]
+    await session.fetch("raise_floors", lanes=lanes, priorities=priorities)
+
+
+async def suspects_due(session: Session, *, lane: str, names: Sequence[str]) -> bool:
+    """Whether a run of this lane that is to be executed alone is due."""
+    return bool(await session.value("suspects_due", lane=lane, names=list(names)))
 
 
 async def expire(session: Session, *, host: str, pid: int) -> list[int]:

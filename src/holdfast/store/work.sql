@@ -38,6 +38,19 @@ select extract(epoch from min(lease_until) - clock_timestamp())::float8
  where state in ('active', 'stopping')
    and id <> :worker
 
+-- name: raise_floors
+select holdfast.raise_floors(:lanes, :priorities)
+
+-- name: suspects_due
+select exists (
+  select 1
+    from holdfast.task t
+   where t.lane = holdfast.lane_alone(:lane)
+     and t.bucket_id is null
+     and t.due_at <= holdfast.now()
+     and t.name = any (:names::text[])
+)
+
 -- name: expire
 -- Ends the lease of a process that is known to be dead, because whoever calls this has waited for its exit.
 update holdfast.worker

@@ -68,6 +68,7 @@ class Claimer:
         known: Callable[[work.Claimed], bool],
         taken: Callable[[Cargo], None],
         fenced: Callable[[WorkerFenced], None],
+        single: Callable[[], None] | None = None,
     ) -> None:
         self._link = link
         self._identity = identity
@@ -79,12 +80,16 @@ class Claimer:
         self._known = known
         self._taken = taken
         self._fenced = fenced
+        self._single = single
         self._wake = asyncio.Event()
         self._pause = self._poll
         self._swept_at = 0.0
         self._sweep_cost = 0.0
         self.paused = False
+        self._turn = 0
+        self._empty = 0
         self.claims = 0
+        self.runs = 0
 
     def hint(self) -> None:
         """Something may have become due."""
@@ -92,7 +97,7 @@ class Claimer:
 
     def room_made(self) -> None:
         """A bucket may have room again: of interest only where more was in line when it was last looked at."""
-        if any(bucket.more and bucket.hungry() for bucket in self._buckets):
+        if self._single is not None or any(bucket.more and bucket.hungry() for bucket in self._buckets):
             self._wake.set()
 
     async def run(self) -> None:
@@ -101,7 +106,7 @@ class Claimer:
         wait = 0.0
         while True:
             await self._rest(wait)
-            if self.paused or not any(bucket.room() for bucket in self._buckets):
+            if self.paused or not any(bucket.room() for bucket in self._buckets) or self._one_is_held():
                 wait = self._poll
                 continue
             try:
@@ -140,11 +145,14 @@ class Claimer:
         for bucket in self._buckets:
             bucket.measure()
         asked = [(bucket, bucket.wanted()) for bucket in self._buckets if bucket.room()]
+        if self._single is not None:
+            asked = [self._rotate()]
         async with self._link.session() as session:
             claim = await work.claim(
                 session, self._identity, [want for _, want in asked], names=self._names, sweep=sweep, ahead=AHEAD
             )
             self.claims += 1
+            self.runs += len(claim.runs)
             self._clock.observe(claim.at)
             if sweep:
                 self._swept_at = time.monotonic()
@@ -152,6 +160,12 @@ class Claimer:
             self._note(asked, claim)
             if claim.runs:
                 await self._load(session, claim.runs)
+        if self._single is not None and not claim.runs:
+            self._empty += 1
+            if self._empty < len(self._buckets):
+                return 0.0
+            self._single()
+        self._empty = 0
         if any(bucket.more and bucket.hungry() for bucket in self._buckets):
             return 0.0
         self._pause = _SHORTEST_POLL if claim.runs else min(self._pause * 2, self._poll)
@@ -160,6 +174,15 @@ class Claimer:
         if upcoming:
             wait = min(wait, self._clock.until(min(upcoming)))
         return max(wait, 0.0005)
+
+    def _one_is_held(self) -> bool:
+        return self._single is not None and any(bucket.held for bucket in self._buckets)
+
+    def _rotate(self) -> tuple[Bucket, work.Wanted]:
+        """The next bucket in turn, for one run: two must never be held at once."""
+        bucket = self._buckets[self._turn % len(self._buckets)]
+        self._turn += 1
+        return bucket, work.Wanted(bucket.id, bucket.lane, int(bucket.priority), 1, bucket.watermark)
 
     def _note(self, asked: Sequence[tuple[Bucket, work.Wanted]], claim: work.Claim) -> None:
         counts: dict[int, int] = {}

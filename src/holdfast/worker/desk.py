@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from holdfast.core.definition import Definition
     from holdfast.core.failure import Failure
     from holdfast.core.seal import Seal
     from holdfast.store.work import Claimed
@@ -50,8 +49,4 @@ class Desk(Protocol):
 
     def out_of_time(self, claimed: Claimed) -> Failure:
         """The failure of a run whose timeout has passed."""
-        ...
-
-    def definition(self, name: str) -> Definition[..., Any]:
-        """The definition that runs of this name execute."""
         ...

@@ -62,6 +62,11 @@ class Attempt:
         self.started = 0.0
 
     @property
+    def waiting(self) -> bool:
+        """Whether it is in line and has not begun."""
+        return not self.started and not self.abandoned
+
+    @property
     def abandoned(self) -> bool:
         """Whether nobody waits for its outcome any more."""
         return self._done is None
@@ -116,15 +121,11 @@ class Executor:
         else:
             self._async_line.append(attempt)
 
-    def drop_waiting(self) -> None:
-        """Forgets all that has not begun."""
-        self._async_line.clear()
-        self._threads_line.clear()
-
     def close(self) -> None:
         """Abandons all that runs. Threads that do not return are left behind."""
         self._closed = True
-        self.drop_waiting()
+        self._async_line.clear()
+        self._threads_line.clear()
         for attempt in list(self._running):
             attempt.abandon()
         if self._pool is not None:

@@ -36,6 +36,7 @@ class JobRun:
         "_claimed",
         "_desk",
         "_failed",
+        "_marked",
         "_over",
         "bucket",
         "hold",
@@ -55,6 +56,7 @@ class JobRun:
         self._attempt: Attempt | None = None
         self._cancelled = bool(claimed.flags & Flag.CANCEL)
         self._over = False
+        self._marked = False
 
     @property
     def key(self) -> str:
@@ -64,6 +66,11 @@ class JobRun:
     def begin(self) -> None:
         """Takes a slot and starts the attempt."""
         if self._over:
+            return
+        if self._claimed.crashes and not self._marked:
+            # A worker died with this run: say durably that its code is entered, so that the next crash can be told.
+            self._marked = True
+            self._desk.write(Unit(self, begun=True))
             return
         desk = self._desk
         if self._cancelled:
@@ -88,6 +95,10 @@ class JobRun:
         self._attempt = Attempt(activity, text, info, timeout=timeout, done=self._done)
         self.bucket.running += 1
         desk.executor.start(self._attempt, limited=False)
+
+    def step(self) -> None:
+        """The mark is durable."""
+        self.begin()
 
     def _done(self, attempt: Attempt, outcome: Outcome) -> None:
         self._attempt = None
@@ -170,7 +181,10 @@ class JobRun:
             self._end(Ending.CANCELLED, None, None)
 
     def committed(self, unit: Unit, at: datetime) -> None:
-        """Its end, or its move, is durable: it is not held any more."""
+        """Its end, or its move, is durable: it is not held any more. Its mark is: now its code may be entered."""
+        if unit.begun:
+            self._desk.step_soon(self)
+            return
         self._desk.let_go(self)
 
     def lost(self) -> None:
@@ -197,18 +211,20 @@ class JobRun:
 
     def drain(self) -> None:
         """Running code goes on until the grace is over; one that has not begun is given back at once."""
-        if self._attempt is None and not self._over:
-            self._over = True
-            move = Move(
-                due=None,
-                after=None,
-                seen=self._claimed.inbox_count,
-                waits=False,
-                set=0,
-                clear=Flag.BEGUN,
-                progress=False,
-            )
-            self._desk.write(Unit(self, move=move))
+        attempt = self._attempt
+        if self._over or (attempt is not None and not attempt.waiting):
+            return
+        self._drop()
+        move = Move(
+            due=None,
+            after=None,
+            seen=self._claimed.inbox_count,
+            waits=False,
+            set=0,
+            clear=Flag.BEGUN,
+            progress=False,
+        )
+        self._desk.write(Unit(self, move=move))
 
     def close(self) -> None:
         """The worker is fenced or gone: what runs is abandoned, nothing is written."""

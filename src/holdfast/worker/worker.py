@@ -35,7 +35,8 @@ class Worker:
     """Executes the runs of its definitions in one lane, until it is stopped.
 
     ``async with worker:`` runs it in the background and stops it in order; ``await worker.run()`` runs it here. A
-    worker that loses its lease drops what it has in memory and goes on under a new name.
+    worker that loses its lease drops what it has in memory and goes on under a new name. ``alone_command`` starts a
+    process with the same definitions and settings and ``alone=True``, for runs that may be killing their workers.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Worker:
         definitions: Mapping[str, Definition[..., Any]],
         settings: WorkerSettings,
         lifespans: Sequence[Lifespan] = (),
+        alone_command: Sequence[str] | None = None,
     ) -> None:
         if not definitions:
             raise ConfigurationError(
@@ -58,6 +60,7 @@ class Worker:
         self._definitions = dict(definitions)
         self._settings = settings
         self._lifespans = tuple(lifespans)
+        self._alone_command = alone_command
         self._stop: Stop | None = None
         self._stops = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -88,6 +91,8 @@ class Worker:
                     definitions=self._definitions,
                     settings=self._settings,
                     name=f"{self._settings.name}-{secrets.token_hex(4)[:7]}",
+                    alone_command=self._alone_command,
+                    idle=self.stop,
                 )
                 log.info("worker %s begins, lane %r", self._tenure.name, self._settings.lane)
                 self._ready.set()
@@ -119,7 +124,9 @@ class Worker:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop()
+        # Leaving is no second call: what was told to stop before is waited for, with its grace.
+        if not self._stops:
+            self.stop()
         if self._task is not None:
             await self._task
 

@@ -20,10 +20,9 @@ from holdfast.core.failure import Failure
 from holdfast.core.journal import Entry, EntryKind, attempt_key, cancel_key, signal_key
 from holdfast.core.states import Ending, Flag
 from holdfast.store.work import FOREVER, End, JournalWrite, Move
-from holdfast.worker.executor import Attempt, Outcome
+from holdfast.worker.calls import Call, Calls
 from holdfast.worker.held import Unit
 from holdfast.worker.slow import warn_if_slow
-from holdfast.workflow.activity import ActivityInfo
 from holdfast.workflow.instance import Activation, Ended, Instance, RunActivity, StartTimer
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from holdfast.store.work import Claimed, Letter, Seen
     from holdfast.worker.bucket import Bucket
     from holdfast.worker.desk import Desk
+    from holdfast.worker.executor import Outcome
 
 log = logging.getLogger("holdfast.worker")
 
@@ -43,23 +43,12 @@ BLOCKED_FOR = timedelta(minutes=5)
 """How long a blocked run rests before it is tried again; a worker that starts with its name tries it at once."""
 
 
-class _Call:
-    """An activity that the workflow waits for."""
-
-    __slots__ = ("attempt", "command", "failed", "not_before")
-
-    def __init__(self, command: RunActivity) -> None:
-        self.command = command
-        self.failed = command.attempts
-        self.not_before = command.not_before
-        self.attempt: Attempt | None = None
-
-
 class WorkflowRun:
     """Drives one instance while this worker holds the run."""
 
     __slots__ = (
         "_alarm",
+        "_begun",
         "_calls",
         "_deadline",
         "_desk",
@@ -89,7 +78,7 @@ class WorkflowRun:
         self.run_id: UUID = claimed.run_id
         self.name = claimed.name
         self.seen = _seen(journal)
-        self._calls: dict[str, _Call] = {}
+        self._calls = Calls(claimed.run_id, claimed.name, done=self._attempt_done)
         self._timers: dict[str, datetime] = {}
         self._unseen: list[Letter] = []
         self._alarm: asyncio.TimerHandle | None = None
@@ -117,6 +106,7 @@ class WorkflowRun:
         self.was_blocked = bool(claimed.flags & Flag.BLOCKED)
         self._deadline = claimed.deadline
         self._under_way = 0
+        self._begun = False
         self._entered = False
         self._over = False
         self._kept = False
@@ -128,6 +118,7 @@ class WorkflowRun:
         """Enters the code: what came meanwhile is journaled first."""
         if self._over:
             return
+        self._begun = True
         if self.crashed:
             # A worker died with this run: say durably that its code is entered, so that the next crash can be told.
             self._write(Unit(self, begun=True))
@@ -169,7 +160,7 @@ class WorkflowRun:
     def step(self) -> None:
         """One activation, and what follows from it. Must be called outside of any task."""
         self._stepping = False
-        if self._over or not self._entered or (self._desk.draining and self._calls_running()):
+        if self._over or not self._entered or (self._desk.draining and self._calls.running):
             return
         began = time.perf_counter()
         activation = self._instance.activate()
@@ -178,8 +169,14 @@ class WorkflowRun:
 
     def drain(self) -> None:
         """The worker stops: what runs may finish, then the run is given back."""
-        if not self._over and not self._under_way and not self._calls_running():
-            self._park(at_once=self._wants_to_run())
+        if self._over:
+            return
+        if not self._begun:
+            self._give_back()
+            return
+        self._calls.drop_waiting()
+        if not self._under_way and not self._calls.running:
+            self._park(at_once=self._calls.any_due(self._desk.clock.now()))
 
     def close(self) -> None:
         """The worker is fenced or gone: nothing is written any more."""
@@ -192,9 +189,7 @@ class WorkflowRun:
     def _follow(self, activation: Activation) -> None:
         for key in activation.withdrawn:
             self._timers.pop(key, None)
-            call = self._calls.pop(key, None)
-            if call is not None and call.attempt is not None:
-                call.attempt.abandon()
+            self._calls.withdraw(key)
         if activation.end is not None:
             self._end(activation.end)
             return
@@ -205,7 +200,7 @@ class WorkflowRun:
             if isinstance(command, StartTimer):
                 self._timers[command.key] = command.deadline
             else:
-                self._calls[command.key] = _Call(command)
+                self._calls.ask(command)
         self._start_calls()
         self._rest()
 
@@ -240,31 +235,12 @@ class WorkflowRun:
         self._write(Unit(self, move=move, blocked=f"{type(reason).__name__}: {reason}"))
 
     def _start_calls(self) -> None:
-        if self._desk.draining:
-            return
-        now = self._desk.clock.now()
-        for call in self._calls.values():
-            if call.attempt is None and (call.not_before is None or call.not_before <= now):
-                self._start_call(call, now)
+        if not self._desk.draining:
+            self._calls.start(self._desk.executor, self._desk.clock.now())
 
-    def _start_call(self, call: _Call, now: datetime) -> None:
-        command = call.command
-        activity = command.activity
-        timeout = None if activity.timeout is None else activity.timeout.total_seconds()
-        left = _left(call, now)
-        if left is not None:
-            timeout = left if timeout is None else min(timeout, left)
-        info = ActivityInfo(
-            run_id=self.run_id, key=command.key, name=activity.name, attempt=call.failed + 1, workflow=self.name
-        )
-        call.attempt = Attempt(activity, command.input, info, timeout=timeout, done=self._attempt_done)
-        self._desk.executor.start(call.attempt, limited=True)
-
-    def _attempt_done(self, attempt: Attempt, outcome: Outcome) -> None:
-        call = self._calls.get(attempt.info.key)
-        if self._over or call is None or call.attempt is not attempt:
+    def _attempt_done(self, call: Call, outcome: Outcome) -> None:
+        if self._over:
             return
-        call.attempt = None
         command = call.command
         if outcome.error is None:
             try:
@@ -273,9 +249,9 @@ class WorkflowRun:
                 self._conclude(call, failure=Failure.of(error), elapsed=outcome.elapsed)
             return
         failure = Failure.of(outcome.error, reason="timeout" if outcome.timed_out else "error")
-        number = attempt.info.attempt
+        number = call.failed + 1
         delay = command.activity.retry.decide(outcome.error, number, random.random())
-        left = _left(call, self._desk.clock.now())
+        left = call.left(self._desk.clock.now())
         if delay is None or (left is not None and delay.total_seconds() >= left):
             self._conclude(call, failure=failure, elapsed=outcome.elapsed)
             return
@@ -300,10 +276,10 @@ class WorkflowRun:
         return self._desk.seal.close(output, what=f"the result of {command.activity.what}")
 
     def _conclude(
-        self, call: _Call, *, elapsed: timedelta, output: str | None = None, failure: Failure | None = None
+        self, call: Call, *, elapsed: timedelta, output: str | None = None, failure: Failure | None = None
     ) -> None:
         command = call.command
-        del self._calls[command.key]
+        self._calls.conclude(call)
         self._write_rows(
             [
                 self._row(
@@ -324,11 +300,11 @@ class WorkflowRun:
         """Nothing to do for the code now: wait in memory for what is near, else park."""
         if self._over or self._under_way or self._stepping:
             return
-        if self._calls_running():
+        if self._calls.running:
             self._arm()
             return
         if self._desk.draining:
-            self._park(at_once=self._wants_to_run())
+            self._park(at_once=self._calls.any_due(self._desk.clock.now()))
             return
         wake = self._next_wake()
         if wake is None and not self._instance.waits_for_signal:
@@ -344,21 +320,10 @@ class WorkflowRun:
             self._park(at_once=False)
 
     def _next_wake(self) -> datetime | None:
-        moments = list(self._timers.values())
-        moments.extend(c.not_before for c in self._calls.values() if c.attempt is None and c.not_before is not None)
+        moments = [*self._timers.values(), *self._calls.retries()]
         if self._deadline is not None:
             moments.append(self._deadline)
         return min(moments, default=None)
-
-    def _calls_running(self) -> bool:
-        return any(call.attempt is not None for call in self._calls.values())
-
-    def _wants_to_run(self) -> bool:
-        now = self._desk.clock.now()
-        return any(
-            call.attempt is None and (call.not_before is None or call.not_before <= now)
-            for call in self._calls.values()
-        )
 
     def _arm(self) -> None:
         wake = self._next_wake()
@@ -409,14 +374,17 @@ class WorkflowRun:
         )
         self._write(Unit(self, move=move))
 
+    def _give_back(self) -> None:
+        """Its code was not entered: whoever claims it next begins where this worker would have."""
+        self._over = True
+        move = Move(due=None, after=None, seen=self.seen, waits=False, set=0, clear=Flag.BEGUN, progress=False)
+        self._write(Unit(self, move=move))
+
     def _stop_waiting(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        for call in self._calls.values():
-            if call.attempt is not None:
-                call.attempt.abandon()
-                call.attempt = None
+        self._calls.abandon()
 
     # -- writing
 
@@ -511,13 +479,6 @@ FOREVER_AWARE = FOREVER.replace(tzinfo=UTC)
 def _by_deadline(item: tuple[str, datetime]) -> tuple[datetime, int, str]:
     key, deadline = item
     return deadline, len(key), key
-
-
-def _left(call: _Call, now: datetime) -> float | None:
-    total = call.command.activity.total_timeout
-    if total is None:
-        return None
-    return (call.command.first_asked + total - now).total_seconds()
 
 
 def _seen(journal: Sequence[Entry]) -> int:

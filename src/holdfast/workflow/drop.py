@@ -1,7 +1,10 @@
-"""Leaving coroutines behind: closed, silently, whatever their ``finally`` blocks do.
+"""Leaving coroutines behind: silently, whatever their ``finally`` blocks do.
 
-A coroutine is closed like any generator: GeneratorExit is thrown where it waits. That is no ``Exception``, so neither
-``except Exception`` nor ``else`` run. What runs can change nothing any more, because its loop is dropped.
+``Dropped`` is thrown where a coroutine waits, and again wherever it waits on its way out. It is no ``Exception``, so
+neither ``except Exception`` nor ``else`` run. What runs can change nothing any more, because its loop is dropped.
+
+Closing the coroutine would not do: if a ``finally`` awaits something while it is closed, Python raises RuntimeError in
+the coroutine that awaits this one, and there an ``except Exception`` would run.
 """
 
 from __future__ import annotations
@@ -11,9 +14,10 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from traceback import clear_frames
 from types import TracebackType
-from typing import Any, Never
+from typing import Any, Never, cast
 
 from holdfast.workflow.cpython import Hook, enter_task, leave_task, set_unawaited_hook, unawaited_hook
 from holdfast.workflow.task import WorkflowTask
@@ -29,29 +33,33 @@ _immortal: list[object] = []
 _lock = threading.RLock()
 
 
+class Dropped(BaseException):
+    """The run goes on elsewhere, or later. What code does in answer to this has no effect."""
+
+
 def drop_task(loop: asyncio.AbstractEventLoop, task: WorkflowTask[Any]) -> None:
-    """Closes the coroutine of ``task`` as if from inside it. In a turn of ``loop``, which is dropped."""
-    coroutine: Any = task.get_coro()
+    """Makes the coroutine of ``task`` end, with ``task`` as the current one. In a turn of ``loop``, which is dropped."""
+    coroutine = cast("Coroutine[Any, Any, Any] | None", task.get_coro())
     if coroutine is not None and not task.done():
         enter_task(loop, task)
         try:
-            if not _close(coroutine, task.context.run):
+            if not _throw_out(coroutine, task.context.run):
                 _immortal.append(task)
                 _log.warning(
-                    "a task of a workflow catches GeneratorExit and goes on, so it cannot be dropped: %r", coroutine
+                    "a task of a workflow catches BaseException and goes on, so it cannot be dropped: %r", coroutine
                 )
         finally:
             leave_task(loop, task)
     task.forget()
 
 
-def _close(coroutine: Any, run: Callable[[Callable[[], None]], None]) -> bool:
+def _throw_out(coroutine: Coroutine[Any, Any, Any], run: Callable[..., object]) -> bool:
     for _ in range(_TRIES):
-        # Whatever it raises on its way out, nobody is there to see it.
-        with suppress(BaseException):
-            run(coroutine.close)
-        # One that waits again in a `finally` is thrown out of there as well.
-        if getattr(coroutine, "cr_frame", None) is None:
+        try:
+            run(coroutine.throw, Dropped())
+        except BaseException as error:
+            # Whatever it raises on its way out, nobody is there to see it, and it shall keep nothing alive.
+            clear_frames(error.__traceback__)
             return True
     return False
 

@@ -144,7 +144,7 @@ class Instance:
         return Activation(self._commands(), self._withdrawn(), None, None)
 
     def close(self) -> None:
-        """Lets go of the run. Its coroutines are closed: ``finally`` blocks run, but can neither write nor await."""
+        """Lets go of the run, silently. ``finally`` blocks run, but can neither write nor await."""
         self._loop.drop()
         self._main = None
 

@@ -131,7 +131,7 @@ class WorkflowLoop(Forbidding):
         self._all_tasks = [task for task in self._all_tasks if not task.done()]
 
     def drop(self) -> None:
-        """The run leaves this loop: its coroutines are closed, without being able to do anything any more."""
+        """The run leaves this loop: its coroutines end, without being able to do anything any more."""
         if self.dropped:
             return
         self.dropped = True

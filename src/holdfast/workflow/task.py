@@ -37,6 +37,15 @@ class WorkflowTask(asyncio.Task[T]):
         return self._hash
 
     def forget(self) -> None:
-        """Nobody will finish it: it says nothing when it goes, and lets go of what it waits for."""
+        """Nobody will finish it: it says nothing when it goes, and lets go of what it waits for and what waits for it."""
         self._log_destroy_pending = False
         self.cancel()
+        _unhook(self)
+        if self._fut_waiter is not None:
+            _unhook(self._fut_waiter)
+
+
+def _unhook(future: asyncio.Future[Any]) -> None:
+    """Takes away who is told when it is done: what is told would otherwise live as long as it, and it as long as that."""
+    for callback, _ in future._callbacks or ():  # noqa: SLF001
+        future.remove_done_callback(callback)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -16,17 +17,17 @@ from holdfast.core.failure import Failure
 from holdfast.core.states import RunStatus
 
 
-async def tell_ending(out: Output, handle: RunHandle[Any], at_most: timedelta | None, begun: Mapping[str, object]) -> int:
+async def tell_ending(
+    out: Output, handle: RunHandle[Any], at_most: timedelta | None, begun: Mapping[str, object]
+) -> int:
     """Waits, and answers with how the run ended; gives the exit code.
 
     Raises:
         ResultTimeout: it has not ended after ``at_most``.
     """
-    try:
+    # How it failed is told below, with all that is known of it.
+    with suppress(RunFailed, RunCancelled):
         await handle.result(at_most)
-    except (RunFailed, RunCancelled):
-        # Told below, with all that is known of it.
-        pass
     run = await handle.describe()
     view = as_json(run)
     out.answer({**begun, **{name: view[name] for name in ("status", "output", "failure")}}, *_words(run))

@@ -48,7 +48,7 @@ async def list_runs(
     limit: int,
     after: str | None,
 ) -> None:
-    r"""List runs, newest first, page by page.
+    """List runs, newest first, page by page.
 
     \b
       holdfast run list --status failed --since 1d
@@ -57,7 +57,7 @@ async def list_runs(
 
     JSON: {"runs": [{"id", "kind", "name", "lane", "priority", "status", "tags", "created_at", "due_at",
     "first_claim_at", "ended_at", "worker"}], "next"}; next is for --after, null on the last page
-    """
+    """  # noqa: D301 - \b keeps click from wrapping the examples
     async with door.app.client(application="holdfast run list", hints=False) as client:
         page = await client.list(
             name=name,

@@ -19,7 +19,7 @@ from holdfast.client import Cancellation
 @click.option("--key", metavar="KEY", help="With it the signal is stored once, however often it is sent.")
 @with_door()
 async def signal(door: Door, *, id: UUID, name: str, payload: str, key: str | None) -> None:
-    r"""Send the signal NAME to the run ID, with a payload in JSON.
+    """Send the signal NAME to the run ID, with a payload in JSON.
 
     \b
       holdfast run signal 0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90 upgrade '{"upgraded": true, "plan": "pro"}'
@@ -27,11 +27,13 @@ async def signal(door: Door, *, id: UUID, name: str, payload: str, key: str | No
     It stays in the run's inbox until the run waits for it. Exit code 1 when the run has ended.
 
     JSON: {"id", "stored"}; stored is false when a signal with this key had been stored before
-    """
+    """  # noqa: D301 - \b keeps click from wrapping the examples
     value = read_json(payload, what="the payload")
     async with door.app.client(application="holdfast run signal", hints=False) as client:
         stored = await client.get(id).signal_by_name(name, value, key=key)
-    door.out.answer({"id": id, "stored": stored}, "sent" if stored else f"key {key!r} had been sent before: nothing new")
+    door.out.answer(
+        {"id": id, "stored": stored}, "sent" if stored else f"key {key!r} had been sent before: nothing new"
+    )
 
 
 _CANCELLED = {
@@ -45,7 +47,7 @@ _CANCELLED = {
 @click.argument("id", type=run_id)
 @with_door()
 async def cancel(door: Door, *, id: UUID) -> int:
-    r"""Cancel the run ID: at once where nothing of it has begun, else by asking it to.
+    """Cancel the run ID: at once where nothing of it has begun, else by asking it to.
 
     \b
       holdfast run cancel 0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90
@@ -53,7 +55,7 @@ async def cancel(door: Door, *, id: UUID) -> int:
     A workflow that has begun gets CancelledError where it waits, and may clean up. Exit code 1 when the run had ended.
 
     JSON: {"id", "cancellation": "cancelled|requested|ended"}
-    """
+    """  # noqa: D301 - \b keeps click from wrapping the examples
     async with door.app.client(application="holdfast run cancel", hints=False) as client:
         became = await client.get(id).cancel()
     door.out.answer({"id": id, "cancellation": became}, _CANCELLED[became])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import cast, get_args
@@ -28,7 +29,9 @@ from holdfast.core.priority import PriorityName
 @click.option("--timeout", type=duration, metavar="TIME", help="It fails if it has not ended by then.")
 @click.option("--tag", "tags", type=tag, multiple=True, metavar="NAME=VALUE", help="To find it by; may be repeated.")
 @click.option("--wait", is_flag=True, help="Wait until it has ended, and give its result.")
-@click.option("--at-most", type=duration, metavar="TIME", help="With --wait: how long. Then exit code 5; the run goes on.")
+@click.option(
+    "--at-most", type=duration, metavar="TIME", help="With --wait: how long. Then exit code 5; the run goes on."
+)
 @with_door()
 async def start(
     door: Door,
@@ -46,7 +49,7 @@ async def start(
     wait: bool,
     at_most: timedelta | None,
 ) -> int:
-    r"""Start a run of the workflow or activity NAME, and print its id.
+    """Start a run of the workflow or activity NAME, and print its id.
 
     \b
       holdfast run start ship-order number=17 express=true
@@ -54,13 +57,13 @@ async def start(
       holdfast run start ship-order --input '{"number": 17}' --wait --at-most 30s
       holdfast run start import-file --input - < arguments.json
 
-    A VALUE that is JSON is taken as such, any other as text: express=true is a truth, zip=01067 a text. PARAMETER:=VALUE
-    insists on JSON, so number:="17" is a text too.
+    A VALUE that is JSON is taken as such, any other as text: express=true is a truth, zip=01067 a text.
+    PARAMETER:=VALUE insists on JSON, so that number:='"17"' is a text too.
 
     JSON: {"id", "existing"}; with --wait also {"status", "output", "failure"}
-    """
+    """  # noqa: D301 - \b keeps click from wrapping the examples
     if document == "-":
-        document = click.get_text_stream("stdin").read()
+        document = sys.stdin.read()
     values = read_input(document, arguments)
     if door.has_app and name not in door.app.definitions:
         raise UnknownName("workflow or activity", name, list(door.app.definitions))
@@ -81,6 +84,8 @@ async def start(
             door.out.note(f"there was a run with key {key!r} already")
         if not wait:
             door.out.answer(begun, str(handle.id))
+            for words in (await handle.describe()).waits_for:
+                door.out.note(f"it waits for {words}")
             return ExitCode.OK
         if not door.out.as_json:
             door.out.note(str(handle.id))

@@ -44,10 +44,13 @@ def draw(run: RunDescription, *, width: int = 120, everything: bool = False) -> 
     parts.append(_labelled("input", _short(run.input, longest)))
     if run.journal:
         parts.append(_steps(run, width=width, everything=everything))
-    for letter in run.inbox:
-        parts.append(_labelled("inbox", f"{letter.kind} {letter.name}, since {_clock(letter.at)}, not seen yet"))
-    for words in run.waits_for:
-        parts.append(_labelled("waits for", f"{words}  (since {_clock(run.since)})", style="magenta"))
+    parts += [
+        _labelled("inbox", f"{letter.kind} {letter.name}, since {_clock(letter.at)}, not seen yet")
+        for letter in run.inbox
+    ]
+    parts += [
+        _labelled("waits for", f"{words}  (since {_clock(run.since)})", style="magenta") for words in run.waits_for
+    ]
     parts += [_labelled(label, words, style=style) for label, words, style in _remarks(run, longest)]
     return Group(*parts)
 
@@ -117,7 +120,7 @@ def _scale(run: RunDescription) -> _Scale:
 
 
 def _bar(scale: _Scale, since: datetime, until: datetime, style: str, *, ghost: bool) -> Text:
-    """Solid from start to end; where the start was not recorded, dotted from what came before, and a mark at the end."""
+    """Solid from start to end; where the start was not recorded, dotted from what came before, with a mark."""
     first, last = scale.cell(since), scale.cell(until)
     if ghost:
         return Text.assemble(" " * first, ("┄" * (last - first), "dim"), ("◆", style))

@@ -27,13 +27,13 @@ _PACE = 0.5
 @click.argument("id", type=run_id)
 @with_door()
 async def watch(door: Door, *, id: UUID) -> int:
-    r"""Watch the run ID until it ends. Exit code 0 when it succeeded, 1 when it failed or was cancelled.
+    """Watch the run ID until it ends. Exit code 0 when it succeeded, 1 when it failed or was cancelled.
 
     \b
       holdfast run watch 0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90
 
     On a terminal the timeline grows; elsewhere each step is a line. JSON: what `run show` gives, one line per change
-    """
+    """  # noqa: D301 - \b keeps click from wrapping the examples
     async with door.app.client(application="holdfast run watch") as client:
         handle: RunHandle[Any] = client.get(id)
         if door.out.as_json:

@@ -15,6 +15,7 @@
 --
 -- Hints travel on one channel, named for the schema: `due LANE`, `inbox BUCKET`, `end RUN RUN …`, `worker`.
 -- They only make things faster.
+-- oldest code: 1
 
 create function holdfast.now() returns timestamptz
 language sql volatile parallel safe
@@ -24,6 +25,7 @@ comment on function holdfast.now() is
 
 create function holdfast.uuid7() returns uuid
 language sql volatile parallel safe
+set search_path = pg_catalog, pg_temp
 -- RFC 9562: 48 bits of Unix milliseconds, then version and variant over random bits.
 as $$
 select encode(

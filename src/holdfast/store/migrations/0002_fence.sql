@@ -3,6 +3,7 @@
 
 create function holdfast.hint(p_payload text) returns void
 language plpgsql volatile
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform pg_notify('{channel}', p_payload);
@@ -15,6 +16,7 @@ as $$ select ('holdfast.worker'::regclass::oid::bigint - 2147483648)::int $$;
 
 create function holdfast.fence(p_worker int, p_epoch int) returns void
 language plpgsql volatile
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- Under a higher level the check below would read the snapshot of the transaction's beginning.
@@ -40,6 +42,7 @@ create function holdfast.register(
   p_lanes text[], p_priorities smallint[]
 ) returns table (worker_id int, epoch int, bucket_ids bigint[])
 language plpgsql volatile
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -49,13 +52,22 @@ begin
   values (p_name, p_host, p_pid, p_lane, p_names, p_lease, clock_timestamp() + p_lease, clock_timestamp())
   returning id into v_worker;
   insert into holdfast.fence (worker_id, epoch) values (v_worker, 1);
-  -- A new worker may bring the code that a blocked run waits for.
+  -- A new worker may bring the code that a blocked run waits for. A fleet registers all at once: nobody waits for a row
+  -- that another is at.
+  with blocked as (
+    select t.run_id
+      from holdfast.task t
+     where t.flags & 2 <> 0
+       and t.bucket_id is null
+       and t.flags & 1 = 0
+       and t.name = any (p_names)
+     order by t.run_id
+       for update skip locked
+  )
   update holdfast.task t
-     set due_at = holdfast.now()
-   where t.flags & 2 <> 0
-     and t.bucket_id is null
-     and t.flags & 1 = 0
-     and t.name = any (p_names);
+     set due_at = least(t.due_at, holdfast.now())
+    from blocked b
+   where t.run_id = b.run_id;
   return query
   with b as (
     insert into holdfast.bucket (worker_id, lane, priority, created_at)
@@ -70,6 +82,7 @@ end $$;
 create function holdfast.heartbeat(p_worker int, p_epoch int)
 returns table (alive boolean, command text)
 language plpgsql volatile
+set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 begin

@@ -11,6 +11,7 @@ create function holdfast.claim(
   tags jsonb, options json, parent uuid, root uuid, created_at timestamptz, claimed_at timestamptz
 )
 language plpgsql volatile
+set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
@@ -29,37 +30,53 @@ begin
   -- entries of finished work; from above by now, so that it does not walk the parked.
   return query
   with slot as (
-    select s.bucket_id, s.lane, s.priority, s.room,
+    select s.bucket_id, s.lane, s.priority, s.room, s.lower,
+           sum(s.room) over (partition by s.lane, s.priority order by s.n) as last
+      from unnest(p_buckets, p_lanes, p_priorities, p_room, p_lower) with ordinality
+           as s (bucket_id, lane, priority, room, lower, n)
+     where s.room > 0
+  ), line as (
+    -- One probe for all buckets of a line: `skip locked` does not skip what this very statement has locked, so a second
+    -- probe would find the same runs again.
+    select s.lane, s.priority, sum(s.room) as room,
            case when p_sweep
                 then coalesce((select f.floor from holdfast.lane_floor f
                                 where f.lane = s.lane and f.priority = s.priority), '-infinity')
-                else s.lower
+                else min(s.lower)
            end as lower
-      from unnest(p_buckets, p_lanes, p_priorities, p_room, p_lower) as s (bucket_id, lane, priority, room, lower)
-     where s.room > 0
-  ), due as (
-    select s.bucket_id, t.run_id
       from slot s
+     group by s.lane, s.priority
+  ), due as materialized (
+    select l.lane, l.priority, t.run_id,
+           row_number() over (partition by l.lane, l.priority order by t.due_at, t.run_id) as n
+      from line l
      cross join lateral (
-       select t.run_id
+       select t.run_id, t.due_at
          from holdfast.task t
-        where t.lane = s.lane
-          and t.priority = s.priority
+        where t.lane = l.lane
+          and t.priority = l.priority
           and t.bucket_id is null
-          and t.due_at >= s.lower
+          and t.due_at >= l.lower
           and t.due_at <= v_now
           and t.name = any (p_names)
         order by t.due_at, t.run_id
-        limit s.room
+        limit l.room
           for update skip locked
      ) t
+  ), placed as (
+    select d.run_id, s.bucket_id
+      from due d
+      join slot s on s.lane = d.lane
+                 and s.priority = d.priority
+                 and d.n > s.last - s.room
+                 and d.n <= s.last
   ), taken as (
     update holdfast.task t
        set bucket_id = d.bucket_id,
            hold = t.hold + 1,
            waits_inbox = false,
            first_claim_at = coalesce(t.first_claim_at, v_now)
-      from due d
+      from placed d
      where t.run_id = d.run_id
     returning t.run_id, t.bucket_id, t.due_at, t.hold, t.priority, t.inbox_count, t.crashes, t.flags,
               t.first_claim_at, t.deadline
@@ -69,7 +86,7 @@ begin
          r.tags, r.options, r.parent, r.root, r.created_at, v_now
     from taken u
     join holdfast.run r on r.id = u.run_id
-   order by u.due_at;
+   order by u.due_at, u.run_id;
   -- One row per bucket that says what comes next, a statement of its own so that it sees what was just taken. It looks
   -- only a short way ahead: the poll will look further.
   return query

@@ -15,6 +15,7 @@ create function holdfast.flush(
   k_run uuid[], k_reason text[]
 ) returns table (at timestamptz, busy uuid[], lost uuid[])
 language plpgsql volatile
+set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
@@ -26,6 +27,7 @@ as $$
 #variable_conflict use_column
 declare
   v_now     timestamptz;
+  v_at      timestamptz;
   v_run     uuid[];
   v_hold    int[];
   v_locked  uuid[];
@@ -39,6 +41,7 @@ declare
 begin
   perform holdfast.fence(p_worker, p_epoch);
   v_now := holdfast.now();
+  v_at := v_now;
 
   -- 1. Lock every task row that will be written, in run_id order: two flushes that write the same rows then queue up
   --    instead of meeting in a deadlock. Journal rows need no lock: a held run is moved and ended by its holder only.
@@ -94,6 +97,12 @@ begin
         raise exception 'another holder has written to the journal of these runs'
           using errcode = 'HF006', detail = array_to_string(v_foreign, ' ');
       end if;
+      -- If the first call was committed, the answer is its time and not this one's: what the holder goes on with is what
+      -- a replay will read.
+      v_at := least(v_now, (select min(j.at)
+                              from unnest(j_run, j_key) as x (run_id, key)
+                              join holdfast.journal j on j.run_id = x.run_id and j.key = x.key
+                             where x.run_id <> all (v_out)));
     else
       insert into holdfast.journal (run_id, hold, seq, kind, key, digest, output, error, attempts, started_at, at, not_before)
       select j.run_id, j.hold, j.seq, j.kind, j.key, j.digest, j.output, j.error, j.attempts,
@@ -122,8 +131,20 @@ begin
        and i.run_id <> all (v_out);
   end if;
 
-  -- 4. Park, retry, give back. The inbox counter is compared in the row itself, so a signal that commits between our
-  --    snapshot and our lock is still seen.
+  -- 4. A run that was held by a worker which died says so before its code is entered again. Before a move, which may take
+  --    it back.
+  if cardinality(b_run) > 0 then
+    update holdfast.task t
+       set flags = t.flags | 8
+      from unnest(b_run, b_hold) as b (run_id, hold)
+     where t.run_id = b.run_id
+       and t.hold = b.hold
+       and t.bucket_id is not null
+       and t.run_id <> all (v_out);
+  end if;
+
+  -- 5. Park, retry, give back. Only what is held still: a second call finds nothing left to do. The inbox counter is
+  --    compared in the row itself, so a signal that commits between our snapshot and our lock is still seen.
   if cardinality(m_run) > 0 then
     with moved as (
       update holdfast.task t
@@ -134,11 +155,14 @@ begin
                         else greatest(coalesce(m.due, v_now + m.after, t.due_at), v_now)
                       end,
              flags = ((t.flags & ~m.clear) | m.set)::smallint,
-             crashes = case when m.progress then 0 else t.crashes end
+             crashes = case when m.progress then 0 else t.crashes end,
+             -- Progress clears a suspect: it goes back to its own lane.
+             lane = case when m.progress and t.lane like '% alone' then left(t.lane, -6) else t.lane end
         from unnest(m_run, m_hold, m_due, m_after, m_seen, m_waits, m_set, m_clear, m_progress)
              as m (run_id, hold, due, after, seen, waits, set, clear, progress)
        where t.run_id = m.run_id
          and t.hold = m.hold
+         and t.bucket_id is not null
          and t.run_id <> all (v_out)
       returning t.run_id, m.clear & 2 <> 0 as unblocked
     )
@@ -148,22 +172,15 @@ begin
     end if;
   end if;
 
-  -- 5. A run that was held by a worker which died says so before its code is entered again.
-  if cardinality(b_run) > 0 then
-    update holdfast.task t
-       set flags = t.flags | 8
-      from unnest(b_run, b_hold) as b (run_id, hold)
-     where t.run_id = b.run_id
-       and t.hold = b.hold
-       and t.run_id <> all (v_out);
-  end if;
-
   if cardinality(k_run) > 0 then
     insert into holdfast.blockage (run_id, reason, at)
     select k.run_id, k.reason, v_now
       from unnest(k_run, k_reason) as k (run_id, reason)
      where k.run_id <> all (v_out)
-    on conflict (run_id) do update set reason = excluded.reason, at = excluded.at;
+    on conflict (run_id) do update
+       set reason = excluded.reason,
+           at = excluded.at
+     where blockage.reason <> excluded.reason;
   end if;
 
   -- 6. The end: the result is made from what was deleted, so there is never both a task and a result, nor neither.
@@ -191,5 +208,5 @@ begin
     end if;
   end if;
 
-  return query select v_now, v_busy, v_lost;
+  return query select v_at, v_busy, v_lost;
 end $$;

@@ -1,14 +1,23 @@
 -- Leaving and recovery
 -- oldest code: 1
 
+create function holdfast.lane_alone(p_lane text) returns text
+language sql immutable parallel safe
+-- Where the suspects of a lane stand in line: runs whose worker has died twice. No lane of a user has a blank in its name.
+as $$ select case when p_lane like '% alone' then p_lane else p_lane || ' alone' end $$;
+
 create function holdfast.leave(p_worker int, p_epoch int) returns int
 language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '4s'
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 declare
   v_given int := 0;
 begin
+  -- Exclusively: a flush of this worker that is still under way must not write to a run that another has taken meanwhile.
+  perform pg_advisory_xact_lock(holdfast.fence_class(), p_worker);
   perform holdfast.fence(p_worker, p_epoch);
   with held as (
     select t.run_id
@@ -16,7 +25,7 @@ begin
       join holdfast.task t on t.bucket_id = b.id
      where b.worker_id = p_worker
      order by t.run_id
-       for update of t
+       for update of t skip locked
   )
   update holdfast.task t
      set bucket_id = null,
@@ -25,9 +34,13 @@ begin
     from held h
    where t.run_id = h.run_id;
   get diagnostics v_given = row_count;
-  delete from holdfast.bucket b where b.worker_id = p_worker;
+  -- A row that somebody else's transaction holds on to is not waited for: it is left to recovery, with its bucket.
+  delete from holdfast.bucket b
+   where b.worker_id = p_worker
+     and not exists (select 1 from holdfast.task t where t.bucket_id = b.id);
   update holdfast.worker w
-     set state = 'left', epoch = w.epoch + 1, lease_until = clock_timestamp(), ended_at = clock_timestamp()
+     set state = case when exists (select 1 from holdfast.bucket b where b.worker_id = p_worker) then 'lost' else 'left' end,
+         epoch = w.epoch + 1, lease_until = clock_timestamp(), ended_at = clock_timestamp()
    where w.id = p_worker;
   delete from holdfast.fence f where f.worker_id = p_worker;
   return v_given;
@@ -36,87 +49,124 @@ end $$;
 create function holdfast.recover(p_limit int, p_only int default null)
 returns table (worker_id int, worker_name text, recovered int, finished boolean)
 language plpgsql volatile
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
   v_worker record;
+  v_stuck  record;
+  v_pid    int;
   v_count  int;
   v_now    timestamptz;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'recovery must run under READ COMMITTED' using errcode = 'HF002';
   end if;
-  select w.id, w.name, w.epoch, w.state, w.lease, w.lease_until
-    into v_worker
-    from holdfast.worker w
-   where (w.state in ('active', 'stopping') and w.lease_until <= clock_timestamp()
-          or w.state = 'lost' and exists (select 1 from holdfast.bucket b where b.worker_id = w.id))
-     and (p_only is null or w.id = p_only)
-   order by w.lease_until
-   limit 1;
-  if not found then
-    return;
-  end if;
-  -- Recovery never blocks: a flush of the dead worker that is still under way holds the lock shared.
-  if not pg_try_advisory_xact_lock(holdfast.fence_class(), v_worker.id) then
-    if v_worker.lease_until + v_worker.lease <= clock_timestamp() then
-      -- For a whole lease somebody has held on to it: that backend's client is gone or stuck.
-      perform pg_terminate_backend(l.pid)
-         from pg_locks l
-        where l.locktype = 'advisory'
-          and l.database = (select d.oid from pg_database d where d.datname = current_database())
-          and l.classid::bigint = (holdfast.fence_class()::bigint & 4294967295)
-          and l.objid::bigint = v_worker.id
-          and l.pid <> pg_backend_pid();
+  -- The first of which something can be taken: one that somebody holds on to does not stand before the others.
+  for v_worker in
+    select w.id, w.name, w.epoch, w.state, w.lease, w.lease_until
+      from holdfast.worker w
+     where (w.state in ('active', 'stopping') and w.lease_until <= clock_timestamp()
+            or w.state = 'lost' and exists (select 1 from holdfast.bucket b where b.worker_id = w.id))
+       and (p_only is null or w.id = p_only)
+     order by w.lease_until, w.id
+  loop
+    -- Recovery never blocks: a flush of the dead worker that is still under way holds the lock shared.
+    if not pg_try_advisory_xact_lock(holdfast.fence_class(), v_worker.id) then
+      if v_worker.lease_until + v_worker.lease <= clock_timestamp() then
+        -- For a whole lease somebody has held on to it: that backend's client is gone or stuck. Who holds the lock
+        -- exclusively is recovering, as we are, and who only waits for it is no hindrance.
+        for v_pid in
+          select l.pid
+            from pg_locks l
+           where l.locktype = 'advisory'
+             and l.database = (select d.oid from pg_database d where d.datname = current_database())
+             and l.classid::bigint = (holdfast.fence_class()::bigint & 4294967295)
+             and l.objid::bigint = v_worker.id
+             and l.objsubid = 2
+             and l.mode = 'ShareLock'
+             and l.granted
+        loop
+          begin
+            perform pg_terminate_backend(v_pid);
+          exception when insufficient_privilege then
+            -- Another user's: it is tried again as long as that one holds on to it; the other workers come first.
+            null;
+          end;
+        end loop;
+      end if;
+      v_stuck := v_worker;
+      continue;
     end if;
-    return query select v_worker.id, v_worker.name, 0, false;
-    return;
-  end if;
-  -- A statement of its own: what was true before the lock was granted does not count.
-  update holdfast.worker w
-     set epoch = w.epoch + 1, state = 'lost', ended_at = clock_timestamp()
-   where w.id = v_worker.id
-     and w.epoch = v_worker.epoch
-     and w.state in ('active', 'stopping')
-     and w.lease_until <= clock_timestamp();
-  perform 1 from holdfast.worker w where w.id = v_worker.id and w.state = 'lost';
-  if not found then
-    return;
-  end if;
-  update holdfast.fence f set epoch = f.epoch + 1 where f.worker_id = v_worker.id and f.epoch = v_worker.epoch;
-  update holdfast.bucket b set state = 'lost' where b.worker_id = v_worker.id and b.state in ('active', 'completing');
-  v_now := holdfast.now();
-  with held as (
-    select t.run_id, t.hold
-      from holdfast.bucket b
-      join holdfast.task t on t.bucket_id = b.id
+    -- Statements of their own: what was true before the lock was granted does not count. And rows that others are at,
+    -- a heartbeat or the commit of a transactional activity, are not waited for.
+    perform 1 from holdfast.worker w where w.id = v_worker.id for update skip locked;
+    if not found then
+      v_stuck := v_worker;
+      continue;
+    end if;
+    if v_worker.state <> 'lost' then
+      perform 1 from holdfast.fence f where f.worker_id = v_worker.id for update skip locked;
+      if not found and exists (select 1 from holdfast.fence f where f.worker_id = v_worker.id) then
+        v_stuck := v_worker;
+        continue;
+      end if;
+      update holdfast.worker w
+         set epoch = w.epoch + 1, state = 'lost', ended_at = clock_timestamp()
+       where w.id = v_worker.id
+         and w.epoch = v_worker.epoch
+         and w.state in ('active', 'stopping')
+         and w.lease_until <= clock_timestamp();
+      if not found then
+        continue;
+      end if;
+      update holdfast.fence f set epoch = v_worker.epoch + 1 where f.worker_id = v_worker.id;
+      update holdfast.bucket b set state = 'lost' where b.worker_id = v_worker.id and b.state in ('active', 'completing');
+    end if;
+    v_now := holdfast.now();
+    with held as (
+      -- Whether the code was entered is known only of runs that were marked (8), which is done for those that have been
+      -- in a crash before; so the first crash counts for all that were due, each further one for the marked.
+      -- What was committed under this hold is progress, and starts the count anew.
+      select t.run_id,
+             case
+               when t.due_at > v_now then t.crashes
+               when exists (select 1 from holdfast.journal j where j.run_id = t.run_id and j.hold = t.hold) then 1
+               when t.crashes = 0 or t.flags & 8 <> 0 then t.crashes + 1
+               else t.crashes
+             end as crashes
+        from holdfast.bucket b
+        join holdfast.task t on t.bucket_id = b.id
+       where b.worker_id = v_worker.id
+       order by t.run_id
+       limit p_limit
+         for update of t skip locked
+    )
+    update holdfast.task t
+       set bucket_id = null,
+           due_at = greatest(t.due_at, v_now),
+           flags = t.flags & ~8,
+           crashes = h.crashes,
+           lane = case when h.crashes >= 2 then holdfast.lane_alone(t.lane) else t.lane end
+      from held h
+     where t.run_id = h.run_id;
+    get diagnostics v_count = row_count;
+    delete from holdfast.bucket b
      where b.worker_id = v_worker.id
-     order by t.run_id
-     limit p_limit
-       for update of t skip locked
-  )
-  update holdfast.task t
-     set bucket_id = null,
-         due_at = greatest(t.due_at, v_now),
-         flags = t.flags & ~8,
-         -- Whether the code was entered is known only of runs that were marked (8), which is done for those that have
-         -- been in a crash before; so the first crash counts for all that were due, each further one for the marked.
-         -- What was committed under this hold is progress, and starts the count anew.
-         crashes = case
-                     when t.due_at > v_now then t.crashes
-                     when exists (select 1 from holdfast.journal j where j.run_id = t.run_id and j.hold = t.hold) then 1
-                     when t.crashes = 0 or t.flags & 8 <> 0 then t.crashes + 1
-                     else t.crashes
-                   end
-    from held h
-   where t.run_id = h.run_id;
-  get diagnostics v_count = row_count;
-  delete from holdfast.bucket b
-   where b.worker_id = v_worker.id
-     and not exists (select 1 from holdfast.task t where t.bucket_id = b.id);
-  return query
-  select v_worker.id, v_worker.name, v_count,
-         not exists (select 1 from holdfast.bucket b where b.worker_id = v_worker.id);
+       and not exists (select 1 from holdfast.task t where t.bucket_id = b.id);
+    if v_count = 0 and exists (select 1 from holdfast.bucket b where b.worker_id = v_worker.id) then
+      -- What is left of it is locked by others.
+      v_stuck := v_worker;
+      continue;
+    end if;
+    return query
+    select v_worker.id, v_worker.name, v_count,
+           not exists (select 1 from holdfast.bucket b where b.worker_id = v_worker.id);
+    return;
+  end loop;
+  if v_stuck is not null then
+    return query select v_stuck.id, v_stuck.name, 0, false;
+  end if;
 end $$;

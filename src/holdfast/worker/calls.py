@@ -1,0 +1,125 @@
+"""The activities that one workflow run waits for, and the attempts at them that run here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from holdfast.worker.executor import Attempt, Outcome
+from holdfast.workflow.activity import ActivityInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from uuid import UUID
+
+    from holdfast.worker.executor import Executor
+    from holdfast.workflow.instance import RunActivity
+
+
+class Call:
+    """One activity that the workflow waits for."""
+
+    __slots__ = ("attempt", "command", "failed", "not_before")
+
+    def __init__(self, command: RunActivity) -> None:
+        self.command = command
+        self.failed = command.attempts
+        self.not_before = command.not_before
+        self.attempt: Attempt | None = None
+
+    def left(self, now: datetime) -> float | None:
+        """Seconds that are left of its total timeout; None without one."""
+        total = self.command.activity.total_timeout
+        return None if total is None else (self.command.first_asked + total - now).total_seconds()
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether its next attempt could begin now."""
+        return self.attempt is None and (self.not_before is None or self.not_before <= now)
+
+
+class Calls:
+    """The open calls of one run, by key."""
+
+    __slots__ = ("_calls", "_done", "_run_id", "_workflow")
+
+    def __init__(self, run_id: UUID, workflow: str, *, done: Callable[[Call, Outcome], None]) -> None:
+        self._run_id = run_id
+        self._workflow = workflow
+        self._done = done
+        self._calls: dict[str, Call] = {}
+
+    def ask(self, command: RunActivity) -> None:
+        """The workflow asks for it."""
+        self._calls[command.key] = Call(command)
+
+    def withdraw(self, key: str) -> None:
+        """The workflow does not wait for it any more: what runs is abandoned."""
+        call = self._calls.pop(key, None)
+        if call is not None and call.attempt is not None:
+            call.attempt.abandon()
+
+    def conclude(self, call: Call) -> None:
+        """Its outcome is about to be written."""
+        del self._calls[call.command.key]
+
+    def get(self, key: str) -> Call | None:
+        """The call that is open under this key."""
+        return self._calls.get(key)
+
+    @property
+    def running(self) -> bool:
+        """Whether an attempt at one of them is under way, or in line to begin."""
+        return any(call.attempt is not None for call in self._calls.values())
+
+    def any_due(self, now: datetime) -> bool:
+        """Whether an attempt could begin now."""
+        return any(call.is_due(now) for call in self._calls.values())
+
+    def retries(self) -> Iterator[datetime]:
+        """When the back-offs end."""
+        for call in self._calls.values():
+            if call.attempt is None and call.not_before is not None:
+                yield call.not_before
+
+    def start(self, executor: Executor, now: datetime) -> None:
+        """Begins an attempt at each that is due."""
+        for call in self._calls.values():
+            if call.is_due(now):
+                self._start(call, executor, now)
+
+    def _start(self, call: Call, executor: Executor, now: datetime) -> None:
+        command = call.command
+        activity = command.activity
+        timeout = None if activity.timeout is None else activity.timeout.total_seconds()
+        left = call.left(now)
+        if left is not None:
+            timeout = left if timeout is None else min(timeout, left)
+        info = ActivityInfo(
+            run_id=self._run_id,
+            key=command.key,
+            name=activity.name,
+            attempt=call.failed + 1,
+            workflow=self._workflow,
+        )
+        call.attempt = Attempt(activity, command.input, info, timeout=timeout, done=self._attempt_done)
+        executor.start(call.attempt, limited=True)
+
+    def _attempt_done(self, attempt: Attempt, outcome: Outcome) -> None:
+        call = self._calls.get(attempt.info.key)
+        if call is not None and call.attempt is attempt:
+            call.attempt = None
+            self._done(call, outcome)
+
+    def drop_waiting(self) -> None:
+        """Takes back what is in line and has not begun."""
+        for call in self._calls.values():
+            if call.attempt is not None and call.attempt.waiting:
+                call.attempt.abandon()
+                call.attempt = None
+
+    def abandon(self) -> None:
+        """Abandons every attempt; the calls stay open."""
+        for call in self._calls.values():
+            if call.attempt is not None:
+                call.attempt.abandon()
+                call.attempt = None

@@ -1,0 +1,239 @@
+"""What a worker holds in memory: the runs of its buckets, and those that it has parked and may see again."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from holdfast.core.errors import RunTimedOut
+from holdfast.core.failure import Failure
+from holdfast.core.priority import Priority
+from holdfast.worker.clock import DatabaseClock
+from holdfast.worker.ends import Condemned, Unreadable
+from holdfast.worker.job_run import JobRun
+from holdfast.worker.workflow_run import WorkflowRun
+from holdfast.workflow.activity import Activity
+from holdfast.workflow.info import RunInfo
+from holdfast.workflow.instance import Instance
+from holdfast.workflow.workflow import Workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from uuid import UUID
+
+    from holdfast.core.definition import Definition
+    from holdfast.core.journal import Entry
+    from holdfast.core.seal import Seal
+    from holdfast.store.work import Claimed
+    from holdfast.worker.bucket import Bucket
+    from holdfast.worker.claimer import Cargo
+    from holdfast.worker.executor import Executor
+    from holdfast.worker.held import HeldRun, Unit
+
+MOST_CRASHES = 5
+"""A run that was being executed when its worker died, so many times in a row, is given up."""
+
+
+class Holdings:
+    """The runs that a worker holds; the desk at which they hand in what they want written and done."""
+
+    def __init__(
+        self,
+        definitions: Mapping[str, Definition[..., Any]],
+        executor: Executor,
+        seal: Seal,
+        *,
+        cached_runs: int,
+        write: Callable[[Unit], None],
+        room_made: Callable[[], None],
+    ) -> None:
+        self.clock = DatabaseClock()
+        self.draining = False
+        self.executor = executor
+        self.seal = seal
+        self.buckets: dict[int, Bucket] = {}
+        self.held: dict[UUID, HeldRun] = {}
+        self.empty = asyncio.Event()
+        """Set whenever the last run has been let go."""
+        self._definitions = definitions
+        self._cached_runs = cached_runs
+        self._cache: OrderedDict[UUID, WorkflowRun] = OrderedDict()
+        self._to_step: list[Any] = []
+        self._write = write
+        self._room_made = room_made
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+
+    # -- taking
+
+    def knows(self, claimed: Claimed) -> bool:
+        """Whether this run goes on from memory: nobody has held it since it was parked here."""
+        cached = self._cache.get(claimed.run_id)
+        return cached is not None and cached.hold + 1 == claimed.hold
+
+    def take(self, cargo: Cargo) -> None:
+        """Takes what a claim brought into memory, and begins what has a slot."""
+        if self._closed:
+            return
+        for claimed in cargo.runs:
+            bucket = self.buckets[claimed.bucket]
+            previous = self.held.pop(claimed.run_id, None)
+            if previous is not None:
+                # Claimed again while an earlier hold was still in memory: that one is over.
+                previous.bucket.held -= 1
+                previous.close()
+            run = self._admit(claimed, bucket, cargo)
+            self.held[claimed.run_id] = run
+            bucket.held += 1
+            if self.draining:
+                run.drain()
+            else:
+                bucket.ready.append(run)
+        # Runs are entered from a callback: workflow code must not run inside a task of this loop.
+        self._loop.call_soon(self._begin_all)
+
+    def _admit(self, claimed: Claimed, bucket: Bucket, cargo: Cargo) -> HeldRun:
+        journal: Sequence[Entry] = cargo.journals.get(claimed.run_id, ())
+        letters = cargo.inboxes.get(claimed.run_id, ())
+        definition = self._definitions[claimed.name]
+        if claimed.crashes >= MOST_CRASHES:
+            return Condemned(self, bucket, claimed)
+        if not isinstance(definition, Workflow):
+            assert isinstance(definition, Activity)
+            return JobRun(self, bucket, definition, claimed, journal)
+        cached = self._cache.pop(claimed.run_id, None)
+        if cached is not None and cached.hold + 1 == claimed.hold:
+            cached.resume(self, bucket, claimed, letters)
+            return cached
+        if cached is not None:
+            cached.close()
+        try:
+            instance = _instance(definition, claimed, journal, self.seal)
+        except Exception as error:
+            # A journal or an input that cannot be opened here blocks its run alone.
+            return Unreadable(self, bucket, claimed, error)
+        run = WorkflowRun(self, bucket, instance, claimed, journal)
+        run.receive(letters)
+        return run
+
+    def _begin_all(self) -> None:
+        for bucket in self.buckets.values():
+            self._begin(bucket)
+
+    def _begin(self, bucket: Bucket) -> None:
+        ready = bucket.ready
+        while ready and bucket.running < bucket.capacity:
+            if self.draining or self._closed:
+                return
+            run = ready.popleft()
+            bucket.begun()
+            if self.held.get(run.run_id) is run:
+                run.begin()
+        if bucket.hungry():
+            self._room_made()
+
+    # -- giving back
+
+    def drain(self) -> None:
+        """Begins nothing more, and gives back each run as soon as no code of it runs."""
+        self.draining = True
+        for bucket in self.buckets.values():
+            bucket.ready.clear()
+        for run in list(self.held.values()):
+            run.drain()
+
+    def close(self) -> None:
+        """Drops everything: the worker is fenced or gone. Nothing is written any more."""
+        self._closed = True
+        for run in (*self.held.values(), *self._cache.values()):
+            run.close()
+        self.held.clear()
+        self._cache.clear()
+
+    # -- the desk
+
+    def write(self, unit: Unit) -> None:
+        """To the group commit."""
+        self._write(unit)
+
+    def let_go(self, run: HeldRun, *, cached: bool = False) -> None:
+        """The run is not held any more; a cached one is kept aside."""
+        if self.held.get(run.run_id) is not run:
+            return
+        del self.held[run.run_id]
+        run.bucket.held -= 1
+        if cached and isinstance(run, WorkflowRun) and not self.draining and self._cached_runs:
+            self._cache[run.run_id] = run
+            if len(self._cache) > self._cached_runs:
+                _, evicted = self._cache.popitem(last=False)
+                evicted.close()
+        elif cached:
+            run.close()
+        if not self.held:
+            self.empty.set()
+
+    def slot_freed(self, bucket: Bucket) -> None:
+        """The next run of the bucket may begin."""
+        if bucket.ready:
+            self._loop.call_soon(self._begin, bucket)
+
+    def step_soon(self, run: Any) -> None:
+        """Steps the run from a callback, together with the others of this flush."""
+        if not self._to_step:
+            self._loop.call_soon(self._step_all)
+        self._to_step.append(run)
+
+    def _step_all(self) -> None:
+        runs, self._to_step = self._to_step, []
+        for run in runs:
+            run.step()
+
+    def sealed(self, failure: Failure) -> str:
+        """The failure as it is stored."""
+        try:
+            return self.seal.close(failure.to_json(), what="an error")
+        except Exception:
+            # Whatever of it cannot be stored: that it failed must be.
+            short = Failure(type=failure.type, message=failure.message[:500], reason=failure.reason)
+            return self.seal.close(short.to_json(), what="an error")
+
+    def remaining(self, claimed: Claimed, activity: Activity[..., Any]) -> float | None:
+        """Seconds that a job has left."""
+        ends = [] if claimed.deadline is None else [claimed.deadline]
+        if activity.total_timeout is not None:
+            ends.append(claimed.first_claim_at + activity.total_timeout)
+        return (min(ends) - self.clock.now()).total_seconds() if ends else None
+
+    def out_of_time(self, claimed: Claimed) -> Failure:
+        """The failure of a run whose timeout has passed."""
+        error = RunTimedOut(claimed.run_id, "RunTimedOut", "the run's timeout has passed")
+        return Failure.of(error, reason="timeout")
+
+
+def _instance(definition: Workflow[..., Any], claimed: Claimed, journal: Sequence[Entry], seal: Seal) -> Instance:
+    info = RunInfo(
+        run_id=claimed.run_id,
+        name=claimed.name,
+        lane=claimed.lane,
+        priority=Priority(claimed.priority).word,
+        created_at=claimed.created_at,
+        tags=json.loads(claimed.tags) if claimed.tags else {},
+        parent=claimed.parent,
+        root=claimed.root,
+    )
+    opened = [_opened(entry, seal) for entry in journal]
+    text = seal.open(claimed.input or "{}")
+    return Instance(definition, info, text, claimed.first_claim_at, opened, resumed=claimed.hold > 1)
+
+
+def _opened(entry: Entry, seal: Seal) -> Entry:
+    if entry.output is None and entry.error is None:
+        return entry
+    return dataclasses.replace(
+        entry,
+        output=None if entry.output is None else seal.open(entry.output),
+        error=None if entry.error is None else seal.open(entry.error),
+    )

@@ -1,0 +1,70 @@
+"""Suspects: runs whose worker has died twice are executed alone, so that they take no neighbours along.
+
+They stand in a line of their own beside their lane. A worker that sees one due starts a process that executes them one
+at a time and leaves when none is due; if that process dies, its run is taken back at once and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from holdfast.store import work
+from holdfast.store.connect import said
+from holdfast.supervise import Death, Fleet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from holdfast.store.link import Link
+
+log = logging.getLogger("holdfast.worker")
+
+
+class Suspects:
+    """Looks for suspects of the worker's lane, and has them executed by ``command``."""
+
+    def __init__(
+        self, link: Link, *, lane: str, names: Sequence[str], lease: timedelta, command: Sequence[str]
+    ) -> None:
+        self._link = link
+        self._lane = lane
+        self._names = names
+        self._every = min(lease.total_seconds() / 3, 5.0)
+        self._command = command
+        self._wake = asyncio.Event()
+
+    def hint(self) -> None:
+        """There may be one now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Looks until it is cancelled; a process that it has started ends with it."""
+        while True:
+            try:
+                async with asyncio.timeout(self._every):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            try:
+                async with self._link.session() as session:
+                    due = await work.suspects_due(session, lane=self._lane, names=self._names)
+                if due:
+                    await self._execute()
+            except Exception as error:
+                log.warning("looking for runs to be executed alone failed: %s", said(error))
+                self._link.discard()
+
+    async def _execute(self) -> None:
+        log.warning("lane %r has runs whose worker died twice: they are executed alone", self._lane)
+        fleet = Fleet(self._command, count=1, on_death=self._died, hopeless=frozenset({2}), patience=10.0)
+        await fleet.run()
+
+    async def _died(self, death: Death) -> None:
+        async with self._link.session() as session:
+            for worker in await work.expire(session, host=socket.gethostname(), pid=death.pid):
+                await work.recover(session, only=worker)

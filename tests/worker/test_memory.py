@@ -1,0 +1,53 @@
+"""What a worker keeps in memory is never trusted beyond what the database says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from holdfast import Signal
+from tests.house import House, eventually
+
+SOON = timedelta(seconds=20)
+
+go = Signal[int]("go")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, 5])
+async def test_parked_runs_that_are_evicted_all_the_time_call_nothing_twice(house: House, kept: int) -> None:
+    app = house.app()
+    calls: Counter[tuple[int, int]] = Counter()
+
+    @app.activity
+    async def note(run: int, step: int) -> int:
+        calls[run, step] += 1
+        return step
+
+    @app.workflow
+    async def talks(run: int, steps: int) -> int:
+        total = 0
+        for step in range(steps):
+            total += await note(run, step)
+            total += await go.wait()
+        return total
+
+    client = await house.client(app)
+    await house.worker(app, cached_runs=kept)
+    runs = await client.start_many([talks.call(n, 8) for n in range(30)])
+
+    async def talk(n: int) -> int:
+        for step in range(8):
+            await runs[n].signal(go, step, key=f"{step}")
+            # Every third waits until it was heard, so that runs are woken one by one and together.
+            if n % 3 == 0:
+                await eventually(lambda: step == 7 or calls[n, step + 1], "it goes on")
+        return await runs[n].result(timeout=SOON)
+
+    assert await asyncio.gather(*[talk(n) for n in range(30)]) == [56] * 30
+    assert set(calls.values()) == {1}
+    await house.check_invariants()
+
+
