@@ -200,7 +200,7 @@ async def _spawn(
             "--skip-warm-up",
             *arguments,
             cwd=ROOT,
-            env={**os.environ, "HOLDFAST_DATABASE_URL": dsn, "PYTHONPATH": str(ROOT), **env},
+            env={**os.environ, "HOLDFAST_DATABASE_URL": dsn, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), **env},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,

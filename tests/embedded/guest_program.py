@@ -74,9 +74,11 @@ def obey(server: EmbeddedPostgres, order: dict[str, Any]) -> object:
             for _ in range(times):
                 with server:
                     query(server, "select 1")
-        case {"do": "fork"}:
+        case {"do": "fork", "stop": stops}:
             child = os.fork()
             if child == 0:
+                if stops:
+                    server.stop()
                 while True:
                     signal.pause()
             return child

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -28,6 +29,14 @@ def laid_out(place: Path) -> Path:
     """The data directory of a server that has run and stopped."""
     with serve(place) as server:
         return server.describe().cluster
+
+
+def as_owner_of(cluster: Path) -> dict[str, Any]:
+    """How to start a process under the account of the server."""
+    owner = cluster.stat()
+    if owner.st_uid == os.geteuid():
+        return {}
+    return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
 
 
 def test_a_directory_without_programs_is_named(place: Path) -> None:
@@ -90,8 +99,7 @@ def test_every_installed_version_can_be_used(place: Path) -> None:
 
 def test_the_pid_file_of_a_dead_server_is_cleared_even_if_its_pid_lives(place: Path) -> None:
     cluster = laid_out(place)
-    owner = cluster.stat()
-    with subprocess.Popen(["sleep", "600"], user=owner.st_uid, group=owner.st_gid) as unrelated:
+    with subprocess.Popen(["sleep", "600"], **as_owner_of(cluster)) as unrelated:
         (cluster / "postmaster.pid").write_text(f"{unrelated.pid}\n{cluster}\n1\n5432\n\n\n 1 1\nready\n")
         with serve(place) as server:
             assert server.describe().running
@@ -100,14 +108,11 @@ def test_the_pid_file_of_a_dead_server_is_cleared_even_if_its_pid_lives(place: P
 
 def test_a_server_that_somebody_started_by_hand_is_not_disturbed(place: Path) -> None:
     cluster = laid_out(place)
-    owner = cluster.stat()
     bin_dir = serve(place).describe().bin_dir
     by_hand = subprocess.Popen(
         [bin_dir / "postgres", "-D", cluster, "-c", "listen_addresses=", "-c", f"unix_socket_directories={cluster}"],
-        user=owner.st_uid,
-        group=owner.st_gid,
-        extra_groups=[],
         stderr=subprocess.DEVNULL,
+        **as_owner_of(cluster),
     )
     try:
         wait_until((cluster / ".s.PGSQL.5432").exists, "it listens")

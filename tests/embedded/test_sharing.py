@@ -86,7 +86,7 @@ def test_comings_and_goings_at_the_same_time_all_find_a_server(guest: Guests, *,
 def test_a_forked_child_shares_the_lease_of_its_parent(guest: Guests) -> None:
     parent = guest()
     postmaster = parent.postmaster
-    child = parent("fork")
+    child = parent("fork", stop=False)
     parent.kill()
     newcomer = guest()
     assert newcomer.postmaster == postmaster
@@ -96,7 +96,18 @@ def test_a_forked_child_shares_the_lease_of_its_parent(guest: Guests) -> None:
     wait_until(lambda: not alive(postmaster), "the server has stopped")
 
 
-def test_a_stopped_client_keeps_its_server(guest: Guests) -> None:
+def test_a_forked_child_that_stops_leaves_its_parent_attached(guest: Guests) -> None:
+    parent = guest()
+    postmaster = parent.postmaster
+    child = parent("fork", stop=True)
+    assert parent.query("select 1") == ["1"]
+    assert parent.postmaster == postmaster
+    parent.kill()
+    wait_until(lambda: not alive(postmaster), "the server has stopped")
+    kill(child)
+
+
+def test_a_suspended_client_keeps_its_server(guest: Guests) -> None:
     first, second = guest(), guest()
     postmaster = first.postmaster
     os.kill(first.process.pid, signal.SIGSTOP)
@@ -135,7 +146,13 @@ def test_temporary_data_goes_with_the_last_client(guest: Guests, place: Path) ->
     first("stop")
     second.query("create table gone ()")
     second("stop")
-    assert not (place / "data/postgres").exists()
+    assert list(place.iterdir()) == []
+
+
+def test_a_directory_of_the_user_is_left_when_temporary_data_goes(guest: Guests, place: Path) -> None:
+    (place / "data").mkdir(mode=0o755)
+    guest(settings={"temporary": True})("stop")
+    assert list((place / "data").iterdir()) == []
 
 
 def test_temporary_data_that_a_killed_supervisor_left_is_not_found_again(guest: Guests) -> None:
@@ -166,3 +183,39 @@ async def test_it_is_set_up_for_holdfast(place: Path) -> None:
         assert await connection.fetchval("select count(*) from pg_stat_statements") > 0
         await connection.close()
     assert found == wanted
+
+
+@pytest.mark.parametrize("name", ["""a "quoted" spaced & 100 % ünusual'one""", "one, two"])
+async def test_any_path_will_do(place: Path, name: str) -> None:
+    with EmbeddedPostgres(EmbeddedSettings(data_dir=place / name, durability="test")) as server:
+        assert place / name in server.describe().cluster.parents
+        await select_one(server.dsn)
+
+
+async def select_one(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    assert await connection.fetchval("select 1") == 1
+    await connection.close()
+
+
+async def test_a_server_without_a_free_connection_can_still_be_shared(place: Path) -> None:
+    settings = EmbeddedSettings(data_dir=place / "data", durability="test", max_connections=5)
+    with EmbeddedPostgres(settings) as server:
+        connections = [await asyncpg.connect(server.dsn) for _ in range(5)]
+        with pytest.raises(asyncpg.TooManyConnectionsError):
+            await asyncpg.connect(server.dsn)
+        with EmbeddedPostgres(settings) as other:
+            assert other.describe().supervisor == server.describe().supervisor
+        for connection in connections:
+            await connection.close()
+
+
+def test_a_large_log_is_turned_over(guest: Guests, place: Path) -> None:
+    one = guest()
+    one("stop")
+    log = place / "data" / "postgres" / "postgres.log"
+    with log.open("ab") as file:
+        file.truncate(11_000_000)
+    one("start")
+    assert log.stat().st_size < 100_000
+    assert log.with_name("postgres.log.1").stat().st_size == 11_000_000

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 import asyncpg
@@ -23,7 +23,8 @@ from holdfast.store.session import Session
 from holdfast.store.statements import Statements, in_schema
 from tests.house import until
 
-Connection = asyncpg.Connection[asyncpg.Record]
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
 Row = dict[str, Any]
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
@@ -62,10 +63,10 @@ class Ground:
         """One more connection, as a session."""
         return Session(await self.connect(), self.statements)
 
-    async def waits(self, connection: Connection) -> None:
-        """Returns when the connection's statement waits for somebody's lock."""
+    async def waits(self, session: Session) -> None:
+        """Returns when what the session says waits for somebody's lock."""
         await self.until(
-            "select wait_event_type = 'Lock' from pg_stat_activity where pid = $1", connection.get_server_pid()
+            "select wait_event_type = 'Lock' from pg_stat_activity where pid = $1", session.connection.get_server_pid()
         )
 
     async def until(self, query: str, *arguments: object) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -232,8 +232,11 @@ class App:
         ):
             yield client
 
-    def worker(self, **options: Unpack[WorkerOptions]) -> HostedWorker:
+    def worker(self, *, alone_command: Sequence[str] | None = None, **options: Unpack[WorkerOptions]) -> HostedWorker:
         """A worker of everything that is registered: ``async with app.worker(): ...``, or ``await app.worker().run()``.
+
+        With ``alone_command``, which starts a process with such a worker and ``alone=True``, runs whose workers have
+        died twice are executed there, so that they take no others along.
 
         Raises:
             ConfigurationError: an option cannot work; all mistakes at once.
@@ -244,6 +247,7 @@ class App:
             definitions=self.definitions,
             resources=self._resources,
             options=options,
+            alone_command=alone_command,
         )
 
     def __repr__(self) -> str:

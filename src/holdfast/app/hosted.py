@@ -34,6 +34,7 @@ class WorkerOptions(TypedDict, total=False):
     grace: timedelta
     cached_runs: int
     hints: bool
+    alone: bool
 
 
 class HostedWorker:
@@ -47,12 +48,14 @@ class HostedWorker:
         definitions: Mapping[str, Definition[..., Any]],
         resources: Sequence[Resource[Any]],
         options: WorkerOptions,
+        alone_command: Sequence[str] | None = None,
     ) -> None:
         self.settings = WorkerSettings(**options)
         self._app_settings = settings
         self._codec = codec
         self._definitions = definitions
         self._resources = resources
+        self._alone_command = alone_command
         # Guards the two below: `stop` may be called from any thread, also before the worker has been made.
         self._guard = threading.Lock()
         self._worker: Worker | None = None
@@ -98,6 +101,7 @@ class HostedWorker:
             definitions=self._definitions,
             settings=self.settings,
             lifespans=tuple(resource.open for resource in self._resources),
+            alone_command=self._alone_command,
         )
         with self._guard:
             self._worker = worker

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -60,6 +60,7 @@ def _option(flag: str, meaning: str, metavar: str, kind: Any) -> Callable[[Any],
     help=f"Buckets of a priority ({', '.join(one.word for one in Priority)}); 0: left to others.  [default: 1 each]",
 )
 @click.option("--skip-warm-up", is_flag=True, help="Claim at once, without the short pause at the start.")
+@click.option("--alone", is_flag=True, hidden=True, help="Only runs whose worker has died twice; then leave.")
 @click.option("--no-hints", is_flag=True, help="Neither listen nor notify: find everything by polling.")
 @click.option(
     "--log-level",
@@ -89,14 +90,14 @@ def worker(door: Door, /, *, processes: int, log_level: str, buckets: tuple[str,
     set_up_logs(log_level, process=leashed or processes > 1)
     app = door.need_app()
     if processes > 1:
-        command = [sys.executable, "-m", "holdfast", *_single(sys.argv[1:])]
-        return run_to_end(run_fleet(app, command, count=processes, patience=patience))
-    run_to_end(_work(app, options), fast=True)
+        return run_to_end(run_fleet(app, _single(), count=processes, patience=patience))
+    alone = None if given["alone"] else [*_single(), "--alone"]
+    run_to_end(_work(app, options, alone), fast=True)
     return 0
 
 
-async def _work(app: App, options: WorkerOptions) -> None:
-    worker = app.worker(**options)
+async def _work(app: App, options: WorkerOptions, alone_command: Sequence[str] | None) -> None:
+    worker = app.worker(alone_command=alone_command, **options)
     loop = asyncio.get_running_loop()
 
     def stop(number: signal.Signals) -> None:
@@ -110,6 +111,8 @@ async def _work(app: App, options: WorkerOptions) -> None:
 
 def _options(given: dict[str, Any], buckets: tuple[str, ...]) -> WorkerOptions:
     options = {name: value for name, value in given.items() if value is not None and name in _DEFAULTS}
+    if not given["skip_warm_up"]:
+        del options["skip_warm_up"]
     if given["no_hints"]:
         options["hints"] = False
     if buckets:
@@ -124,6 +127,6 @@ def _bucket(word: str) -> tuple[str, int]:
     return priority, int(count)
 
 
-def _single(arguments: list[str]) -> list[str]:
+def _single() -> list[str]:
     """The same command line for one process; a later option wins over an earlier one."""
-    return [*arguments, "--processes", "1"]
+    return [sys.executable, "-m", "holdfast", *sys.argv[1:], "--processes", "1"]

@@ -69,6 +69,11 @@ class RunHandle(Generic[R_co]):
 
     async def _ended(self, timeout: timedelta | None) -> Ended:
         name = self._definition.name if self._definition else None
+        if timeout == timedelta(0):
+            ended = await self._context.waiter.look(self.id, name=name)
+            if ended is None:
+                raise ResultTimeout(self.id, timeout)
+            return ended
         wait = self._context.waiter.wait(self.id, name=name, known=self._known)
         if timeout is None:
             return await wait

@@ -53,6 +53,10 @@ class Waiter:
             else None
         )
         self._closed = False
+        self.resting = False
+        """Whether it has looked, and now waits for a hint or the next time."""
+        self.listening = False
+        """Whether hints arrive."""
 
     async def wait(self, run_id: UUID, *, name: str | None = None, known: bool = False) -> Ended:
         """How the run ended, once it has. A run that is not ``known`` to exist is looked for first.
@@ -82,6 +86,14 @@ class Waiter:
             wait.answers.pop(answer, None)
             if not wait.answers and self._waits.get(run_id) is wait:
                 self._forget(run_id)
+
+    async def look(self, run_id: UUID, *, name: str | None = None) -> Ended | None:
+        """How the run ended; None if it has not. Errors as for ``wait``."""
+        known = await self._database.call(lambda session: read_known(session, [run_id]))
+        if run_id not in known:
+            raise RunNotFound(run_id)
+        _check_name(run_id, name, known[run_id].name)
+        return known[run_id].ended
 
     async def close(self) -> None:
         """Ends every wait with an error, and the connection that listens."""
@@ -128,9 +140,11 @@ class Waiter:
             self._interval = min(self._interval * 2, _LONGEST_INTERVAL)
 
     async def _stir(self, seconds: float) -> None:
+        self.resting = not self._stirred.is_set()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stirred.wait()
+        self.resting = False
 
     async def _look(self) -> bool:
         """One look at everything that is waited for; says whether any of it has ended."""
@@ -189,6 +203,7 @@ class Waiter:
         backoff = Backoff()
         while True:
             if not ear.is_open:
+                self.listening = False
                 try:
                     async with ear.session():
                         pass
@@ -197,6 +212,7 @@ class Waiter:
                     await asyncio.sleep(backoff.delay())
                     continue
                 backoff.reset()
+                self.listening = True
                 # What was said while nobody listened is lost.
                 self._stirred.set()
             await asyncio.sleep(_LISTEN_EVERY)

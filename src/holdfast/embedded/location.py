@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -14,11 +15,15 @@ from pathlib import Path
 
 from holdfast.core.errors import EmbeddedError
 from holdfast.embedded.account import Account, account_of_owner, own_account, private_account
+from holdfast.embedded.plan import OWN_MARK, OWN_MARK_TEXT
 
 SOCKET_NAME = ".s.PGSQL.5432"
 
 # What the kernel takes for the path of a Unix socket, without the closing zero byte.
 _LONGEST_SOCKET_PATH = 107 if sys.platform == "linux" else 103
+
+# How often a directory may vanish under our hands before we say so.
+_PATIENCE = 50
 
 _PROJECT_FOLDER = ".holdfast"
 
@@ -30,8 +35,8 @@ class Location:
     """The directories of one embedded Postgres, and the account that they are laid out for.
 
     ``wanted`` is the data directory that was asked for; ``home`` is where things really are, inside it or, for the
-    reason in ``moved``, in a state directory. ``runtime`` holds the sockets and is ``home`` unless that path is too
-    long for one.
+    reason in ``moved``, in a state directory. ``runtime`` holds the sockets and is ``home`` unless its path does not
+    fit one.
     """
 
     wanted: Path
@@ -71,17 +76,20 @@ class Location:
         Raises:
             EmbeddedError: A directory cannot be made, or belongs to somebody else.
         """
-        container = self.home.parent
-        try:
-            if _make_parents(container, private=self.account.private) and container.name == _PROJECT_FOLDER:
-                (container / ".gitignore").write_text("*\n")
-            self.home.mkdir(mode=0o700, exist_ok=True)
-            self._close(self.home)
-        except OSError as error:
-            raise EmbeddedError(
-                f"the embedded Postgres cannot use {self.home}: {error.strerror or error}; "
-                "make it writable, or set data_dir to another place"
-            ) from error
+        for patience in reversed(range(_PATIENCE)):
+            try:
+                _make_parents(self.home.parent, private=self.account.private)
+                self.home.mkdir(mode=0o700, exist_ok=True)
+                self._close(self.home)
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) and patience:
+                    # Temporary data is just being cleared away with its directory.
+                    continue
+                raise EmbeddedError(
+                    f"the embedded Postgres cannot use {self.home}: {error.strerror or error}; "
+                    "make it writable, or set data_dir to another place"
+                ) from error
+            return
 
     def _close(self, directory: Path) -> None:
         status = directory.lstat()
@@ -187,7 +195,8 @@ def _locate_for_user(wanted: Path, *, given: bool) -> Location:
 
 def _location(wanted: Path, home: Path, account: Account, moved: str | None = None) -> Location:
     runtime = home
-    if len(os.fsencode(home / "run" / SOCKET_NAME)) > _LONGEST_SOCKET_PATH:
+    # A comma parts two hosts in a DSN, and cannot be quoted there.
+    if len(os.fsencode(home / "run" / SOCKET_NAME)) > _LONGEST_SOCKET_PATH or "," in str(home):
         # Not under TMPDIR: every process of this account has to come to the same name.
         runtime = Path(f"/tmp/holdfast-{account.owner.uid}-{_digest(home)}")  # noqa: S108 - owner and mode are checked
     return Location(wanted=wanted, home=home, runtime=runtime, account=account, moved=moved)
@@ -202,24 +211,24 @@ def _nearest_existing(path: Path) -> Path:
     return Path("/")
 
 
-def _make_parents(directory: Path, *, private: bool) -> bool:
-    """Makes this directory and those above it; whether it had to.
+def _make_parents(directory: Path, *, private: bool) -> None:
+    """Makes this directory and those above it that are missing.
 
     Nobody sees one of them with another mode than its last: others decide by it where they look for the data.
     """
     if directory.is_dir():
-        return False
+        return
     _make_parents(directory.parent, private=private)
-    # The server has to pass through, and finds nothing to read on the way.
     staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    # The server has to pass through, and finds nothing to read on the way.
     staging.chmod(0o711 if private else 0o700)
+    (staging / OWN_MARK).write_text(OWN_MARK_TEXT)
     try:
         staging.rename(directory)
     except OSError:
-        staging.rmdir()
+        shutil.rmtree(staging)
         if not directory.is_dir():
             raise
-    return True
 
 
 def _key(wanted: Path) -> str:

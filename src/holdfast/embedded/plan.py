@@ -12,6 +12,10 @@ from holdfast.embedded.account import Ids
 SUPERUSER = "postgres"
 DATABASE = "postgres"
 
+# In every directory that we make around a home. It keeps the data out of git, and tells it from a directory of others.
+OWN_MARK = ".gitignore"
+OWN_MARK_TEXT = "# made by holdfast\n*\n"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

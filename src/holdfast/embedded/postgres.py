@@ -31,11 +31,6 @@ class Postgres:
         self._child: subprocess.Popen[bytes] | None = None
         self._watcher = None if can_tie_to_parent() else Watcher(_DEADLY)
 
-    @property
-    def pid(self) -> int | None:
-        """The postmaster, while there is one."""
-        return self._child.pid if self._child else None
-
     def start(self, deadline: float) -> None:
         """Starts the server and returns when it is ready for connections.
 
@@ -141,8 +136,8 @@ def _arguments(plan: Plan) -> list[str]:
         "ident_file": str(plan.home / "pg_ident.conf"),
         "logging_collector": "off",
         "log_line_prefix": "%m [%p] %q%u@%d ",
-        # Files in the data directory instead of /dev/shm: they are small in many containers, are readable for others
-        # of the same account, and outlive a killed server. What is always needed is in the main segment.
+        # Files in the data directory: /dev/shm is small in many containers, open to others of the same account, and
+        # keeps what a killed server leaves. What is always needed is in the main segment.
         "dynamic_shared_memory_type": "mmap",
         "min_dynamic_shared_memory": "8MB",
         "jit": "off",

@@ -14,7 +14,7 @@ from holdfast.core.errors import ConfigurationError
 Durability = Literal["full", "test"]
 """``full`` loses nothing that was committed. ``test`` syncs nothing: for test suites, whose data nobody will miss."""
 
-_OPTION_NAME = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?")
+_OPTION_NAME = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?", re.IGNORECASE)
 
 # These hold the promises that the socket is the only way in and that the supervisor finds its server.
 _RESERVED = frozenset(
@@ -74,7 +74,7 @@ class EmbeddedSettings:
             *(
                 f"embedded option {name!r} is decided by Holdfast and cannot be set"
                 for name in self.options
-                if name in _RESERVED
+                if name.lower() in _RESERVED
             ),
         ]
         if self.durability not in ("full", "test"):

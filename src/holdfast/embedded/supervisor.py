@@ -32,7 +32,7 @@ from holdfast.embedded.account import name_of
 from holdfast.embedded.cluster import found_cluster
 from holdfast.embedded.door import PROTOCOL, Answer, Door, Guest
 from holdfast.embedded.lock import FileLock
-from holdfast.embedded.plan import SUPERUSER, Plan
+from holdfast.embedded.plan import OWN_MARK, OWN_MARK_TEXT, SUPERUSER, Plan
 from holdfast.embedded.postgres import Postgres
 from holdfast.embedded.segment import remove_segment_of
 
@@ -134,11 +134,12 @@ def _serve(plan: Plan, postgres: Postgres, starter: Guest) -> set[Guest]:
         crashes: deque[float] = deque(maxlen=_CRASHES)
         try:
             while door.occupied and not alarm.told_to_stop:
+                # Before each wait: what ended until now has rung, if at all, for somebody else.
+                if postgres.has_ended():
+                    _bring_back(plan, postgres, crashes)
                 for key, _ in selector.select():
                     key.data()
                 door.dismiss_leaving()
-                if postgres.has_ended():
-                    _bring_back(plan, postgres, crashes)
         finally:
             door.shut()
         return door.guests
@@ -221,7 +222,7 @@ def _make_runtime(plan: Plan) -> None:
 def _write_access_rules(plan: Plan) -> None:
     """Lets the owner in by what the kernel says of the peer, and roles that it has made by their password."""
     peers = "".join(f'owner "{peer}" "{SUPERUSER}"\n' for peer in plan.peers)
-    rules = f'local all "{SUPERUSER}" peer map=owner\nlocal all all scram-sha-256\n'
+    rules = f'local all,replication "{SUPERUSER}" peer map=owner\nlocal all all scram-sha-256\n'
     for name, text in (("pg_hba.conf", rules), ("pg_ident.conf", peers)):
         path = plan.home / name
         path.write_text(text)
@@ -275,7 +276,18 @@ def _clear_home(plan: Plan) -> None:
             # In one step, so that nobody finds half of a directory and begins to work in it.
             gone = plan.home.with_name(f"{plan.home.name}.gone")
             shutil.rmtree(gone, ignore_errors=True)
-            plan.home.rename(gone)
+            with suppress(OSError):
+                plan.home.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
+            _remove_own(plan.home.parent)
         else:
             shutil.rmtree(plan.cluster, ignore_errors=True)
+
+
+def _remove_own(directory: Path) -> None:
+    """Removes a directory that we have made, if there is nothing in it."""
+    mark = directory / OWN_MARK
+    with suppress(OSError):
+        if list(directory.iterdir()) == [mark] and mark.read_text() == OWN_MARK_TEXT:
+            mark.unlink()
+            directory.rmdir()

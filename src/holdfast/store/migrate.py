@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from holdfast.core.errors import SchemaMismatch
+from holdfast.core.errors import ConfigurationError, SchemaMismatch
 from holdfast.store.statements import in_schema
 
 if TYPE_CHECKING:
@@ -97,8 +97,12 @@ def verify(applied: Applied | None, schema: str) -> None:
             f"schema {schema!r} is at version {applied.version}, which allows code from version "
             f"{applied.oldest_code} on; this code is at {own}: deploy a newer release"
         )
+    _verify_checksums(applied, schema)
+
+
+def _verify_checksums(applied: Applied, schema: str) -> None:
     for migration in migrations():
-        if applied.checksums.get(migration.version) != migration.checksum:
+        if migration.version <= applied.version and applied.checksums.get(migration.version) != migration.checksum:
             raise SchemaMismatch(
                 f"migration {migration.version} ({migration.name}) in schema {schema!r} is not the one that this code "
                 "has; the schema was made by another build: drop it, or run the release that made it"
@@ -112,12 +116,20 @@ async def migrate(session: Session) -> list[Migration]:
     """
     done: list[Migration] = []
     schema = session.statements.schema
+    if not await session.value("is_plain_name", schema=schema):
+        raise ConfigurationError(
+            f"schema {schema!r} has a name that means something else to Postgres; choose another one"
+        )
     await session.fetch("lock_migrations", schema=schema)
     try:
         if not await session.value("migration_table_exists", schema=schema):
             await session.connection.execute(in_schema(_FOUNDATION, schema))
         applied = await read_applied(session)
-        have = applied.version if applied else 0
+        have = 0
+        if applied is not None:
+            # Before anything is put on top of it.
+            _verify_checksums(applied, schema)
+            have = applied.version
         for migration in migrations():
             if migration.version <= have:
                 continue

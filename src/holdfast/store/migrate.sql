@@ -1,3 +1,8 @@
+-- name: is_plain_name
+-- Whether the schema's name needs no quotes, and is not one of those that the server keeps for itself.
+select quote_ident(:schema::text) = :schema
+       and :schema not like 'pg\_%'
+
 -- name: migration_table_exists
 select exists (
   select 1

@@ -111,19 +111,18 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
  limit :count::int
 
 -- name: list_blocked
--- The partial index on blocked tasks finds them among a million parked ones.
+-- Each has a row that says why.
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
        v.worker
-  from holdfast.task t
-  cross join lateral (select * from holdfast.runs v where v.id = t.run_id offset 0) v
- where t.flags & 2 <> 0
-   and t.run_id >= :from_id::uuid
-   and t.run_id < :to_id::uuid
+  from holdfast.blockage k
+  cross join lateral (select * from holdfast.runs v where v.id = k.run_id offset 0) v
+ where k.run_id >= :from_id::uuid
+   and k.run_id < :to_id::uuid
    and v.status = any (:statuses::text[])
-   and (:name::text is null or t.name = :name)
-   and (:lane::text is null or t.lane = :lane)
+   and (:name::text is null or v.name = :name)
+   and (:lane::text is null or v.lane = :lane)
    and (:tags::text is null or v.tags @> :tags::text::jsonb)
- order by t.run_id desc
+ order by k.run_id desc
  limit :count::int
 
 -- name: list_ended

@@ -354,6 +354,11 @@ async def look(session: Session, runs: Sequence[UUID]) -> list[Seen]:
     return [Seen(*row) for row in await session.fetch("look", runs=runs)]
 
 
+async def held(session: Session, buckets: Sequence[int]) -> list[tuple[UUID, int, int]]:
+    """Run, hold and bucket of every task that these buckets hold."""
+    return [tuple(row) for row in await session.fetch("held", buckets=list(buckets))]
+
+
 async def send_hints(session: Session, payloads: Sequence[str]) -> None:
     """Notifies whoever listens, in a small commit of its own."""
     await session.fetch("hint", channel=session.statements.schema, payloads=payloads)

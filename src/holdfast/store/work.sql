@@ -75,6 +75,12 @@ select run_id, number, kind, name, payload
    and not seen
  order by run_id, number
 
+-- name: held
+-- What the database says that these buckets hold.
+select run_id, hold, bucket_id
+  from holdfast.task
+ where bucket_id = any (:buckets::bigint[])
+
 -- name: look
 -- What came for the runs that a worker holds in memory.
 select t.run_id, t.hold, t.inbox_count, t.flags

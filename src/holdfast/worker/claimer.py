@@ -16,13 +16,12 @@ from holdfast.store.connect import is_away, said
 from holdfast.supervise.backoff import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
     from uuid import UUID
 
     from holdfast.core.journal import Entry
     from holdfast.store.link import Link
-    from holdfast.store.session import Session
     from holdfast.worker.bucket import Bucket
     from holdfast.worker.clock import DatabaseClock
 
@@ -67,6 +66,8 @@ class Claimer:
         limit: float,
         known: Callable[[work.Claimed], bool],
         taken: Callable[[Cargo], None],
+        held: Collection[UUID],
+        stray: Callable[[int, UUID, int], None],
         fenced: Callable[[WorkerFenced], None],
         single: Callable[[], None] | None = None,
     ) -> None:
@@ -79,6 +80,9 @@ class Claimer:
         self._limit = limit
         self._known = known
         self._taken = taken
+        self._held = held
+        self._stray = stray
+        self._unsure = False
         self._fenced = fenced
         self._single = single
         self._wake = asyncio.Event()
@@ -110,20 +114,36 @@ class Claimer:
                 wait = self._poll
                 continue
             try:
-                async with asyncio.timeout(self._limit):
-                    wait = await self._claim()
+                if self._unsure:
+                    await self._find_strays()
+                wait = await self._claim()
                 backoff.reset()
             except Exception as error:
                 if getattr(error, "sqlstate", None) == "HF001":
                     self._fenced(WorkerFenced(f"{error}; other workers have its runs"))
                     return
-                if not is_away(error):
-                    log.exception("claim failed; trying again")
-                else:
-                    log.warning("claim failed: %s", said(error))
-                self._link.discard()
+                self._complain("claim", error)
+                # It may have been committed all the same: then the database says that we hold what we know nothing of.
+                self._unsure = True
                 await asyncio.sleep(backoff.delay())
                 wait = 0.0
+
+    def _complain(self, what: str, error: Exception) -> None:
+        if is_away(error):
+            log.warning("%s failed: %s", what, said(error))
+        else:
+            log.error("%s failed; trying again", what, exc_info=error)
+        self._link.discard()
+
+    async def _find_strays(self) -> None:
+        # What is held now cannot be a stray, nor can what was let go meanwhile: only this loop claims.
+        before = set(self._held)
+        async with asyncio.timeout(self._limit), self._link.session() as session:
+            rows = await work.held(session, [bucket.id for bucket in self._buckets])
+        self._unsure = False
+        for run_id, hold, bucket_id in rows:
+            if run_id not in before and run_id not in self._held:
+                self._stray(bucket_id, run_id, hold)
 
     async def _rest(self, seconds: float) -> None:
         if seconds <= 0:
@@ -147,7 +167,7 @@ class Claimer:
         asked = [(bucket, bucket.wanted()) for bucket in self._buckets if bucket.room()]
         if self._single is not None:
             asked = [self._rotate()]
-        async with self._link.session() as session:
+        async with asyncio.timeout(self._limit), self._link.session() as session:
             claim = await work.claim(
                 session, self._identity, [want for _, want in asked], names=self._names, sweep=sweep, ahead=AHEAD
             )
@@ -157,9 +177,9 @@ class Claimer:
             if sweep:
                 self._swept_at = time.monotonic()
                 self._sweep_cost = self._swept_at - began
-            self._note(asked, claim)
-            if claim.runs:
-                await self._load(session, claim.runs)
+        self._note(asked, claim)
+        if claim.runs:
+            self._taken(await self._loaded(claim.runs))
         if self._single is not None and not claim.runs:
             self._empty += 1
             if self._empty < len(self._buckets):
@@ -194,14 +214,20 @@ class Claimer:
             full = counts.get(bucket.id, 0) >= want.room
             bucket.looked(at=claim.at, last_due=last_due.get(bucket.id), full=full)
 
-    async def _load(self, session: Session, runs: Sequence[work.Claimed]) -> None:
-        # In later statements than the claim: so they see all that was written before it.
-        journals: dict[UUID, list[Entry]] = {}
-        inboxes: dict[UUID, list[work.Letter]] = {}
+    async def _loaded(self, runs: Sequence[work.Claimed]) -> Cargo:
+        """The journals and inboxes of what was claimed, however long that takes: it is ours now."""
         again = [run.run_id for run in runs if run.hold > 1 and not self._known(run)]
-        if again:
-            journals = await work.read_journals(session, again)
         written = [run.run_id for run in runs if run.inbox_count > 0]
-        if written:
-            inboxes = await work.read_inboxes(session, written)
-        self._taken(Cargo(runs, journals, inboxes))
+        if not again and not written:
+            return Cargo(runs, {}, {})
+        backoff = Backoff()
+        while True:
+            try:
+                # In later statements than the claim: so they see all that was written before it.
+                async with asyncio.timeout(self._limit), self._link.session() as session:
+                    journals = await work.read_journals(session, again) if again else {}
+                    inboxes = await work.read_inboxes(session, written) if written else {}
+                return Cargo(runs, journals, inboxes)
+            except Exception as error:
+                self._complain("reading journals", error)
+                await asyncio.sleep(backoff.delay())

@@ -26,12 +26,11 @@ log = logging.getLogger("holdfast.worker")
 class _Written:
     """A run of which no code is entered: one unit is written, and that is all."""
 
-    def __init__(self, desk: Desk, bucket: Bucket, claimed: Claimed) -> None:
+    def __init__(self, desk: Desk, bucket: Bucket, run_id: UUID, hold: int) -> None:
         self._desk = desk
-        self._claimed = claimed
         self.bucket = bucket
-        self.run_id: UUID = claimed.run_id
-        self.hold = claimed.hold
+        self.run_id = run_id
+        self.hold = hold
 
     def unit(self) -> Unit:
         """What to write."""
@@ -62,8 +61,7 @@ class _Written:
         self._desk.let_go(self)
 
     def drain(self) -> None:
-        """It is given back with the rest."""
-        self._desk.let_go(self)
+        """What it has to say is said, or will be."""
 
     def close(self) -> None:
         """Nothing of it runs."""
@@ -71,6 +69,10 @@ class _Written:
 
 class Condemned(_Written):
     """A run whose worker died too often while it was executed: it ends as failed, with that reason."""
+
+    def __init__(self, desk: Desk, bucket: Bucket, claimed: Claimed) -> None:
+        super().__init__(desk, bucket, claimed.run_id, claimed.hold)
+        self._claimed = claimed
 
     def unit(self) -> Unit:
         """Its end."""
@@ -87,7 +89,8 @@ class Unreadable(_Written):
     """A run whose input or journal this worker cannot read: it is blocked, for a deploy that can."""
 
     def __init__(self, desk: Desk, bucket: Bucket, claimed: Claimed, error: BaseException) -> None:
-        super().__init__(desk, bucket, claimed)
+        super().__init__(desk, bucket, claimed.run_id, claimed.hold)
+        self._claimed = claimed
         self._error = error
 
     def unit(self) -> Unit:
@@ -103,3 +106,13 @@ class Unreadable(_Written):
             progress=False,
         )
         return Unit(self, move=move, blocked=f"{type(self._error).__name__}: {self._error}")
+
+
+class Stray(_Written):
+    """A run that this worker has claimed without learning of it: it goes back."""
+
+    def unit(self) -> Unit:
+        """The move that gives it back."""
+        log.warning("run %s was claimed, but the answer was lost: it is given back", self.run_id)
+        move = Move(due=None, after=None, seen=0, waits=False, set=0, clear=0, progress=False)
+        return Unit(self, move=move)

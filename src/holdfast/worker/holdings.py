@@ -12,7 +12,7 @@ from holdfast.core.errors import RunTimedOut
 from holdfast.core.failure import Failure
 from holdfast.core.priority import Priority
 from holdfast.worker.clock import DatabaseClock
-from holdfast.worker.ends import Condemned, Unreadable
+from holdfast.worker.ends import Condemned, Stray, Unreadable
 from holdfast.worker.job_run import JobRun
 from holdfast.worker.workflow_run import WorkflowRun
 from holdfast.workflow.activity import Activity
@@ -61,6 +61,7 @@ class Holdings:
         self._definitions = definitions
         self._cached_runs = cached_runs
         self._cache: OrderedDict[UUID, WorkflowRun] = OrderedDict()
+        self._resuming: dict[UUID, WorkflowRun] = {}
         self._to_step: list[Any] = []
         self._write = write
         self._room_made = room_made
@@ -70,9 +71,13 @@ class Holdings:
     # -- taking
 
     def knows(self, claimed: Claimed) -> bool:
-        """Whether this run goes on from memory: nobody has held it since it was parked here."""
+        """Whether this run goes on from memory: nobody has held it since it was parked here. If so it stays there."""
         cached = self._cache.get(claimed.run_id)
-        return cached is not None and cached.hold + 1 == claimed.hold
+        if cached is None or cached.hold + 1 != claimed.hold:
+            return False
+        # Its journal will not be read: so it must not be evicted before it is taken.
+        self._resuming[claimed.run_id] = self._cache.pop(claimed.run_id)
+        return True
 
     def take(self, cargo: Cargo) -> None:
         """Takes what a claim brought into memory, and begins what has a slot."""
@@ -104,7 +109,7 @@ class Holdings:
         if not isinstance(definition, Workflow):
             assert isinstance(definition, Activity)
             return JobRun(self, bucket, definition, claimed, journal)
-        cached = self._cache.pop(claimed.run_id, None)
+        cached = self._resuming.pop(claimed.run_id, None) or self._cache.pop(claimed.run_id, None)
         if cached is not None and cached.hold + 1 == claimed.hold:
             cached.resume(self, bucket, claimed, letters)
             return cached
@@ -118,6 +123,13 @@ class Holdings:
         run = WorkflowRun(self, bucket, instance, claimed, journal)
         run.receive(letters)
         return run
+
+    def disown(self, bucket_id: int, run_id: UUID, hold: int) -> None:
+        """The database says that this worker holds the run, and it does not: the answer to a claim was lost."""
+        run = Stray(self, self.buckets[bucket_id], run_id, hold)
+        self.held[run_id] = run
+        run.bucket.held += 1
+        run.begin()
 
     def _begin_all(self) -> None:
         for bucket in self.buckets.values():
@@ -148,10 +160,11 @@ class Holdings:
     def close(self) -> None:
         """Drops everything: the worker is fenced or gone. Nothing is written any more."""
         self._closed = True
-        for run in (*self.held.values(), *self._cache.values()):
+        for run in (*self.held.values(), *self._cache.values(), *self._resuming.values()):
             run.close()
         self.held.clear()
         self._cache.clear()
+        self._resuming.clear()
 
     # -- the desk
 

@@ -99,6 +99,11 @@ class Tenure:
         self._commit: GroupCommit | None = None
         self._heartbeat: Heartbeat | None = None
 
+    @property
+    def draining(self) -> bool:
+        """Whether it begins nothing more, and gives back what it holds."""
+        return self._holdings.draining
+
     # -- its life
 
     async def run(self, stop: Stop) -> None:
@@ -190,6 +195,8 @@ class Tenure:
             limit=limit,
             known=self._holdings.knows,
             taken=self._holdings.take,
+            held=self._holdings.held,
+            stray=self._holdings.disown,
             fenced=self._fenced,
             single=self._idle if settings.alone else None,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from functools import cached_property
 from typing import Any, Generic, TypeVar, final, get_args
 
 from holdfast.core.errors import DefinitionError, InvalidInput
@@ -32,10 +31,18 @@ class Signal(Generic[T]):
                 "that cannot be printed"
             )
         self.name = name
+        self._returns: Returns[T] | None = None
 
-    @cached_property
+    @property
     def returns(self) -> Returns[T]:
         """How its values are written and read."""
+        # Made when it is first asked for: the type is known only after `__init__`. Not a cached_property, because type
+        # checkers do not take one for a property of a protocol.
+        if self._returns is None:
+            self._returns = self._made_returns()
+        return self._returns
+
+    def _made_returns(self) -> Returns[T]:
         carried = get_args(getattr(self, "__orig_class__", None))
         annotation: object = carried[0] if carried else Any
         return Returns(annotation, what=f"signal {self.name!r}", misfit=InvalidInput)

@@ -1,0 +1,95 @@
+"""Registering workflows and activities with an app."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from holdfast import App, DefinitionError, Retry
+from holdfast.app.registry import place_of
+
+
+def test_making_an_app_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_SCHEMA", "Not-Plain")
+    App("not a url")
+
+
+async def test_sync_and_async_functions_become_activities() -> None:
+    app = App()
+
+    @app.activity
+    async def fetch(url: str) -> int:
+        return len(url)
+
+    @app.activity(name="sum up", retry=Retry(max_attempts=2), timeout=timedelta(seconds=5), max_threads=2)
+    def add(left: int, right: int) -> int:
+        return left + right
+
+    assert list(app.definitions) == ["fetch", "sum up"]
+    assert (fetch.retry.max_attempts, add.retry.max_attempts) == (4, 2)
+    assert (add.timeout, add.max_threads) == (timedelta(seconds=5), 2)
+    assert [await fetch("abc"), await add(1, 2)] == [3, 3]
+
+
+def test_two_definitions_cannot_have_one_name() -> None:
+    app = App()
+
+    @app.activity
+    def charge() -> None: ...
+
+    async def other() -> None: ...
+
+    with pytest.raises(DefinitionError) as caught:
+        app.workflow(name="charge")(other)
+    assert str(caught.value) == (
+        f"workflow 'charge' at {place_of(other)} has the name of activity 'charge' at {place_of(charge.fn)}; "
+        "give one of them another with name="
+    )
+    assert place_of(charge.fn).startswith(f"{__file__}:")
+    assert app.definitions["charge"] is charge
+
+
+def test_a_workflow_has_to_be_async() -> None:
+    def plain() -> None: ...
+
+    untyped: Any = App().workflow
+    with pytest.raises(DefinitionError, match=r"workflow 'plain' is not async: write it as `async def`"):
+        untyped(plain)
+
+
+def test_a_lane_on_an_activity_is_refused_with_the_reason() -> None:
+    untyped: Any = App().activity
+    with pytest.raises(DefinitionError, match=r"lane='reports' on an activity: .* cannot be given to others? "):
+        untyped(lane="reports")
+
+
+def test_an_option_that_does_not_exist_is_refused() -> None:
+    untyped: Any = App().activity
+    with pytest.raises(TypeError, match="retries"):
+        untyped(retries=3)
+
+
+def test_what_has_no_name_needs_one() -> None:
+    app = App()
+    with pytest.raises(DefinitionError, match=r"give it one with name="):
+        app.activity(lambda: None)
+    with pytest.raises(DefinitionError, match="is empty"):
+        app.activity(name="")(test_what_has_no_name_needs_one)
+
+
+def test_a_project_can_be_written_in_several_apps() -> None:
+    orders, mails, whole = App(), App(), App()
+
+    @orders.activity
+    def charge() -> None: ...
+
+    @mails.activity
+    def send() -> None: ...
+
+    whole.include(orders)
+    whole.include(mails)
+    assert dict(whole.definitions) == {"charge": charge, "send": send}
+    with pytest.raises(DefinitionError, match="has the name of"):
+        whole.include(orders)

@@ -1,0 +1,101 @@
+"""The command line, called as a user calls it, on a database of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.cli.main import answer
+
+SHOP = """
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+from holdfast import App, GiveUp, Retry, Signal, sleep
+
+app = App()
+
+
+@dataclass
+class Order:
+    number: int
+    express: bool = False
+
+
+parcel = Signal[str]("parcel")
+
+
+@app.activity(retry=Retry(max_attempts=2, initial=timedelta(milliseconds=1)))
+def pack(order: Order) -> str:
+    if order.number == 13:
+        raise ValueError("nobody packs number 13")
+    return f"box {order.number}"
+
+
+@app.workflow(name="ship-order")
+async def ship_order(order: Order) -> str:
+    box = await pack(order)
+    if order.express:
+        return f"{box} by air"
+    return f"{box} by {await parcel.wait(timeout=timedelta(days=1))}"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a call of the command said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """stdout as one JSON document."""
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        """stdout as one JSON document per line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Holdfast = Callable[..., Awaitable[Said]]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project in the current directory: ``cli_shop:app``."""
+    (tmp_path / "holdfast.toml").touch()
+    (tmp_path / "cli_shop.py").write_text(SHOP)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    sys.modules.pop("cli_shop", None)
+
+
+@pytest.fixture
+def holdfast(shop: Path, dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Holdfast:
+    """Calls the command in the shop's directory, on the test's database."""
+    monkeypatch.setenv("HOLDFAST_DATABASE_URL", dsn)
+    monkeypatch.delenv("HOLDFAST_APP", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    async def call(*arguments: object, stdin: str = "") -> Said:
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        # In a thread, because the command has an event loop of its own.
+        code = await asyncio.to_thread(answer, [str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return Said(code=int(code), out=said.out, err=said.err)
+
+    return call
