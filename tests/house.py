@@ -66,8 +66,19 @@ class House:
         return await self._stack.enter_async_context(app.client())
 
     async def worker(self, app: App, **options: Any) -> HostedWorker:
-        """A worker in this process, stopped in order with the house."""
-        return await self._stack.enter_async_context(app.worker(**(QUICK | options)))
+        """A worker in this process, stopped in order with the house; if it fails, so does the test, at once."""
+        worker = await self._stack.enter_async_context(app.worker(**(QUICK | options)))
+        test = asyncio.current_task()
+        assert test is not None
+        assert worker._worker is not None
+        assert worker._worker._task is not None
+
+        def fail(ended: asyncio.Task[None]) -> None:
+            if not ended.cancelled() and ended.exception() is not None:
+                test.cancel("a worker has failed")
+
+        worker._worker._task.add_done_callback(fail)
+        return worker
 
     async def process(self, module: str, *arguments: str, env: dict[str, str] | None = None) -> WorkerProcess:
         """A worker process of ``holdfast worker --app MODULE:app``; killed with the house if it still runs."""

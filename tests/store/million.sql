@@ -3,9 +3,7 @@
 
 create function pg_temp.id_of(n bigint) returns uuid
 language sql immutable
-as $$
-select (lpad(to_hex(1700000000000 + n), 12, '0') || '7' || lpad(to_hex(n & 4095), 3, '0') || '8' || substr(md5(n::text), 1, 15))::uuid
-$$;
+as $$ select ('0' || to_hex(1700000000000 + n) || '70008000' || '0' || to_hex(1700000000000 + n))::uuid $$;
 
 insert into holdfast.run (id, kind, name, lane, priority, input, created_at)
 select pg_temp.id_of(n), 1, 'flow', 'default', 3, '{}', timestamptz '2024-01-01' + n * interval '1 second'
