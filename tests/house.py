@@ -167,12 +167,16 @@ class WorkerProcess:
 
     async def name(self) -> str:
         """The name of its worker, once it is registered."""
-        return str(
-            await self._house.until(
+
+        async def look() -> str | None:
+            assert self._process.returncode is None, f"the worker process has ended:\n{self._house.log()[-4000:]}"
+            name: str | None = await self._house.value(
                 "select name from holdfast.worker where pid = $1 and state in ('active', 'stopping') order by id desc",
                 self.pid,
             )
-        )
+            return name
+
+        return str(await until(look, "the worker process has registered"))
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal."""

@@ -18,6 +18,8 @@ from tests.client.shop import Connection, Signup, charge, client_of, count, noth
 from tests.house import eventually, until
 
 COMMITS = "select count(distinct xmin::text) from holdfast.run"
+pytestmark = pytest.mark.usefixtures("sound")
+
 BLOCKED = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 BLOCKED_PID = "select max(pid) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 
@@ -93,6 +95,19 @@ async def test_a_start_whose_connection_is_lost_is_sent_again(client: Client, ds
     await other.close()
 
 
+async def test_the_task_of_a_run_is_made_by_a_look_into_a_hash_table(client: Client, db: Connection) -> None:
+    # As a join it would be planned for a few rows, and be a nested loop over a thousand times a thousand.
+    statement = Statements()["start_plain"]
+    values: dict[str, object] = {name: ["1"] for name in statement.parameters}
+    values |= {name: [] for name in ("ids", "due", "after", "timeouts", "tags", "hints")}
+    values |= {name: [1] for name in ("kinds", "priorities", "manners")}
+    await db.execute("set plan_cache_mode = force_generic_plan")
+    plan = await db.fetch("explain " + statement.text, *statement.bind(values))
+    text = "\n".join(row[0] for row in plan)
+    assert "hashed SubPlan" in text, text
+    assert "Join" not in text, text
+
+
 @pytest.mark.parametrize("ended", [False, True])
 async def test_the_same_starts_sent_twice_make_each_run_once(client: Client, db: Connection, ended: bool) -> None:
     manner = Manner(1, "flow", "default", 3, None, None, None, None)
@@ -151,6 +166,23 @@ async def test_who_is_cancelled_before_sending_leaves_nothing(client: Client, db
     await blocked
     await client.start(nothing, key="last")
     assert [row["key"] for row in await db.fetch("select key from holdfast.start_key order by key")] == ["k", "last"]
+
+
+async def test_a_connection_that_hangs_is_given_up(client: Client, db: Connection) -> None:
+    async with client._database.raw_session() as session:
+        pid = session.connection.get_server_pid()
+
+    async def hang(session: Session) -> int:
+        own = session.connection.get_server_pid()
+        async with session.connection.transaction():
+            await session.connection.execute(f"select pg_sleep({3600 if own == pid else 0})")
+        return own
+
+    began = asyncio.get_running_loop().time()
+    own = await client._database.call(hang, limit=0.3)
+    assert own != pid
+    assert asyncio.get_running_loop().time() - began >= 0.3
+    await client.start(nothing)
 
 
 async def test_closing_waits_for_the_starts_that_are_under_way(dsn: str, db: Connection) -> None:

@@ -16,6 +16,8 @@ from holdfast.core.errors import DefinitionError, InvalidInput, KeyConflict, Uns
 from holdfast.core.states import RunKind, RunStatus
 from tests.client.shop import LIMIT, Connection, Signup, charge, client_of, count, nothing, onboard
 
+pytestmark = pytest.mark.usefixtures("sound")
+
 ACME = Signup("Acme", 3)
 
 

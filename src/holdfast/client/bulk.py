@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from holdfast.client.database import LIMIT
 from holdfast.client.starter import MOST_CHARACTERS, MOST_STARTS
 from holdfast.core.errors import KeyConflict
 from holdfast.store.starts import Start, Started, start_keyed, start_plain
@@ -16,9 +17,15 @@ if TYPE_CHECKING:
 
 
 async def start_all(
-    database: Database, starts: Iterable[Start], *, keyed: bool, hint: bool, connection: Connection | None = None
+    database: Database,
+    starts: Iterable[Start],
+    *,
+    count: int,
+    keyed: bool,
+    hint: bool,
+    connection: Connection | None = None,
 ) -> list[Started]:
-    """Starts all of these runs or none, and answers in their order.
+    """Starts all of these ``count`` runs or none, and answers in their order.
 
     Those without keys may be made as they are asked for: that goes on while the ones before are on their way.
 
@@ -32,11 +39,11 @@ async def start_all(
     async def work(session: Session) -> list[Started]:
         if chunks.at(1) is None:
             # One statement is all or nothing by itself.
-            return await start_plain(session, chunks.at(0) or (), hint=hint)
+            return await _send(session, chunks, hint=hint)
         async with session.connection.transaction():
             return await _send(session, chunks, hint=hint)
 
-    return [] if chunks.at(0) is None else await database.call(work, connection)
+    return [] if chunks.at(0) is None else await database.call(work, connection, limit=_limit(count))
 
 
 async def _send(session: Session, chunks: _Chunks, *, hint: bool) -> list[Started]:
@@ -72,8 +79,13 @@ async def _start_keyed(
                 place += 1
         return answers
 
-    answers = await database.call(work, connection)
+    answers = await database.call(work, connection, limit=_limit(len(starts)))
     return [answer for _, answer in sorted(zip(order, answers, strict=True))]
+
+
+def _limit(count: int) -> float:
+    """The seconds after which so many starts are given up: at a pace that the slowest of disks can keep."""
+    return LIMIT + count / 1000
 
 
 def refuse_conflicts(starts: Sequence[Start], answers: Sequence[Started]) -> None:

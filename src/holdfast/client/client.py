@@ -89,9 +89,13 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._starter.close()
-        await self._context.waiter.close()
-        await self._database.close(patience=5.0)
+        try:
+            await self._starter.close()
+        finally:
+            try:
+                await self._context.waiter.close()
+            finally:
+                await self._database.close(patience=5.0)
 
     # ---- starting
 
@@ -217,7 +221,7 @@ class Client:
         else:
             starts = map(self._encoder.call, bound, repeat(options), given)
         answers = await start_all(
-            self._database, starts, keyed=keys is not None, hint=self._hints, connection=connection
+            self._database, starts, count=len(bound), keyed=keys is not None, hint=self._hints, connection=connection
         )
         own = connection is None
         return [self._handle(answer, call.definition, known=own) for call, answer in zip(bound, answers, strict=True)]
@@ -230,7 +234,7 @@ class Client:
             refuse_conflicts([start], [answer])
         else:
             (answer,) = await start_all(
-                self._database, [start], keyed=start.key is not None, hint=self._hints, connection=connection
+                self._database, [start], count=1, keyed=start.key is not None, hint=self._hints, connection=connection
             )
         # A run in a transaction of somebody else's is not known to exist before that commits.
         return self._handle(answer, definition, known=connection is None)

@@ -24,7 +24,7 @@ Work: TypeAlias = Callable[[Session], Awaitable[T]]
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
-_LIMIT = 60.0
+LIMIT = 60.0
 """Seconds after which a call is given up: long for anything that a client asks, short for a connection that hangs."""
 
 
@@ -67,23 +67,26 @@ class Database:
             pool.terminate()
 
     @asynccontextmanager
-    async def raw_session(self, *, limit: float = _LIMIT) -> AsyncGenerator[Session]:
+    async def raw_session(self, *, limit: float = LIMIT) -> AsyncGenerator[Session]:
         """A session whose errors are those of the driver: for who decides by them whether to try again.
 
-        After ``limit`` seconds it ends in a TimeoutError.
+        After ``limit`` seconds its connection is cut, and what is under way there fails.
         """
         if self._pool is None:
             raise closed()
         async with self._pool.acquire(timeout=limit) as connection:
+            # Not a timeout, which would cancel: to end a call in order takes an answer from the server, and where the
+            # network is gone there will be none.
+            cut = asyncio.get_running_loop().call_later(limit, connection.terminate)
             try:
-                async with asyncio.timeout(limit):
-                    yield Session(connection, self.statements)
-            except (TimeoutError, asyncio.CancelledError):
-                # A call was cut off. To end it in order would take an answer from the server, and there may be none.
+                yield Session(connection, self.statements)
+            except asyncio.CancelledError:
                 connection.terminate()
                 raise
+            finally:
+                cut.cancel()
 
-    async def call(self, work: Work[T], connection: Connection | None = None) -> T:
+    async def call(self, work: Work[T], connection: Connection | None = None, *, limit: float = LIMIT) -> T:
         """What ``work`` gives, on the caller's own connection if there is one.
 
         On one of ours it is done again while the database is away, for as long as the patience lasts; so it must be
@@ -97,7 +100,7 @@ class Database:
         until = loop.time() + self.patience
         while True:
             try:
-                async with self.raw_session() as session:
+                async with self.raw_session(limit=limit) as session:
                     return await work(session)
             except DRIVER_ERRORS as error:
                 delay = backoff.delay()

@@ -69,7 +69,7 @@ class RunHandle(Generic[R_co]):
 
     async def _ended(self, timeout: timedelta | None) -> Ended:
         name = self._definition.name if self._definition else None
-        if timeout == timedelta(0):
+        if timeout is not None and not timeout:
             ended = await self._context.waiter.look(self.id, name=name)
             if ended is None:
                 raise ResultTimeout(self.id, timeout)

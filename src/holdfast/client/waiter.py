@@ -12,8 +12,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import asyncpg
-
 from holdfast.client.database import closed
 from holdfast.core.errors import HoldfastError, InvalidInput, RunNotFound
 from holdfast.store.connect import is_away, translate
@@ -124,10 +122,11 @@ class Waiter:
             self._stirred.clear()
             try:
                 found = await self._look()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, HoldfastError) as error:
+            except Exception as error:
                 if not is_away(error):
+                    # Nobody may wait for ever for a look that cannot succeed.
                     for run_id in list(self._waits):
-                        self._fail(run_id, translate(error, self._database.dsn))
+                        self._fail(run_id, translate(error, self._database.dsn), error)
                 await asyncio.sleep(backoff.delay())
                 continue
             backoff.reset()
@@ -187,8 +186,9 @@ class Waiter:
                 answer.set_result(ended)
         return True
 
-    def _fail(self, run_id: UUID, error: HoldfastError) -> None:
+    def _fail(self, run_id: UUID, error: HoldfastError, cause: Exception | None = None) -> None:
         wait = self._forget(run_id)
+        error.__cause__ = cause
         for answer in wait.answers if wait else ():
             if not answer.done():
                 answer.set_exception(error)
@@ -207,7 +207,7 @@ class Waiter:
                 try:
                     async with ear.session():
                         pass
-                except HoldfastError:
+                except Exception:
                     # Results are found by looking; whoever waits learns from that what is wrong with the database.
                     await asyncio.sleep(backoff.delay())
                     continue

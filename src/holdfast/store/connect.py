@@ -54,6 +54,9 @@ def _server_settings(application: str) -> dict[str, str]:
         "application_name": application,
         # Whatever the database's default is: the fence must see what was committed after its lock was granted.
         "default_transaction_isolation": "read committed",
+        # Every statement of ours has an index to look into. A plan that was made while its tables were small would read
+        # them from one end to the other, and a session keeps its plans while they grow.
+        "enable_seqscan": "off",
         "timezone": "UTC",
     }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.worker.executor import Attempt, Outcome
-from holdfast.workflow.activity import ActivityInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,18 +93,20 @@ class Calls:
         left = call.left(now)
         if left is not None:
             timeout = left if timeout is None else min(timeout, left)
-        info = ActivityInfo(
+        call.attempt = Attempt(
+            activity,
+            command.input,
             run_id=self._run_id,
             key=command.key,
-            name=activity.name,
-            attempt=call.failed + 1,
+            number=call.failed + 1,
             workflow=self._workflow,
+            timeout=timeout,
+            done=self._attempt_done,
         )
-        call.attempt = Attempt(activity, command.input, info, timeout=timeout, done=self._attempt_done)
         executor.start(call.attempt, limited=True)
 
     def _attempt_done(self, attempt: Attempt, outcome: Outcome) -> None:
-        call = self._calls.get(attempt.info.key)
+        call = self._calls.get(attempt.key)
         if call is not None and call.attempt is attempt:
             call.attempt = None
             self._done(call, outcome)

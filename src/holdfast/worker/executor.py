@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import ActivityTimedOut, HoldfastError
 from holdfast.worker.slow import watched
-from holdfast.workflow.activity import current_activity
+from holdfast.workflow.activity import ActivityInfo, current_activity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
-    from holdfast.workflow.activity import Activity, ActivityInfo
+    from holdfast.workflow.activity import Activity
 
 log = logging.getLogger("holdfast.worker")
 
@@ -42,20 +43,26 @@ class Outcome:
 class Attempt:
     """One attempt at an activity: what to call, how long it may take, and who wants to know."""
 
-    __slots__ = ("_done", "activity", "info", "input", "started", "task", "timeout")
+    __slots__ = ("_done", "activity", "input", "key", "number", "run_id", "started", "task", "timeout", "workflow")
 
     def __init__(
         self,
         activity: Activity[..., Any],
         input_text: str,
-        info: ActivityInfo,
         *,
+        run_id: UUID,
+        key: str,
+        number: int,
+        workflow: str | None,
         timeout: float | None,
         done: Callable[[Attempt, Outcome], None],
     ) -> None:
         self.activity = activity
         self.input = input_text
-        self.info = info
+        self.run_id = run_id
+        self.key = key
+        self.number = number
+        self.workflow = workflow
         self.timeout = timeout
         self._done: Callable[[Attempt, Outcome], None] | None = done
         self.task: asyncio.Task[Any] | None = None
@@ -71,6 +78,17 @@ class Attempt:
         """Whether nobody waits for its outcome any more."""
         return self._done is None
 
+    def info(self) -> ActivityInfo:
+        """What ``activity_info()`` gives in its code."""
+        return ActivityInfo(
+            run_id=self.run_id,
+            key=self.key,
+            name=self.activity.name,
+            attempt=self.number,
+            workflow=self.workflow,
+            is_cancelled=lambda: self.abandoned,
+        )
+
     def finish(self, outcome: Outcome) -> None:
         """Hands the outcome over, once; one that comes after it was abandoned is discarded."""
         done, self._done = self._done, None
@@ -80,7 +98,6 @@ class Attempt:
     def abandon(self) -> None:
         """Nobody wants its outcome: an async one is cancelled, a sync one is told."""
         self._done = None
-        self.info.stopped.set()
         if self.task is not None:
             self.task.cancel()
 
@@ -148,7 +165,7 @@ class Executor:
 
     async def _run_async(self, attempt: Attempt) -> Outcome:
         activity = attempt.activity
-        current_activity.set(attempt.info)
+        current_activity.set(attempt)
         scope: asyncio.Timeout | None = None
         try:
             args, kwargs = activity.parameters.decode(attempt.input)
@@ -206,7 +223,7 @@ class Executor:
         if attempt.timeout is not None:
             timer = self._loop.call_later(attempt.timeout, self._thread_timed_out, attempt)
         context = contextvars.copy_context()
-        context.run(current_activity.set, attempt.info)
+        context.run(current_activity.set, attempt)
 
         def run() -> None:
             outcome = context.run(_run_sync, attempt)
@@ -219,7 +236,6 @@ class Executor:
         self._pool.submit(run)
 
     def _thread_timed_out(self, attempt: Attempt) -> None:
-        attempt.info.stopped.set()
         elapsed = time.monotonic() - attempt.started
         attempt.finish(Outcome(None, _timeout_error(attempt), elapsed, timed_out=True))
 

@@ -13,7 +13,6 @@ from holdfast.core.states import Ending, Flag
 from holdfast.store.work import End, JournalWrite, Move
 from holdfast.worker.executor import Attempt, Outcome
 from holdfast.worker.held import Unit
-from holdfast.workflow.activity import ActivityInfo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,9 +89,16 @@ class JobRun:
         timeout = None if activity.timeout is None else activity.timeout.total_seconds()
         if remaining is not None:
             timeout = remaining if timeout is None else min(timeout, remaining)
-        attempt = self._failed + 1
-        info = ActivityInfo(run_id=self.run_id, key=self.key, name=activity.name, attempt=attempt, workflow=None)
-        self._attempt = Attempt(activity, text, info, timeout=timeout, done=self._done)
+        self._attempt = Attempt(
+            activity,
+            text,
+            run_id=self.run_id,
+            key=self.key,
+            number=self._failed + 1,
+            workflow=None,
+            timeout=timeout,
+            done=self._done,
+        )
         self.bucket.running += 1
         desk.executor.start(self._attempt, limited=False)
 
@@ -118,7 +124,7 @@ class JobRun:
         if self._cancelled:
             self._end(Ending.CANCELLED, None, None)
             return
-        number = attempt.info.attempt
+        number = attempt.number
         delay = self._activity.retry.decide(outcome.error, number, random.random())
         remaining = self._desk.remaining(self._claimed, self._activity)
         if delay is None or (remaining is not None and delay.total_seconds() >= remaining):

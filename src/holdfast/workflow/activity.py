@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import threading
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 from uuid import UUID
 
 from holdfast.core.definition import Definition
@@ -173,8 +172,8 @@ class ActivityInfo:
     """From 1."""
     workflow: str | None = None
     """The name of the workflow that asked; None for a job."""
-    stopped: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
-    """Set by the worker."""
+    is_cancelled: Callable[[], bool] = field(default=bool, repr=False, compare=False)
+    """Asks the worker."""
 
     @property
     def idempotency_key(self) -> str:
@@ -184,10 +183,18 @@ class ActivityInfo:
     @property
     def cancelled(self) -> bool:
         """Whether the outcome is not wanted any more: a sync function, which cannot be interrupted, should return."""
-        return self.stopped.is_set()
+        return self.is_cancelled()
 
 
-current_activity: ContextVar[ActivityInfo] = ContextVar("holdfast_activity")
+class Attempted(Protocol):
+    """An attempt that a worker makes."""
+
+    def info(self) -> ActivityInfo:
+        """What its code can know: made when it asks, which most code never does."""
+        ...
+
+
+current_activity: ContextVar[Attempted] = ContextVar("holdfast_activity")
 """Set by the worker in the context of each attempt."""
 
 
@@ -197,7 +204,7 @@ def activity_info() -> ActivityInfo:
     Raises:
         RuntimeError: no worker runs this code as an activity.
     """
-    info = current_activity.get(None)
-    if info is None:
+    attempt = current_activity.get(None)
+    if attempt is None:
         raise RuntimeError("activity_info() works in the code of an activity only, while a worker runs it")
-    return info
+    return attempt.info()

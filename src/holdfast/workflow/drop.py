@@ -27,9 +27,6 @@ _log = logging.getLogger("holdfast.workflow")
 _TRIES = 100
 """How often a coroutine may catch its own end and wait again."""
 
-_immortal: list[object] = []
-"""Coroutines that refuse to end. To let go of one would print an error from inside the garbage collector."""
-
 _lock = threading.RLock()
 
 
@@ -44,7 +41,7 @@ def drop_task(loop: asyncio.AbstractEventLoop, task: WorkflowTask[Any]) -> None:
         enter_task(loop, task)
         try:
             if not _throw_out(coroutine, task.context.run):
-                _immortal.append(task)
+                _keep_for_good(coroutine)
                 _log.warning(
                     "a task of a workflow catches BaseException and goes on, so it cannot be dropped: %r", coroutine
                 )
@@ -62,6 +59,13 @@ def _throw_out(coroutine: Coroutine[Any, Any, Any], run: Callable[..., object]) 
             clear_frames(error.__traceback__)
             return True
     return False
+
+
+def _keep_for_good(coroutine: object) -> None:
+    """Keeps what refuses to end: to free it, even when the interpreter goes down, Python would try to close it again."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(coroutine))
 
 
 @contextmanager
