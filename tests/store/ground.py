@@ -143,12 +143,15 @@ class Ground:
 
     async def status(self, run: UUID) -> str | None:
         """What people see."""
-        return await self.db.fetchval(self.sql("select status from holdfast.runs where id = $1"), run)
+        status: str | None = await self.db.fetchval(self.sql("select status from holdfast.runs where id = $1"), run)
+        return status
 
     async def is_due(self, run: UUID) -> bool:
         """Whether a claim would find the run now."""
         return bool(
-            await self.value("select due_at <= holdfast.now() and bucket_id is null from holdfast.task where run_id = $1", run)
+            await self.value(
+                "select due_at <= holdfast.now() and bucket_id is null from holdfast.task where run_id = $1", run
+            )
         )
 
     async def everything(self) -> dict[str, list[Row]]:

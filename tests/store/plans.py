@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -66,7 +66,7 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def explained(connection: Connection) -> AsyncIterator[Plans]:
+async def explained(connection: Connection) -> AsyncGenerator[Plans]:
     """Collects the plans of what is executed in the block."""
     found = Plans()
 

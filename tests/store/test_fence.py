@@ -102,7 +102,9 @@ async def test_the_fence_sees_what_was_committed_while_it_waited(ground: Ground)
 
 async def test_a_heartbeat_renews_a_lease_that_is_not_over(ground: Ground) -> None:
     hand = await ground.worker(lease=timedelta(minutes=10))
-    await ground.execute("update holdfast.worker set lease_until = clock_timestamp() + interval '1 second', command = 'drain'")
+    await ground.execute(
+        "update holdfast.worker set lease_until = clock_timestamp() + interval '1 second', command = 'drain'"
+    )
     assert await work.heartbeat(hand.session, hand.identity) == work.Beat(alive=True, command="drain")
     assert await ground.value("select lease_until > clock_timestamp() + interval '9 minutes' from holdfast.worker")
 

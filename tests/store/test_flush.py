@@ -130,7 +130,7 @@ async def test_a_move_sets_and_clears_flags_and_keeps_the_others(ground: Ground,
 
 @pytest.mark.parametrize(("progress", "crashes", "lane"), [(True, 0, "default"), (False, 2, "default alone")])
 async def test_progress_forgets_crashes(
-    ground: Ground, hand: Hand, run: UUID, progress: bool, crashes: int, lane: str
+    ground: Ground, hand: Hand, run: UUID, *, progress: bool, crashes: int, lane: str
 ) -> None:
     await ground.execute("update holdfast.task set crashes = 2, lane = 'default alone'")
     await hand.flush(hand.park(run, progress=progress))
@@ -291,7 +291,8 @@ async def test_a_journal_row_of_another_holder_is_named(ground: Ground, hand: Ha
     mine = await ground.start()
     await hand.take(mine)
     await ground.execute(
-        "insert into holdfast.journal (run_id, at, seq, hold, kind, key) values ($1, holdfast.now(), 1, 2, 1, 'charge#1')",
+        "insert into holdfast.journal (run_id, at, seq, hold, kind, key) "
+        "values ($1, holdfast.now(), 1, 2, 1, 'charge#1')",
         run,
     )
     writes = [hand.writes(one, journal=[step(1)]) for one in (run, mine)]
@@ -327,7 +328,7 @@ async def test_what_is_not_this_holders_any_more_is_lost(
         hand.holds[run] = 1
     before = await ground.everything()
     flushed = await hand.flush(SECTIONS[section](hand, run), hand.writes(other, begun=True))
-    assert (flushed.lost, flushed.busy) == ({run}, NOBODY)
+    assert (flushed.lost, flushed.busy) == (frozenset({run}), NOBODY)
     # What others of the same flush want is written all the same.
     assert (await ground.held(other))["flags"] == Flag.BEGUN
     await ground.execute("update holdfast.task set flags = 0 where run_id = $1", other)
@@ -345,7 +346,7 @@ async def test_a_run_whose_row_is_busy_is_left_for_the_next_flush(
     async with ground.db.transaction():
         await ground.execute("select from holdfast.task where run_id = $1 for update", run)
         flushed = await hand.flush(writes, hand.end(other))
-        assert (flushed.lost, flushed.busy) == (NOBODY, {run})
+        assert (flushed.lost, flushed.busy) == (NOBODY, frozenset({run}))
     assert await ground.result(other) is not None
     await ground.execute("delete from holdfast.result")
     after = await ground.everything()

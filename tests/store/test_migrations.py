@@ -22,9 +22,18 @@ from tests.store.ground import Ground, both
 
 OWN = code_version()
 
+LOCKS = """
+select count(*)
+  from pg_locks l
+  join pg_database d on d.oid = l.database
+ where d.datname = current_database()
+   and l.locktype = 'advisory'
+"""
+
 CATALOG = {
     "tables and views": """
-        select c.relname, c.relkind::text, c.reloptions, c.relpersistence::text, obj_description(c.oid), pg_get_viewdef(c.oid)
+        select c.relname, c.relkind::text, c.reloptions, c.relpersistence::text, obj_description(c.oid),
+               pg_get_viewdef(c.oid)
           from pg_class c
          where c.relnamespace = $1::regnamespace
            and c.relkind in ('r', 'v')
@@ -87,11 +96,11 @@ def another_build(monkeypatch: pytest.MonkeyPatch) -> Any:
     return build
 
 
-def next_migration(text: str = "create table holdfast.novelty (id int);", *, oldest_code: int = 1, ahead: int = 1) -> Migration:
+def next_migration(
+    text: str = "create table holdfast.novelty (id int);", *, oldest_code: int = 1, ahead: int = 1
+) -> Migration:
     """One that this code does not have yet."""
-    return Migration(
-        version=OWN + ahead, name="novelty", text=text, checksum=f"new {ahead}", oldest_code=oldest_code
-    )
+    return Migration(version=OWN + ahead, name="novelty", text=text, checksum=f"new {ahead}", oldest_code=oldest_code)
 
 
 # -- once
@@ -104,7 +113,7 @@ async def test_many_at_once_apply_each_migration_once(empty_dsn: str, empty: Any
     rows = await empty.fetch("select version, name, checksum, oldest_code from holdfast.migration order by version")
     assert [tuple(row) for row in rows] == [(m.version, m.name, m.checksum, m.oldest_code) for m in migrations()]
     # Nobody keeps the lock.
-    assert await empty.fetchval("select count(*) from pg_locks where locktype = 'advisory'") == 0
+    assert await empty.fetchval(LOCKS) == 0
     for connection in connections:
         await connection.close()
 
@@ -178,7 +187,9 @@ async def test_the_script_is_applied_whole_or_not_at_all(empty: Any) -> None:
 async def test_a_migration_that_fails_leaves_nothing_half_done(ground: Ground, another_build: Any) -> None:
     before = await catalog(ground.db, "holdfast")
     good = next_migration()
-    bad = next_migration("create table holdfast.half (id int); select 1 / 0; create table holdfast.done (id int);", ahead=2)
+    bad = next_migration(
+        "create table holdfast.half (id int); select 1 / 0; create table holdfast.done (id int);", ahead=2
+    )
     another_build(good, bad)
     with pytest.raises(asyncpg.DivisionByZeroError):
         await migrate(ground.session)
@@ -193,7 +204,9 @@ async def test_a_migration_that_fails_leaves_nothing_half_done(ground: Ground, a
 
 
 async def test_a_setup_that_is_cancelled_can_be_made_again(ground: Ground, another_build: Any) -> None:
-    another_build(next_migration("create table holdfast.half (id int); lock table holdfast.run in access exclusive mode;"))
+    another_build(
+        next_migration("create table holdfast.half (id int); lock table holdfast.run in access exclusive mode;")
+    )
     async with ground.db.transaction():
         await ground.execute("select count(*) from holdfast.run")
         other = await ground.more()
@@ -203,7 +216,7 @@ async def test_a_setup_that_is_cancelled_can_be_made_again(ground: Ground, anoth
         with pytest.raises(asyncio.CancelledError):
             await setup
     assert await ground.value("select to_regclass('holdfast.half')") is None
-    await ground.until("select count(*) = 0 from pg_locks where locktype = 'advisory'")
+    await ground.until(f"select ({LOCKS}) = 0")
     assert len(await migrate(await ground.more())) == 1
 
 
@@ -217,14 +230,18 @@ async def test_code_runs_on_its_own_version(ground: Ground) -> None:
 async def test_code_says_what_to_do_where_there_is_no_schema(empty: Any) -> None:
     session = Session(empty, Statements("billing_jobs"))
     assert await read_applied(session) is None
-    with pytest.raises(SchemaMismatch, match=r"there is no schema 'billing_jobs' in this database; run `holdfast db setup`"):
+    with pytest.raises(
+        SchemaMismatch, match=r"there is no schema 'billing_jobs' in this database; run `holdfast db setup`"
+    ):
         verify(None, "billing_jobs")
 
 
 async def test_code_says_what_to_do_where_the_schema_is_older(ground: Ground, another_build: Any) -> None:
     build = another_build(next_migration())
     own = build[-1].version
-    with pytest.raises(SchemaMismatch, match=rf"is at version {own - 1}, this code needs {own}; run `holdfast db setup`"):
+    with pytest.raises(
+        SchemaMismatch, match=rf"is at version {own - 1}, this code needs {own}; run `holdfast db setup`"
+    ):
         verify(await read_applied(ground.session), "holdfast")
     assert [migration.version for migration in await migrate(ground.session)] == [own]
     verify(await read_applied(ground.session), "holdfast")

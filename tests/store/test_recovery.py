@@ -153,7 +153,7 @@ async def test_recovery_of_one_leaves_the_others(ground: Ground) -> None:
     ],
 )
 async def test_crashes_are_counted(
-    ground: Ground, crashes: int, flags: int, journaled: bool, ahead: bool, after: int
+    ground: Ground, *, crashes: int, flags: int, journaled: bool, ahead: bool, after: int
 ) -> None:
     run = await ground.start()
     hand = await ground.worker()
@@ -363,7 +363,9 @@ async def test_a_lease_that_is_renewed_meanwhile_is_not_over(ground: Ground) -> 
     # Somebody has looked, and found it over; by the time the row is locked, it is not.
     transaction = hand.session.connection.transaction()
     await transaction.start()
-    await hand.session.connection.execute("update holdfast.worker set lease_until = clock_timestamp() + interval '1 hour'")
+    await hand.session.connection.execute(
+        "update holdfast.worker set lease_until = clock_timestamp() + interval '1 hour'"
+    )
     found = await work.recover(ground.session)
     assert found is not None
     assert (found.runs, found.finished) == (0, False)

@@ -39,7 +39,7 @@ TASKS: list[tuple[RunStatus, bool, str, int, bool]] = [
 
 @pytest.mark.parametrize(("status", "held", "due_at", "flags", "before"), TASKS)
 async def test_a_task_has_the_status_that_people_see(
-    ground: Ground, status: RunStatus, held: bool, due_at: str, flags: int, before: bool
+    ground: Ground, *, status: RunStatus, held: bool, due_at: str, flags: int, before: bool
 ) -> None:
     run = await ground.start()
     hand = await ground.worker("payroll")

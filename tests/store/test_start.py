@@ -169,7 +169,9 @@ async def test_keys_that_come_twice_in_one_batch_make_one_run(ground: Ground, di
 async def test_of_starts_with_one_key_at_the_same_time_one_makes_the_run(ground: Ground) -> None:
     sessions = [await ground.more() for _ in range(6)]
     for number in range(5):
-        batches = [[start(key=f"{number}-{key}") for key in order] for order in ("abc", "cba", "bca", "acb", "bac", "cab")]
+        batches = [
+            [start(key=f"{number}-{key}") for key in order] for order in ("abc", "cba", "bca", "acb", "bac", "cab")
+        ]
         answers = await both(
             *[starts.start_keyed(s, batch, hint=True) for s, batch in zip(sessions, batches, strict=True)]
         )
@@ -207,15 +209,15 @@ async def test_a_start_that_waited_for_its_key_is_not_due_in_the_past(ground: Gr
 async def test_sql_starts_a_run_by_name_alone(ground: Ground) -> None:
     run = await ground.value("select holdfast.start('flow')")
     assert run.version == 7
-    row = await ground.db.fetchrow("select kind, name, lane, priority, input, tags from holdfast.run where id = $1", run)
+    row = await ground.db.fetchrow(
+        "select kind, name, lane, priority, input, tags from holdfast.run where id = $1", run
+    )
     assert row is not None
     assert tuple(row) == (1, "flow", "default", 3, "{}", None)
     assert await ground.is_due(run)
 
 
-@pytest.mark.parametrize(
-    ("word", "number"), [("very-low", 1), ("low", 2), ("medium", 3), ("high", 4), ("critical", 5)]
-)
+@pytest.mark.parametrize(("word", "number"), [("very-low", 1), ("low", 2), ("medium", 3), ("high", 4), ("critical", 5)])
 async def test_sql_starts_with_every_option(ground: Ground, word: str, number: int) -> None:
     at = datetime.fromisoformat("2101-01-01T00:00Z")
     run = await ground.value(
@@ -224,7 +226,9 @@ async def test_sql_starts_with_every_option(ground: Ground, word: str, number: i
         *('{"n": 1.10}', word, at),
     )
     task = await ground.held(run)
-    row = await ground.db.fetchrow("select lane, priority, input, tags, created_at from holdfast.run where id = $1", run)
+    row = await ground.db.fetchrow(
+        "select lane, priority, input, tags, created_at from holdfast.run where id = $1", run
+    )
     assert row is not None
     assert tuple(row)[:4] == ("mail", number, '{"n": 1.10}', '{"tenant": "acme"}')
     assert (task["due_at"], task["priority"], task["lane"]) == (at, number, "mail")
@@ -233,7 +237,9 @@ async def test_sql_starts_with_every_option(ground: Ground, word: str, number: i
 
 async def test_sql_starts_after_a_while(ground: Ground) -> None:
     run = await ground.value("select holdfast.start('flow', after => '1 hour')")
-    assert (await ground.held(run))["due_at"] == await ground.value("select created_at + '1 hour'::interval from holdfast.run")
+    assert (await ground.held(run))["due_at"] == await ground.value(
+        "select created_at + '1 hour'::interval from holdfast.run"
+    )
 
 
 @pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])

@@ -53,7 +53,7 @@ async def signal(ground: Ground, run: UUID, *, key: str | None = None) -> bool:
     ],
 )
 async def test_a_signal_wakes_only_what_waits_for_it(
-    ground: Ground, hand: Hand, run: UUID, park: dict[str, Any], change: str | None, woken: bool
+    ground: Ground, hand: Hand, run: UUID, *, park: dict[str, Any], change: str | None, woken: bool
 ) -> None:
     await hand.flush(hand.park(run, **park))
     if change:
@@ -327,4 +327,3 @@ async def test_signals_cancels_flushes_and_recovery_at_once_end_in_order(ground:
         task = await ground.held(run)
         assert task["inbox_count"] == sent[run] == 3
         assert [row["number"] for row in await ground.inbox(run)] == [1, 2, 3]
-

@@ -159,7 +159,7 @@ class _Line:
         """Those that another try may help; the others are told."""
         left: list[_Asked] = []
         for asked in batch:
-            if False:
+            if is_away(error) and asked.until > now:
                 left.append(asked)
             else:
                 asked.fail(translate(error, self._database.dsn), error)

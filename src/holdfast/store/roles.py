@@ -74,13 +74,23 @@ def roles_sql(schema: str) -> str:
         for table, rights in groupby(grants, key=lambda grant: grant.table):
             listed = ", ".join(f"{right} ({column})" if column else right for _, right, column in rights)
             parts.append(f"grant {listed} on {schema}.{table} to {name};\n")
+    parts.append(_TAIL.format(schema=schema))
     return "".join(parts)
 
 
 _HEAD = """\
--- The rights of clients and workers in the schema {schema}. Apply it as the owner of the schema, again after each
-upgrade. -- Then: grant {schema}_client to your_web_user; grant {schema}_worker to your_worker_user; -- a process that
-is both gets both. Upgrades of the schema itself remain with its owner (auto_setup = false).
+-- The rights of clients and workers in the schema {schema}.
+-- Apply it as the owner of the schema, again after each upgrade of the schema. Then:
+--   grant {schema}_client to your_web_user;
+--   grant {schema}_worker to your_worker_user;
+-- A process that is both gets both. Upgrades of the schema itself remain with its owner (auto_setup = false).
+"""
+
+_TAIL = """
+-- Worth having where clients and workers log in as different users, and for a superuser to grant: with the first,
+-- workers see since when the transactions of others write, and keep their sweeps short while something pins the xmin
+-- horizon; with the second they can end the backend of a dead worker that logged in as another user.
+-- grant pg_read_all_stats, pg_signal_backend to {schema}_worker;
 """
 
 _ROLE = """

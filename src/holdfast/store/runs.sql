@@ -61,7 +61,7 @@ select i.number, i.kind, i.name, i.key, i.payload, i.at
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
        v.worker
   from holdfast.run r
-  cross join lateral (select * from holdfast.runs v where v.id = r.id offset 0) v
+ cross join lateral (select * from holdfast.runs v where v.id = r.id offset 0) v
  where r.id >= :from_id::uuid
    and r.id < :to_id::uuid
    and (:name::text is null or r.name = :name)
@@ -77,7 +77,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
        v.worker
   from (select holdfast.now() as now) m
  cross join holdfast.task t
-  cross join lateral (select * from holdfast.runs v where v.id = t.run_id offset 0) v
+ cross join lateral (select * from holdfast.runs v where v.id = t.run_id offset 0) v
  where t.run_id >= :from_id::uuid
    and t.run_id < :to_id::uuid
    and case when t.flags & 1 <> 0 then 'paused'
@@ -99,7 +99,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
        v.worker
   from holdfast.task t
-  cross join lateral (select * from holdfast.runs v where v.id = t.run_id offset 0) v
+ cross join lateral (select * from holdfast.runs v where v.id = t.run_id offset 0) v
  where t.bucket_id is not null
    and t.run_id >= :from_id::uuid
    and t.run_id < :to_id::uuid
@@ -111,14 +111,19 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
  limit :count::int
 
 -- name: list_blocked
--- Each has a row that says why.
+-- Each has a row that says why. In order first, as below: after a bad deploy they may be many.
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
        v.worker
-  from holdfast.blockage k
-  cross join lateral (select * from holdfast.runs v where v.id = k.run_id offset 0) v
- where k.run_id >= :from_id::uuid
-   and k.run_id < :to_id::uuid
-   and v.status = any (:statuses::text[])
+  from (
+    select b.run_id
+      from holdfast.blockage b
+     where b.run_id >= :from_id::uuid
+       and b.run_id < :to_id::uuid
+     order by b.run_id desc
+    offset 0
+  ) k
+ cross join lateral (select * from holdfast.runs v where v.id = k.run_id offset 0) v
+ where v.status = any (:statuses::text[])
    and (:name::text is null or v.name = :name)
    and (:lane::text is null or v.lane = :lane)
    and (:tags::text is null or v.tags @> :tags::text::jsonb)
@@ -130,7 +135,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
        v.worker
   from holdfast.result e
-  cross join lateral (select * from holdfast.runs v where v.id = e.run_id offset 0) v
+ cross join lateral (select * from holdfast.runs v where v.id = e.run_id offset 0) v
  where e.status = any (:endings::smallint[])
    and e.run_id >= :from_id::uuid
    and e.run_id < :to_id::uuid
@@ -141,18 +146,24 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
  limit :count::int
 
 -- name: list_unhappy
--- Failed and cancelled runs, the last to end first: the order of the one small index that knows them.
+-- Failed and cancelled runs, the last to end first: the order of the one small index that knows them. They are put in
+-- order by themselves (`offset 0`), so that the view is asked for those on the page only.
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
        v.worker
-  from holdfast.result e
-  cross join lateral (select * from holdfast.runs v where v.id = e.run_id offset 0) v
- where e.status <> 1
-   and e.status = any (:endings::smallint[])
-   and e.at <= :ended_before::timestamptz
-   and (e.at, e.run_id) < (:ended_before, :last_id::uuid)
-   and e.run_id >= :from_id::uuid
-   and e.run_id < :to_id::uuid
-   and (:name::text is null or v.name = :name)
+  from (
+    select u.run_id, u.at
+      from holdfast.result u
+     where u.status <> 1
+       and u.status = any (:endings::smallint[])
+       and u.at <= :ended_before::timestamptz
+       and (u.at, u.run_id) < (:ended_before, :last_id::uuid)
+       and u.run_id >= :from_id::uuid
+       and u.run_id < :to_id::uuid
+     order by u.at desc, u.run_id desc
+    offset 0
+  ) e
+ cross join lateral (select * from holdfast.runs v where v.id = e.run_id offset 0) v
+ where (:name::text is null or v.name = :name)
    and (:lane::text is null or v.lane = :lane)
    and (:tags::text is null or v.tags @> :tags::text::jsonb)
  order by e.at desc, e.run_id desc

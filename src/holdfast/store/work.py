@@ -147,7 +147,7 @@ class JournalWrite(NamedTuple):
     """A journal row to be. ``at`` is the earliest time it may carry, ``after`` the back-off of an attempt."""
 
     seq: int
-    kind: int
+    kind: EntryKind
     key: str
     digest: bytes | None
     output: str | None

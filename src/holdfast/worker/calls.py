@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from holdfast.worker.clock import DatabaseClock
     from holdfast.worker.executor import Executor
     from holdfast.workflow.instance import RunActivity
 
@@ -39,13 +40,14 @@ class Call:
 class Calls:
     """The open calls of one run, by key."""
 
-    __slots__ = ("_calls", "_done", "_run_id", "_workflow")
+    __slots__ = ("_attempts", "_calls", "_done", "_run_id", "_workflow")
 
     def __init__(self, run_id: UUID, workflow: str, *, done: Callable[[Call, Outcome], None]) -> None:
         self._run_id = run_id
         self._workflow = workflow
         self._done = done
         self._calls: dict[str, Call] = {}
+        self._attempts = 0
 
     def ask(self, command: RunActivity) -> None:
         """The workflow asks for it."""
@@ -54,8 +56,8 @@ class Calls:
     def withdraw(self, key: str) -> None:
         """The workflow does not wait for it any more: what runs is abandoned."""
         call = self._calls.pop(key, None)
-        if call is not None and call.attempt is not None:
-            call.attempt.abandon()
+        if call is not None:
+            self._drop(call)
 
     def conclude(self, call: Call) -> None:
         """Its outcome is about to be written."""
@@ -68,7 +70,12 @@ class Calls:
     @property
     def running(self) -> bool:
         """Whether an attempt at one of them is under way, or in line to begin."""
-        return any(call.attempt is not None for call in self._calls.values())
+        return self._attempts > 0
+
+    @property
+    def resting(self) -> bool:
+        """Whether there is one at which no attempt is under way."""
+        return len(self._calls) > self._attempts
 
     def any_due(self, now: datetime) -> bool:
         """Whether an attempt could begin now."""
@@ -80,18 +87,20 @@ class Calls:
             if call.attempt is None and call.not_before is not None:
                 yield call.not_before
 
-    def start(self, executor: Executor, now: datetime) -> None:
+    def start(self, executor: Executor, clock: DatabaseClock) -> None:
         """Begins an attempt at each that is due."""
+        if not self.resting:
+            return
         for call in self._calls.values():
-            if call.is_due(now):
-                self._start(call, executor, now)
+            if call.attempt is None and (call.not_before is None or call.not_before <= clock.now()):
+                self._start(call, executor, clock)
 
-    def _start(self, call: Call, executor: Executor, now: datetime) -> None:
+    def _start(self, call: Call, executor: Executor, clock: DatabaseClock) -> None:
         command = call.command
         activity = command.activity
         timeout = None if activity.timeout is None else activity.timeout.total_seconds()
-        left = call.left(now)
-        if left is not None:
+        if activity.total_timeout is not None:
+            left = call.left(clock.now()) or 0.0
             timeout = left if timeout is None else min(timeout, left)
         call.attempt = Attempt(
             activity,
@@ -103,24 +112,29 @@ class Calls:
             timeout=timeout,
             done=self._attempt_done,
         )
+        self._attempts += 1
         executor.start(call.attempt, limited=True)
 
     def _attempt_done(self, attempt: Attempt, outcome: Outcome) -> None:
         call = self._calls.get(attempt.key)
         if call is not None and call.attempt is attempt:
             call.attempt = None
+            self._attempts -= 1
             self._done(call, outcome)
 
     def drop_waiting(self) -> None:
         """Takes back what is in line and has not begun."""
         for call in self._calls.values():
             if call.attempt is not None and call.attempt.waiting:
-                call.attempt.abandon()
-                call.attempt = None
+                self._drop(call)
 
     def abandon(self) -> None:
         """Abandons every attempt; the calls stay open."""
         for call in self._calls.values():
-            if call.attempt is not None:
-                call.attempt.abandon()
-                call.attempt = None
+            self._drop(call)
+
+    def _drop(self, call: Call) -> None:
+        if call.attempt is not None:
+            call.attempt.abandon()
+            call.attempt = None
+            self._attempts -= 1

@@ -236,7 +236,7 @@ class WorkflowRun:
 
     def _start_calls(self) -> None:
         if not self._desk.draining:
-            self._calls.start(self._desk.executor, self._desk.clock.now())
+            self._calls.start(self._desk.executor, self._desk.clock)
 
     def _attempt_done(self, call: Call, outcome: Outcome) -> None:
         if self._over:
@@ -320,6 +320,8 @@ class WorkflowRun:
             self._park(at_once=False)
 
     def _next_wake(self) -> datetime | None:
+        if not self._timers and self._deadline is None and not self._calls.resting:
+            return None
         moments = [*self._timers.values(), *self._calls.retries()]
         if self._deadline is not None:
             moments.append(self._deadline)
@@ -435,7 +437,7 @@ class WorkflowRun:
             self._desk.step_soon(self)
 
     def _entry(self, row: JournalWrite, at: datetime) -> Entry | None:
-        kind = EntryKind(row.kind)
+        kind = row.kind
         when = at if row.at is None or row.at < at else row.at
         not_before = None if row.after is None else at + row.after
         if kind is EntryKind.ATTEMPT:

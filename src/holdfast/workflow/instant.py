@@ -8,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LATEST = datetime.max.replace(tzinfo=UTC)
-# The seconds of today as a float are exact to a quarter of a microsecond.
-_BLUR = 0.3
 
 
 def seconds_of(at: datetime) -> float:
@@ -22,7 +20,9 @@ def deadline_at(when: float, now: datetime) -> datetime:
     if math.isnan(when):
         raise ValueError("a timer cannot be set to NaN")
     try:
-        deadline = _EPOCH + math.ceil(when * 1e6 - _BLUR) * _MICROSECOND
+        deadline = _EPOCH + round(when * 1e6) * _MICROSECOND
+        if seconds_of(deadline) < when:
+            deadline += _MICROSECOND
     except OverflowError:
         return _LATEST if when > 0 else now
     return max(deadline, now + _MICROSECOND)

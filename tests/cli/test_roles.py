@@ -1,0 +1,225 @@
+"""The rights that `holdfast db sql --roles` grants: enough for a client and a worker, and none too many."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from holdfast import AccessDenied, App, GiveUp, HoldfastError, Retry, RunStatus, Signal, sleep
+from holdfast.embedded import EmbeddedPostgres
+from holdfast.store.check import read_live_workers
+from holdfast.store.connect import connect
+from holdfast.store.migrate import migrate
+from holdfast.store.roles import CLIENT, Grant, roles_sql
+from holdfast.store.session import Session
+from holdfast.store.statements import Statements
+from tests.house import QUICK, until
+
+go = Signal[int]("go")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """A schema, the owner's connection to it, and the ways in for its two roles."""
+
+    schema: str
+    owner: asyncpg.Connection[asyncpg.Record]
+    client: str
+    worker: str
+
+
+@pytest.fixture
+async def rooms(server: EmbeddedPostgres, empty_dsn: str) -> AsyncIterator[Rooms]:
+    """Roles belong to the whole server, so each test has a schema, and thereby roles, of its own."""
+    schema = f"s{uuid.uuid4().hex[:12]}"
+    owner = await connect(empty_dsn, application="tests")
+    await migrate(Session(owner, Statements(schema)))
+    # Twice: it can be applied again after an upgrade.
+    await owner.execute(roles_sql(schema))
+    await owner.execute(roles_sql(schema))
+    database = str(await owner.fetchval("select current_database()"))
+    for part in ("client", "worker"):
+        await owner.execute(f"create role {schema}_{part}_user login password 'secret' in role {schema}_{part}")
+
+    def way_in(part: str) -> str:
+        return server.dsn_for(database, user=f"{schema}_{part}_user", password="secret")
+
+    try:
+        yield Rooms(schema=schema, owner=owner, client=way_in("client"), worker=way_in("worker"))
+    finally:
+        for role in ("client", "worker", "client_user", "worker_user"):
+            await owner.execute(f"drop owned by {schema}_{role}; drop role {schema}_{role}")
+        await owner.close()
+
+
+def app_on(url: str, schema: str) -> App:
+    return App(url, schema=schema, auto_setup=False)
+
+
+async def use_everything_of_a_client(rooms: Rooms) -> None:
+    """Every verb of a client, and every branch of them that needs a right of its own."""
+    async with app_on(rooms.client, rooms.schema).client() as client:
+        plain = await client.start_by_name("idle")
+        keyed = await client.start_by_name("idle", key="once")
+        again = await client.start_by_name("idle", key="once")
+        assert again.id == keyed.id
+        assert await plain.signal_by_name("go", 1, key="first")
+        assert not await plain.signal_by_name("go", 1, key="first")
+        assert len(await client.list()) == 2
+        assert len(await client.list(status="failed")) == 0
+        assert (await plain.describe()).inbox[0].name == "go"
+        await plain.cancel()
+        assert await plain.status() is RunStatus.CANCELLED
+        with pytest.raises(HoldfastError, match="was cancelled"):
+            await plain.result()
+        # A run that has begun is asked, not ended.
+        await rooms.owner.execute(
+            f"update {rooms.schema}.task set first_claim_at = clock_timestamp() where run_id = $1", keyed.id
+        )
+        assert await keyed.cancel() == "requested"
+    connection = await connect(rooms.client, application="tests")
+    try:
+        await connection.execute(f"set search_path = {rooms.schema}")
+        run = await connection.fetchval("select start('idle', '{\"a\": 1}', key => 'from sql')")
+        assert await connection.fetchval("select signal($1, 'go', '1')", run)
+        assert await connection.fetchval("select cancel($1)", run) == "cancelled"
+        assert await connection.fetchval("select count(*) from runs") == 3
+        # What `holdfast db check` shows.
+        await read_live_workers(Session(connection, Statements(rooms.schema)))
+    finally:
+        await connection.close()
+
+
+async def test_a_client_can_do_all_that_a_client_does(rooms: Rooms) -> None:
+    await use_everything_of_a_client(rooms)
+
+
+@pytest.mark.parametrize("grant", CLIENT, ids=str)
+async def test_a_client_needs_each_of_its_rights(rooms: Rooms, grant: Grant) -> None:
+    what = f"{grant.right} ({grant.column})" if grant.column else grant.right
+    await rooms.owner.execute(f"revoke {what} on {rooms.schema}.{grant.table} from {rooms.schema}_client")
+    with pytest.raises((AccessDenied, asyncpg.InsufficientPrivilegeError)):
+        await use_everything_of_a_client(rooms)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into {0}.journal (run_id, at, seq, hold, kind, key) values ({0}.uuid7(), now(), 1, 1, 1, 'a#1')",
+        "update {0}.task set bucket_id = 1",
+        "update {0}.result set status = 1",
+        "delete from {0}.run",
+        "insert into {0}.fence (worker_id, epoch) values (1, 1)",
+        "update {0}.fence set epoch = 0",
+        "create table {0}.mine ()",
+    ],
+)
+async def test_a_client_cannot_do_what_a_worker_does(rooms: Rooms, statement: str) -> None:
+    connection = await connect(rooms.client, application="tests")
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement.format(rooms.schema))
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["select {0}.start('idle')", "update {0}.journal set seq = 0", "delete from {0}.result", "delete from {0}.run"],
+)
+async def test_a_worker_starts_nothing_and_rewrites_nothing(rooms: Rooms, statement: str) -> None:
+    connection = await connect(rooms.worker, application="tests")
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement.format(rooms.schema))
+    finally:
+        await connection.close()
+
+
+async def test_a_worker_can_do_all_that_a_worker_does(rooms: Rooms, caplog: pytest.LogCaptureFixture) -> None:
+    """Steps, retries, timers, signals with and without a key, cancelling, blocking, recovery and leaving."""
+    apps = App(), App()
+    tried = list[int]()
+
+    @apps[0].activity(retry=Retry(initial=timedelta(milliseconds=1)))
+    def flaky() -> int:
+        tried.append(1)
+        if len(tried) < 2:
+            raise ConnectionError("try again")
+        return len(tried)
+
+    @apps[0].activity
+    def hopeless() -> None:
+        raise GiveUp("no")
+
+    @apps[0].workflow
+    async def long_story() -> int:
+        tries = await flaky()
+        await sleep(timedelta(milliseconds=10))
+        return tries + await go.wait() + await go.wait()
+
+    other = apps[1]
+
+    @other.activity
+    def other_step() -> None: ...
+
+    @other.workflow(name="changing")
+    async def changes() -> None:
+        await other_step()
+
+    for app in apps:
+        app.override(origin="the test", database_url=rooms.worker, schema=rooms.schema)
+    async with app_on(rooms.client, rooms.schema).client() as client:
+        await dead_worker(rooms)
+        async with apps[0].worker(**QUICK):
+            story = await client.start_by_name("long_story")
+            await story.signal_by_name("go", 10, key="with a key")
+            await story.signal_by_name("go", 100)
+            assert await story.result(timedelta(seconds=20)) == 112
+            parked = await client.start_by_name("long_story")
+            await until_true(rooms, "select status = 'waiting' from {}.runs where id = $1", parked.id)
+            assert await parked.cancel() == "requested"
+            with pytest.raises(HoldfastError, match="was cancelled"):
+                await parked.result(timedelta(seconds=20))
+            job = await client.start_by_name("hopeless")
+            with pytest.raises(HoldfastError, match="GiveUp"):
+                await job.result(timedelta(seconds=20))
+            await until_true(rooms, "select count(*) = 0 from {}.bucket where worker_id = 1")
+        changing = await client.start_by_name("changing")
+        await unfit_journal(rooms, changing.id)
+        async with other.worker(**QUICK):
+            await until_true(rooms, "select status = 'blocked' from {}.runs where id = $1", changing.id)
+            await until_true(rooms, "select count(*) = 1 from {}.blockage")
+    assert await rooms.owner.fetchval(f"select state from {rooms.schema}.worker where id = 1") == "lost"
+    assert "permission denied" not in caplog.text
+    assert "lacks a right" not in caplog.text
+
+
+async def dead_worker(rooms: Rooms) -> None:
+    """A worker that has registered and is gone, with its lease over."""
+    await rooms.owner.execute(
+        f"select {rooms.schema}.register('gone', 'nowhere', 1, 'default', '{{}}', '1 s', '{{default}}', '{{3}}')"
+    )
+    await rooms.owner.execute(f"update {rooms.schema}.worker set lease_until = clock_timestamp()")
+
+
+async def unfit_journal(rooms: Rooms, run: uuid.UUID) -> None:
+    """Records a step with arguments that the code does not ask for."""
+    await rooms.owner.execute(
+        f"insert into {rooms.schema}.journal (run_id, at, seq, hold, kind, key, digest) "
+        "values ($1, clock_timestamp(), 1, 1, 1, 'other_step#1', '\\x00')",
+        run,
+    )
+
+
+async def until_true(rooms: Rooms, query: str, *values: Any) -> None:
+    async def look() -> Any:
+        return await rooms.owner.fetchval(query.format(rooms.schema), *values)
+
+    await until(look, query)

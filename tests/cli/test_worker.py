@@ -1,0 +1,228 @@
+"""`holdfast worker` as a process: signals, exit codes, and several processes under one supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+from holdfast.client import Client
+from tests.cli.conftest import Holdfast
+from tests.house import House, eventually
+
+APP = '''
+import os
+import time
+from pathlib import Path
+
+from holdfast import App
+
+app = App()
+
+
+@app.activity
+def stand_still(name: str) -> int:
+    """Says that it has begun, and goes on until it may end."""
+    Path(f"{name}-{os.getpid()}.begun").touch()
+    while not Path(f"{name}.end").exists():
+        time.sleep(0.01)
+    return os.getpid()
+
+
+@app.activity
+def loop() -> str:
+    import asyncio
+    return "done"
+
+
+@app.activity
+async def which_loop() -> str:
+    import asyncio
+    return type(asyncio.get_running_loop()).__module__
+'''
+
+
+class Command:
+    """A `holdfast worker` that runs."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.process = process
+        self._log = log
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def exit(self) -> int:
+        async with asyncio.timeout(20):
+            return await self.process.wait()
+
+
+class Yard:
+    """A project with `yard:app`, and the commands that are started in it."""
+
+    def __init__(self, place: Path, house: House, client: Client) -> None:
+        self.place = place
+        self.house = house
+        self.client = client
+        self._commands: list[Command] = []
+
+    async def worker(self, *options: str) -> Command:
+        log = self.place / f"{len(self._commands)}.log"
+        with log.open("wb") as file:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "holdfast", "worker", "--app", "yard:app", "--skip-warm-up", *options),
+                cwd=self.place,
+                env={**os.environ, "HOLDFAST_DATABASE_URL": self.house.dsn},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+            )
+        self._commands.append(Command(process, log))
+        return self._commands[-1]
+
+    async def begun(self, name: str, count: int = 1) -> list[int]:
+        """Waits until the activity has begun so often, and gives the processes that it did in."""
+
+        def pids() -> list[int]:
+            return [int(file.stem.rpartition("-")[2]) for file in self.place.glob(f"{name}-*.begun")]
+
+        await eventually(lambda: len(pids()) >= count, f"{name} has begun {count} times")
+        return pids()
+
+    def may_end(self, name: str) -> None:
+        (self.place / f"{name}.end").touch()
+
+    async def alive(self, count: int) -> None:
+        await self.house.until(
+            "select count(*) = $1 from holdfast.worker where state = 'active' and lease_until > clock_timestamp()",
+            count,
+        )
+
+    async def close(self) -> None:
+        for command in self._commands:
+            if command.process.returncode is None:
+                for child in psutil.Process(command.process.pid).children(recursive=True):
+                    child.kill()
+                command.process.kill()
+                await command.process.wait()
+
+
+@pytest.fixture
+async def yard(tmp_path: Path, house: House) -> AsyncIterator[Yard]:
+    (tmp_path / "holdfast.toml").touch()
+    (tmp_path / "yard.py").write_text(APP)
+    yard = Yard(tmp_path, house, await house.client(house.app()))
+    try:
+        yield yard
+    finally:
+        await yard.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_worker_that_is_told_to_stop_finishes_and_leaves(yard: Yard, number: signal.Signals) -> None:
+    command = await yard.worker()
+    run = await yard.client.start_by_name("stand_still", {"name": "a"})
+    await yard.begun("a")
+    command.send(number)
+    await eventually(lambda: f"{number.name}: stopping in order" in command.log, "it heard the signal")
+    yard.may_end("a")
+    assert await command.exit() == 0
+    assert await run.result(timedelta(seconds=1)) > 0
+    assert await yard.house.value("select state from holdfast.worker") == "left"
+    assert "Traceback" not in command.log
+
+
+async def test_a_second_signal_cuts_the_grace_short(yard: Yard) -> None:
+    command = await yard.worker("--grace", "1h")
+    await yard.client.start_by_name("stand_still", {"name": "a"})
+    await yard.begun("a")
+    command.send(signal.SIGTERM)
+    await eventually(lambda: "stopping in order" in command.log, "it heard the first")
+    command.send(signal.SIGTERM)
+    await yard.house.until("select state = 'left' from holdfast.worker")
+    assert await yard.house.value("select bucket_id is null from holdfast.task")
+    yard.may_end("a")
+    assert await command.exit() == 0
+
+
+async def test_a_worker_runs_on_uvloop_where_it_is_installed(yard: Yard) -> None:
+    pytest.importorskip("uvloop")
+    await yard.worker()
+    run = await yard.client.start_by_name("which_loop")
+    assert await run.result(timedelta(seconds=20)) == "uvloop"
+
+
+async def test_a_process_that_dies_is_replaced_and_its_runs_go_on_at_once(yard: Yard) -> None:
+    """The lease is an hour: only the supervisor can have seen to it."""
+    command = await yard.worker("--processes", "2", "--lease", "1h")
+    await yard.alive(2)
+    run = await yard.client.start_by_name("stand_still", {"name": "a"})
+    (victim,) = await yard.begun("a")
+    os.kill(victim, signal.SIGKILL)
+    await yard.begun("a", 2)
+    await yard.alive(2)
+    yard.may_end("a")
+    assert await run.result(timedelta(seconds=20)) != victim
+    assert f"process {victim} was killed by SIGKILL" in command.log
+    assert "recovered 1 runs" in command.log
+    command.send(signal.SIGTERM)
+    assert await command.exit() == 0
+    assert await yard.house.value("select count(*) from holdfast.worker where state = 'left'") == 2
+    await yard.house.check_invariants()
+
+
+async def test_workers_end_with_their_supervisor(yard: Yard) -> None:
+    command = await yard.worker("--processes", "2")
+    await yard.alive(2)
+    command.process.kill()
+    await yard.house.until("select count(*) = 2 from holdfast.worker where state = 'left'")
+
+
+async def test_options_that_cannot_work_end_all_processes_with_exit_code_2(yard: Yard) -> None:
+    (yard.place / "yard.py").write_text("from holdfast import App\napp = App()\n")
+    command = await yard.worker("--processes", "2")
+    assert await command.exit() == 2
+    assert "the app has neither workflows nor activities" in command.log
+    assert "Traceback" not in command.log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((), 2, "which app? Say --app module:attribute, or set HOLDFAST_APP"),
+        (("--app", "nowhere:app"), 2, "there is no module 'nowhere'"),
+        (("--app", "cli_shop:parcel"), 2, "is of class Signal, not an App; apps in it: app"),
+        (("--app", "cli_shop:app", "--lease", "1ms", "--max-threads", "0"), 2, "- lease: 1 s to 3600 s, not 0.001 s"),
+        (("--app", "cli_shop:app", "--buckets", "urgent=1"), 2, "'urgent' is not one of very-low"),
+        (("--app", "cli_shop:app", "--buckets", "high"), 2, "write a priority and a number"),
+        (("--app", "cli_shop:app", "--parallelism-factor", "fast"), 2, "'fast' is not a valid float"),
+        (("--app", "cli_shop:app", "--database-url", "postgresql://localhost:1/x"), 3, "cannot be reached"),
+        (("--app", "cli_shop:app", "--database-url", "sqlite:///x"), 2, "is not the URL of a Postgres"),
+        (("--app", "cli_shop:app", "--schema", "Not-Plain"), 2, "is not a plain lower-case name"),
+    ],
+)
+async def test_what_cannot_work_is_one_clear_line(
+    yard: Yard, holdfast: Holdfast, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "holdfast", "worker", *arguments),
+        env={name: value for name, value in os.environ.items() if name != "HOLDFAST_APP"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert (process.returncode, out) == (code, b"")
+    assert words in err.decode()
+    assert "Traceback" not in err.decode()
