@@ -210,7 +210,8 @@ async def dead_worker(rooms: Rooms) -> None:
 
 
 async def unfit_journal(rooms: Rooms, run: uuid.UUID) -> None:
-    """Records a step with arguments that the code does not ask for."""
+    """As if a worker with other code had begun the run: a step with arguments that this code does not ask for."""
+    await rooms.owner.execute(f"update {rooms.schema}.task set hold = 1 where run_id = $1", run)
     await rooms.owner.execute(
         f"insert into {rooms.schema}.journal (run_id, at, seq, hold, kind, key, digest) "
         "values ($1, clock_timestamp(), 1, 1, 1, 'other_step#1', '\\x00')",

@@ -19,6 +19,7 @@ from tests.cli.conftest import Holdfast
 from tests.house import House, eventually
 
 APP = '''
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -38,14 +39,7 @@ def stand_still(name: str) -> int:
 
 
 @app.activity
-def loop() -> str:
-    import asyncio
-    return "done"
-
-
-@app.activity
 async def which_loop() -> str:
-    import asyncio
     return type(asyncio.get_running_loop()).__module__
 '''
 

@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import pytest
 
-from holdfast import RunCancelled, RunNotFound, RunStatus, RunTimedOut, Signal, activity_info, sleep
+from holdfast import RetryAfter, RunCancelled, RunNotFound, RunStatus, RunTimedOut, Signal, activity_info, sleep
 from tests.house import House, eventually
-from tests.scenarios.soon import SOON
+from tests.scenarios.soon import SOON, told_to_stop
 
 go = Signal[str]("go")
 
@@ -54,8 +54,6 @@ async def test_while_it_waits_its_clean_up_code_runs_once_and_it_ends_as_cancell
     async def work(word: str) -> None:
         calls[word] += 1
         if word == "fails":
-            from holdfast import RetryAfter
-
             raise RetryAfter(timedelta(hours=1))
 
     @app.workflow
@@ -106,7 +104,7 @@ async def test_while_an_activity_runs_it_is_cancelled_too(house: House, hints: b
     def slow_thread() -> None:
         info = activity_info()
         thread_begun.set()
-        assert info.stopped.wait(20)
+        assert told_to_stop(info)
         stopped.append("thread")
 
     @app.workflow
@@ -126,8 +124,6 @@ async def test_while_an_activity_runs_it_is_cancelled_too(house: House, hints: b
 
 
 async def test_a_running_job_is_cancelled_and_one_that_rests_ends_at_once(house: House) -> None:
-    from holdfast import RetryAfter
-
     app = house.app()
     begun, stopped = asyncio.Event(), asyncio.Event()
 

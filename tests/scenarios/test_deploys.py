@@ -142,7 +142,7 @@ async def test_a_signal_to_a_blocked_run_is_kept_and_does_not_make_it_spin(house
         await house.until("select exists (select from holdfast.blockage where run_id = $1)", run.id)
         hold = await house.value("select hold from holdfast.task where run_id = $1", run.id)
         await run.signal(go, "another")
-        other = await wrong.app.client().__aenter__() if False else await house.client(wrong.app)
+        other = await house.client(wrong.app)
         passing = await other.start(wrong.order)
         await passing.signal(go, "x")
         assert await passing.result(timeout=SOON) == ["changed", "x"]

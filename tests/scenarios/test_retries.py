@@ -12,7 +12,7 @@ import pytest
 
 from holdfast import ActivityFailed, ActivityTimedOut, GiveUp, Retry, RetryAfter, RunFailed, Signal, activity_info
 from tests.house import House, eventually
-from tests.scenarios.soon import SOON
+from tests.scenarios.soon import SOON, told_to_stop
 
 go = Signal[str]("go")
 QUICK_RETRY = Retry(max_attempts=3, initial=timedelta(milliseconds=20), jitter=0.0)
@@ -281,8 +281,7 @@ async def test_a_sync_attempt_that_takes_too_long_is_told_and_keeps_its_thread_u
     def stubborn() -> str:
         info = activity_info()
         if info.attempt == 1:
-            assert info.stopped.wait(20)
-            assert info.cancelled
+            assert told_to_stop(info)
             told.set()
             assert returned.wait(20)
             return "of no use"

@@ -11,6 +11,13 @@ from typing import Any
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def what_is_there_already_stays() -> None:
+    """Left out of the collections below, which are then quick."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def silence_is_kept(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     """After each test, with all rubbish collected: no warning, no error from a finalizer, nothing on stderr."""
@@ -21,7 +28,6 @@ def silence_is_kept(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             yield
-            gc.collect()
             gc.collect()
     finally:
         sys.unraisablehook = before

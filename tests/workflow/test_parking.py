@@ -311,8 +311,12 @@ def test_a_dropped_instance_leaves_nothing_in_memory() -> None:
         gc.enable()
 
 
-def test_a_run_that_ended_leaves_nothing_in_memory() -> None:
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_run_that_ended_leaves_nothing_in_memory(failing: bool) -> None:
     seen: list[weakref.ref[Any]] = []
+
+    async def fail() -> None:
+        raise ValueError(now())
 
     @Workflow
     async def ending() -> int:
@@ -320,6 +324,8 @@ def test_a_run_that_ended_leaves_nothing_in_memory() -> None:
         try:
             await go_on.wait(timeout=timedelta(seconds=1))
         except TimeoutError:
+            if failing:
+                await asyncio.gather(fail(), act(5))
             return await act(1)
         return 0
 
@@ -329,8 +335,9 @@ def test_a_run_that_ended_leaves_nothing_in_memory() -> None:
         stage = Stage(ending)
         stage.go()
         stage.fire("timer#1")
-        stage.work("act#1")
-        assert stage.result.output == "1"
+        if not failing:
+            stage.work("act#1")
+        assert (stage.result.output == "1") is not failing
         del stage
         assert [ref() for ref in seen] == [None]
     finally:

@@ -24,7 +24,13 @@ _MARKS = {Level.OK: "ok", Level.WARNING: "note", Level.FAULT: "FAULT"}
 
 @click.group()
 def db() -> None:
-    """Set up Holdfast's tables, and see whether all is well."""
+    """Set up Holdfast's tables, and see whether all is well.
+
+    \b
+      holdfast db setup
+      holdfast db check
+      holdfast db sql --roles
+    """  # noqa: D301 - \b keeps click from wrapping the examples
 
 
 @db.command()

@@ -26,8 +26,12 @@ class Handle(asyncio.Handle):
 
     def __call__(self) -> None:
         """Call it, unless it was cancelled."""
-        if not self._cancelled:
-            self._context.run(self._callback, *self._args)
+        try:
+            if not self._cancelled:
+                self._context.run(self._callback, *self._args)
+        finally:
+            # An error in there remembers this frame; the callback may be a step of the task that keeps the error.
+            del self
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -101,8 +105,11 @@ class Timer(asyncio.TimerHandle):
 
     def __call__(self) -> None:
         """Call it, unless it was cancelled."""
-        if not self._cancelled:
-            self._context.run(self._callback, *self._args)
+        try:
+            if not self._cancelled:
+                self._context.run(self._callback, *self._args)
+        finally:
+            del self  # as above
 
     def cancel(self) -> None:
         if self._cancelled:

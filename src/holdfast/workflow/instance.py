@@ -189,6 +189,8 @@ class Instance:
         unasked = delivery.unasked
         if main is not None and main.done() and delivery.blocked is None and unasked is not None:
             delivery.blocked = left_over(unasked)
+        # The errors of the code remember this frame, and the task keeps one of them.
+        del main
 
     def _begin(self) -> None:
         loop = self._loop

@@ -117,14 +117,12 @@ class WorkflowLoop(Forbidding):
                     "asyncio.sleep(0), or around a queue that is never empty"
                 )
                 return
-            handle = ready.popleft()
             try:
-                handle()
-            except BaseException as error:  # SystemExit and KeyboardInterrupt end the task they came from, no more
-                if not isinstance(error, SystemExit | KeyboardInterrupt):
-                    self.call_exception_handler(
-                        {"message": f"a callback of the workflow failed: {handle!r}", "exception": error}
-                    )
+                ready.popleft()()
+            except (SystemExit, KeyboardInterrupt):
+                continue  # they end the task that they come from, and no more
+            except BaseException as error:
+                self.call_exception_handler({"message": "a callback of the workflow failed", "exception": error})
 
     def report(self) -> None:
         """Lets go of the tasks that are done: those that failed, while nobody looked, say so in the log."""
