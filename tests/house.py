@@ -11,13 +11,13 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 from uuid import UUID
 
 import asyncpg
 
 from holdfast.app import App
-from holdfast.app.hosted import HostedWorker
+from holdfast.app.hosted import HostedWorker, WorkerOptions
 from holdfast.client import Client
 from holdfast.store.connect import connect
 from holdfast.store.statements import in_schema
@@ -25,7 +25,7 @@ from holdfast.store.statements import in_schema
 ROOT = Path(__file__).parent.parent
 INVARIANTS = (ROOT / "tests" / "invariants.sql").read_text(encoding="utf-8")
 
-QUICK: dict[str, Any] = {
+QUICK: WorkerOptions = {
     "skip_warm_up": True,
     "lease": timedelta(seconds=2),
     "poll": timedelta(milliseconds=200),
@@ -65,9 +65,10 @@ class House:
         """A client that is closed with the house."""
         return await self._stack.enter_async_context(app.client())
 
-    async def worker(self, app: App, **options: Any) -> HostedWorker:
+    async def worker(self, app: App, **options: Unpack[WorkerOptions]) -> HostedWorker:
         """A worker in this process, stopped in order with the house; if it fails, so does the test, at once."""
-        worker = await self._stack.enter_async_context(app.worker(**(QUICK | options)))
+        merged: WorkerOptions = {**QUICK, **options}
+        worker = await self._stack.enter_async_context(app.worker(**merged))
         test = asyncio.current_task()
         assert test is not None
         assert worker._worker is not None
@@ -215,7 +216,12 @@ async def _spawn(
             "--skip-warm-up",
             *arguments,
             cwd=ROOT,
-            env={**os.environ, "HOLDFAST_DATABASE_URL": dsn, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), **env},
+            env={
+                **os.environ,
+                "HOLDFAST_DATABASE_URL": dsn,
+                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+                **env,
+            },
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,

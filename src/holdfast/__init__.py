@@ -3,7 +3,7 @@
 This is what users import; everything else is an interior whose names may move.
 """
 
-from holdfast.app import App, Resource
+from holdfast.app import App, Resource, ResourceClosed
 from holdfast.client import Client, Page, RunDescription, RunHandle, RunSummary
 from holdfast.core.definition import Call
 from holdfast.core.errors import (
@@ -76,6 +76,7 @@ __all__ = [
     "NonDeterminismError",
     "Page",
     "Resource",
+    "ResourceClosed",
     "ResultTimeout",
     "Retry",
     "RetryAfter",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -165,8 +167,16 @@ def test_options_of_a_tool_go_before_the_code(monkeypatch: pytest.MonkeyPatch) -
     assert settings.schema.value == "from_code"
 
 
-async def test_an_embedded_postgres_is_started_and_stopped(tmp_path: Path) -> None:
-    embedded = EmbeddedSettings(data_dir=tmp_path / "data", durability="test", temporary=True)
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that the server's account can pass when the tests run as root, so that nothing is put elsewhere."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+async def test_an_embedded_postgres_is_started_and_stopped(place: Path) -> None:
+    embedded = EmbeddedSettings(data_dir=place / "data", durability="test", temporary=True)
     app = App("embedded", embedded=embedded)
 
     @app.workflow
@@ -181,9 +191,9 @@ async def test_an_embedded_postgres_is_started_and_stopped(tmp_path: Path) -> No
         await connect(dsn, application="tests")
 
 
-async def test_without_programs_for_it_the_way_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_programs_for_it_the_way_out_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "embedded_postgres", None)
-    app = App("embedded", embedded=EmbeddedSettings(data_dir=tmp_path / "data", bin_dir=tmp_path / "nothing"))
+    app = App("embedded", embedded=EmbeddedSettings(data_dir=place / "data", bin_dir=place / "nothing"))
     with pytest.raises(BinariesNotFound) as caught:
         async with app.client():
             pass

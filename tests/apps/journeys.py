@@ -97,13 +97,13 @@ async def falls(name: str) -> str:
 
 @app.workflow
 async def falls_twice() -> list[str]:
-    return await asyncio.gather(falls("one"), falls("two"))
+    return list(await asyncio.gather(falls("one"), falls("two")))
 
 
 @app.activity
 async def blocks(seconds: float) -> str:
     called()
-    time.sleep(seconds)  # noqa: ASYNC251 - to block the loop is the point
+    time.sleep(seconds)  # to block the loop is the point
     return "done"
 
 

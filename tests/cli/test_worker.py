@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -107,9 +108,10 @@ class Yard:
     async def close(self) -> None:
         for command in self._commands:
             if command.process.returncode is None:
-                for child in psutil.Process(command.process.pid).children(recursive=True):
-                    child.kill()
-                command.process.kill()
+                with suppress(psutil.NoSuchProcess, ProcessLookupError):
+                    for child in psutil.Process(command.process.pid).children(recursive=True):
+                        child.kill()
+                    command.process.kill()
                 await command.process.wait()
 
 

@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from holdfast import RunCancelled, Signal, sleep
+from holdfast import Activity, RunCancelled, Signal, sleep
 from tests.house import House
 from tests.scenarios.soon import SOON
 
 go = Signal[str]("go")
+
+
+def _operations(work: Activity[[str], str]) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+    """What can be awaited durably."""
+
+    async def called() -> None:
+        await work("operation")
+        await go.wait()
+
+    async def slept() -> None:
+        await sleep(timedelta(hours=1))
+
+    async def heard() -> None:
+        await go.wait()
+
+    async def limited() -> None:
+        async with asyncio.timeout(7200):
+            await go.wait()
+
+    return {"activity": called, "timer": slept, "signal": heard, "timeout": limited}
 
 
 @pytest.mark.parametrize("operation", ["activity", "timer", "signal", "timeout"])
@@ -29,8 +50,10 @@ async def test_no_block_runs_because_of_a_park(house: House, operation: str, kep
         written[word] += 1
         return word
 
+    operate = _operations(work)[operation]
+
     @asynccontextmanager
-    async def guarded() -> AsyncIterator[None]:
+    async def guarded() -> AsyncGenerator[None]:
         await work("enter")
         try:
             yield
@@ -41,18 +64,6 @@ async def test_no_block_runs_because_of_a_park(house: House, operation: str, kep
             ran["context else"] += 1
         finally:
             await work("leave")
-
-    async def operate() -> None:
-        if operation == "activity":
-            await work("operation")
-            await go.wait()
-        elif operation == "timer":
-            await sleep(timedelta(hours=1))
-        elif operation == "signal":
-            await go.wait()
-        else:
-            async with asyncio.timeout(7200):
-                await go.wait()
 
     @app.workflow
     async def careful() -> str:
@@ -81,7 +92,9 @@ async def test_no_block_runs_because_of_a_park(house: House, operation: str, kep
         await house.advance(timedelta(hours=1, seconds=1))
     else:
         await run.signal(go, "on")
-    await house.until("select exists (select from holdfast.journal where run_id = $1 and output::text = '\"leave\"')", run.id)
+    await house.until(
+        "select exists (select from holdfast.journal where run_id = $1 and output::text = '\"leave\"')", run.id
+    )
     await house.parked(run.id)
     await run.signal(go, "end")
     assert await run.result(timeout=SOON) == "end"

@@ -50,6 +50,11 @@ async def no_recorded_call_was_repeated(house: House, ledger: Ledger, runs: Sequ
     assert not repeated
 
 
+async def called(ledger: Ledger, count: int) -> None:
+    """Waits until so many calls of activities have begun."""
+    await eventually(lambda: len(ledger.lines()) >= count, f"{count} activities are called")
+
+
 async def client_of(house: House) -> Client:
     journeys.override(origin="the test", database_url=house.dsn)
     return await house.client(journeys)
@@ -76,9 +81,7 @@ async def test_workers_are_killed_again_and_again_and_every_run_ends_once(
     for kill in range(5):
         # At a random moment: after so many further calls of activities.
         target = len(ledger.lines()) + chance.randint(5, 45)
-        await eventually(
-            lambda target=target: len(ledger.lines()) >= target or len(ledger.lines()) >= 300, "activities are called"
-        )
+        await called(ledger, min(target, 300))
         victim = workers.pop(chance.randrange(len(workers)))
         await victim.kill()
         workers += [await house.process(MODULE, *LEASE, env=ledger.env)]
@@ -106,7 +109,7 @@ async def test_what_a_frozen_worker_writes_after_its_lease_is_refused_and_its_ru
     runs = [await client.start(lasting, 1.0) for _ in range(5)] + [await client.start(lasting, 0.2) for _ in range(5)]
     jobs = [await client.start(lasts, 1.0) for _ in range(3)]
     ids = [run.id for run in (*runs, *jobs)]
-    await eventually(lambda: len(ledger.lines()) >= 13, "all activities run")
+    await called(ledger, 13)
     frozen.send(signal.SIGSTOP)
     (peer,) = await started(house, ledger)
     await house.until("select state = 'lost' from holdfast.worker where name = $1", name)
@@ -156,7 +159,7 @@ async def test_sigterm_under_load_finishes_what_runs_and_hands_over_the_rest(hou
     client = await client_of(house)
     (first,) = await started(house, ledger, 1, "--grace", "20s")
     running = [await client.start(lasts, 0.7) for _ in range(4)]
-    await eventually(lambda: len(ledger.lines()) >= 4, "all slots are taken")
+    await called(ledger, 4)
     waiting = [await client.start(lasts, 0.0) for _ in range(20)]
     flows = await client.start_many([journey.call(n) for n in range(20)])
     await house.until("select count(*) >= 10 from holdfast.task where bucket_id is not null")
@@ -177,8 +180,8 @@ async def test_sigterm_under_load_finishes_what_runs_and_hands_over_the_rest(hou
     by_first = [line for line in ledger.lines() if int(line.split(" ")[1]) == first.pid]
     assert sum(str(run.id) in line for run in running for line in by_first) == 4
     # Each ran once: running work was let finish, and nothing was executed by both.
-    for run in (*running, *waiting):
-        assert sum(str(run.id) in line for line in ledger.lines()) == 1
+    for job in (*running, *waiting):
+        assert sum(str(job.id) in line for line in ledger.lines()) == 1
     assert second.pid != first.pid
     await all_ended_by_themselves(house, [run.id for run in (*running, *waiting, *flows)])
     await house.check_invariants()
@@ -195,7 +198,7 @@ async def test_eight_processes_on_an_empty_database_migrate_it_once(empty_dsn: s
             await house.until("select to_regclass('holdfast.worker') is not null")
             for process in processes:
                 await process.name()
-            count, distinct = await db.fetchrow("select count(*), count(distinct number) from holdfast.migration")  # type: ignore[misc]
+            count, distinct = await db.fetchrow("select count(*), count(distinct version) from holdfast.migration")  # type: ignore[misc]
             assert count == distinct > 0
             client = await client_of(house)
             runs = [await client.start(lasting, 0.01) for _ in range(20)]

@@ -66,7 +66,9 @@ async def test_a_run_that_rests_goes_on_in_another_process_with_the_same_deadlin
     assert keys(ledger) == {"fetch#1 1": 1, "fetch#2 1": 1, "crunch#1 1": 1}
     assert len({line.split(" ")[1] for line in ledger.lines()}) == 3
     assert third.pid != second.pid != first.pid
-    assert await house.value("select at >= $2 from holdfast.journal where run_id = $1 and key = 'timer#1'", run.id, deadline)
+    assert await house.value(
+        "select at >= $2 from holdfast.journal where run_id = $1 and key = 'timer#1'", run.id, deadline
+    )
     await house.check_invariants()
 
 

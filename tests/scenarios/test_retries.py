@@ -48,7 +48,8 @@ async def test_a_failing_activity_is_tried_again_by_its_policy_and_each_attempt_
     assert await run.result(timeout=SOON) == "at last"
     assert attempts == [1, 2, 3]
     rows = await house.db.fetch(
-        "select key, attempts, error::text, not_before - at as rest from holdfast.journal where run_id = $1 order by seq",
+        "select key, attempts, error::text, not_before - at as rest from holdfast.journal where run_id = $1 "
+        "order by seq",
         run.id,
     )
     assert [(row["key"], row["attempts"]) for row in rows] == [("shaky#1@1", 1), ("shaky#1@2", 2), ("shaky#1", 3)]
@@ -194,7 +195,7 @@ async def test_several_activities_rest_at_once_each_for_its_own_time(house: Hous
 
     @app.workflow
     async def flow() -> list[str]:
-        return await asyncio.gather(shaky("late", 3), shaky("early", 1), shaky("middle", 2))
+        return list(await asyncio.gather(shaky("late", 3), shaky("early", 1), shaky("middle", 2)))
 
     client = await house.client(app)
     await house.worker(app, cached_runs=0)
@@ -314,7 +315,8 @@ async def test_all_attempts_together_end_with_the_total_timeout(house: House) ->
     app = house.app()
 
     @app.activity(
-        total_timeout=timedelta(milliseconds=300), retry=Retry(max_attempts=None, initial=timedelta(milliseconds=50), factor=1)
+        total_timeout=timedelta(milliseconds=300),
+        retry=Retry(max_attempts=None, initial=timedelta(milliseconds=50), factor=1),
     )
     async def hopeless() -> None:
         raise ConnectionError("again")
@@ -331,7 +333,9 @@ async def test_all_attempts_together_end_with_the_total_timeout(house: House) ->
     await house.worker(app)
     run = await client.start(flow)
     assert await run.result(timeout=SOON) == "again"
-    attempts = await house.value("select attempts from holdfast.journal where run_id = $1 and key = 'hopeless#1'", run.id)
+    attempts = await house.value(
+        "select attempts from holdfast.journal where run_id = $1 and key = 'hopeless#1'", run.id
+    )
     assert 2 <= attempts <= 7
     with pytest.raises(RunFailed, match="again"):
         await (await client.start(hopeless)).result(timeout=SOON)

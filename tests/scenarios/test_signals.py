@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import cast
 from uuid import uuid4
 
 import pytest
 
 from holdfast import InvalidInput, RunEnded, RunNotFound, Signal, sleep
 from holdfast.store.connect import connect
-from tests.house import House, eventually
+from tests.house import House
 from tests.scenarios.soon import SOON
 
 go = Signal[int]("go")
@@ -78,7 +79,7 @@ async def test_a_signal_reaches_a_run_that_is_held_in_memory(house: House, hints
     await running.wait()
     for n in range(3):
         await run.signal(go, n)
-        await eventually(lambda n=n: len(heard) == n + 1, "it is heard while the activity runs")
+        await house.until("select count(*) = $1 from holdfast.journal where kind = 1", n + 1)
     release.set()
     await run.result(timeout=SOON)
     assert heard == [0, 1, 2]
@@ -148,7 +149,7 @@ async def test_a_hundred_signals_are_seen_in_order_for_each_name(house: House, k
         async def hear(name: str) -> list[int]:
             return [await Signal[int](name).wait() for _ in range(count)]
 
-        return await asyncio.gather(hear("odd"), hear("even"))
+        return list(await asyncio.gather(hear("odd"), hear("even")))
 
     client = await house.client(app)
     await house.worker(app, cached_runs=kept)
@@ -220,7 +221,7 @@ async def test_one_that_does_not_fit_its_type_is_refused_where_it_is_sent(house:
     client = await house.client(app)
     run = await client.start(waits)
     with pytest.raises(InvalidInput, match="signal 'go'"):
-        await run.signal(go, "seven")  # type: ignore[arg-type]
+        await run.signal(go, cast("int", "seven"))
     # By name nothing is checked here: the run refuses it, and can say so.
     await run.signal_by_name("go", "eight")
     await house.worker(app)

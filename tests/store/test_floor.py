@@ -59,9 +59,8 @@ async def test_the_floor_stays_below_what_is_not_committed_yet(ground: Ground, w
         await writer.connection.execute("begin; create table written (id int)")
     else:
         # It has looked at the clock, and waits for another's lock with nothing written itself.
-        await ground.execute("create table held_up (id int primary key)")
-        await blocker.execute("begin; lock table held_up in access exclusive mode")
-        held_up = asyncio.ensure_future(writer.connection.execute("select count(*) from held_up"))
+        await blocker.execute("begin; select pg_advisory_xact_lock(7)")
+        held_up = asyncio.ensure_future(writer.connection.execute("select pg_advisory_xact_lock(7)"))
         await ground.waits(writer)
     pid = writer.connection.get_server_pid()
     began = await ground.value("select xact_start from pg_stat_activity where pid = $1", pid)

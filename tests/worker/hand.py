@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,7 +47,7 @@ class Hand:
 
 
 @asynccontextmanager
-async def hand(house: House, name: str = "hand", *, lease: timedelta = timedelta(seconds=60)) -> AsyncIterator[Hand]:
+async def hand(house: House, name: str = "hand", *, lease: timedelta = timedelta(seconds=60)) -> AsyncGenerator[Hand]:
     """A worker for workflows named ``flow``, with one bucket for medium priority."""
     connection = await connect(house.dsn, application=name)
     try:
@@ -61,7 +61,7 @@ async def hand(house: House, name: str = "hand", *, lease: timedelta = timedelta
 
 
 @asynccontextmanager
-async def session(house: House) -> AsyncIterator[Session]:
+async def session(house: House) -> AsyncGenerator[Session]:
     """Another session, which is no worker."""
     connection = await connect(house.dsn, application="other")
     try:

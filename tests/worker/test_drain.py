@@ -11,15 +11,15 @@ from typing import Any
 import asyncpg
 import pytest
 
-from holdfast import Signal
-from holdfast.app.hosted import HostedWorker
+from holdfast import Signal, sleep
+from holdfast.app.hosted import HostedWorker, WorkerOptions
 from holdfast.core.priority import Priority
-from holdfast.store.connect import connect
 from holdfast.store import work
+from holdfast.store.connect import connect
 from tests.house import QUICK, House, eventually
 
 SOON = timedelta(seconds=20)
-LONG_GRACE = QUICK | {"grace": timedelta(seconds=60)}
+LONG_GRACE: WorkerOptions = {**QUICK, "grace": timedelta(seconds=60)}
 """A stop that waits for the end of this grace fails its test."""
 
 go = Signal[str]("go")
@@ -134,7 +134,8 @@ async def test_an_activity_that_waits_in_line_for_a_thread_does_not_hold_up_the_
         return await slow()
 
     client = await house.client(app)
-    async with app.worker(**(LONG_GRACE | {"max_threads": 1})) as worker:
+    options: WorkerOptions = {**LONG_GRACE, "max_threads": 1}
+    async with app.worker(**options) as worker:
         runs = [await client.start(waits) for _ in range(3)]
         jobs = [await client.start(slow) for _ in range(2)]
         await asyncio.to_thread(running.wait)
@@ -162,10 +163,11 @@ async def test_an_async_activity_that_waits_in_line_does_not_hold_up_the_stop(ho
 
     @app.workflow
     async def waits() -> list[str]:
-        return await asyncio.gather(slow(), slow(), slow())
+        return list(await asyncio.gather(slow(), slow(), slow()))
 
     client = await house.client(app)
-    async with app.worker(**(LONG_GRACE | {"max_activities": 2})) as worker:
+    options: WorkerOptions = {**LONG_GRACE, "max_activities": 2}
+    async with app.worker(**options) as worker:
         run = await client.start(waits)
         await running.wait()
         await stopping(worker)
@@ -184,7 +186,7 @@ async def test_a_run_that_sleeps_in_memory_keeps_its_time_over_a_stop(house: Hou
 
     @app.workflow
     async def naps() -> str:
-        await asyncio.sleep(0.9)
+        await sleep(timedelta(milliseconds=900))
         return "done"
 
     client = await house.client(app)
@@ -220,8 +222,9 @@ async def test_a_row_that_somebody_holds_on_to_does_not_keep_a_worker_from_leavi
 
     client = await house.client(app)
     other = await connect(house.dsn, application="tests")
+    options: WorkerOptions = {**QUICK, "grace": timedelta(0)}
     try:
-        async with app.worker(**(QUICK | {"grace": timedelta(0)})) as worker:
+        async with app.worker(**options) as worker:
             runs = [await client.start(signalled) for _ in range(2)]
             await eventually(lambda: running == 2, "both run")
             transaction = other.transaction()
@@ -239,4 +242,3 @@ async def test_a_row_that_somebody_holds_on_to_does_not_keep_a_worker_from_leavi
     finally:
         await other.close()
     await house.check_invariants()
-

@@ -22,7 +22,7 @@ async def refused(house: House, one: Hand, writes: work.Writes) -> None:
     for attempt in (
         lambda: one.flush(writes),
         lambda: one.flush(writes, wait=True, again=True),
-        lambda: one.claim(),
+        one.claim,
         lambda: work.leave(one.session, one.identity),
     ):
         with pytest.raises(asyncpg.PostgresError) as caught:
@@ -145,7 +145,7 @@ async def test_a_worker_under_a_higher_isolation_level_is_refused(house: House, 
         (claimed,) = await one.claim()
         for attempt in (
             lambda: one.flush(work.Writes(run, claimed.hold, end=end())),
-            lambda: one.claim(),
+            one.claim,
             lambda: work.recover(one.session),
         ):
             transaction = one.connection.transaction(isolation=level.replace(" ", "_"))

@@ -38,16 +38,17 @@ async def test_parked_runs_that_are_evicted_all_the_time_call_nothing_twice(hous
     await house.worker(app, cached_runs=kept)
     runs = await client.start_many([talks.call(n, 8) for n in range(30)])
 
+    async def heard(n: int, step: int) -> None:
+        await eventually(lambda: step == 7 or calls[n, step + 1], "it goes on")
+
     async def talk(n: int) -> int:
         for step in range(8):
             await runs[n].signal(go, step, key=f"{step}")
             # Every third waits until it was heard, so that runs are woken one by one and together.
             if n % 3 == 0:
-                await eventually(lambda: step == 7 or calls[n, step + 1], "it goes on")
+                await heard(n, step)
         return await runs[n].result(timeout=SOON)
 
     assert await asyncio.gather(*[talk(n) for n in range(30)]) == [56] * 30
     assert set(calls.values()) == {1}
     await house.check_invariants()
-
-

@@ -15,7 +15,9 @@ SOON = timedelta(seconds=60)
 
 
 @pytest.mark.parametrize("kind", ["workflow", "job"])
-async def test_a_poisonous_run_is_given_up_after_five_crashes_and_its_neighbours_succeed(house: House, kind: str) -> None:
+async def test_a_poisonous_run_is_given_up_after_five_crashes_and_its_neighbours_succeed(
+    house: House, kind: str
+) -> None:
     app = house.app()
     for name, definition in poison.app.definitions.items():
         del name

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -47,7 +48,12 @@ class Waiting:
     @property
     def _waits(self) -> tuple[Any, ...]:
         # The activity itself may be a copy with options, made anew each time.
-        commands = [(c.activity.name, *c._replace(activity=None)) if isinstance(c, RunActivity) else c for c in self.commands]  # type: ignore[arg-type]
+        commands = [
+            (c.activity.name, c.key, c.input, c.digest, c.attempts, c.not_before, c.first_asked)
+            if isinstance(c, RunActivity)
+            else c
+            for c in self.commands
+        ]
         return (commands, self.next_timer, self.waits_for_signal)
 
 
@@ -200,9 +206,6 @@ def outcome_of(command: RunActivity) -> str:
     return text
 
 
-Chooser = Callable[[Sequence[str]], str]
-
-
 @dataclass
 class Story:
     """A run that was executed live: its journal, and what it waited for after each of its entries."""
@@ -266,12 +269,12 @@ def play(
         events: list[Callable[[], Activation]] = []
         for command in stage.open:
             if isinstance(command, RunActivity):
-                events.append(lambda key=command.key: stage.work(key))  # type: ignore[misc]
+                events.append(partial(stage.work, command.key))
             elif command.deadline == stage.instance.next_timer:
-                events.append(lambda key=command.key: stage.fire(key))  # type: ignore[misc]
+                events.append(partial(stage.fire, command.key))
         if to_send:
             signal, value = to_send[0]
-            events.append(lambda signal=signal, value=value: stage.send(signal, value))  # type: ignore[misc]
+            events.append(partial(stage.send, signal, value))
         if cancels:
             events.append(stage.cancel)
         assert events, f"nothing can happen any more; the journal: {[entry.key for entry in stage.journal]}"

@@ -11,6 +11,7 @@ from holdfast.core.journal import EntryKind
 from holdfast.core.states import Ending
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.clock import sleep
+from holdfast.workflow.instance import RunActivity
 from holdfast.workflow.signal import Signal
 from holdfast.workflow.workflow import Workflow
 from tests.workflow.stage import Stage, play
@@ -56,9 +57,9 @@ def test_cancel_while_waiting_runs_the_cleanup_which_may_call_activities() -> No
         stage.work(f"book#{i}")
     stage.cancel()
     assert stage.withdrawn == ["timer#1"]
-    undone = []
+    undone: list[str] = []
     for i in (1, 2, 3):
-        undone.append(stage.open[0].input)  # type: ignore[union-attr] # pyright: ignore[reportAttributeAccessIssue]
+        undone += [command.input for command in stage.open if isinstance(command, RunActivity)]
         stage.move()
         stage.work(f"cancel_booking#{i}")
     assert undone == ['{"what":"car"}', '{"what":"hotel"}', '{"what":"flight"}']
@@ -184,7 +185,7 @@ async def travels_in_company() -> str:
 
 
 async def _trip(name: str) -> None:
-    booked = []
+    booked: list[str] = []
     try:
         booked.append(await book(f"{name} flight"))
         booked.append(await book(f"{name} hotel"))

@@ -89,9 +89,10 @@ async def gathers_until_the_first_failure() -> str:
 
 @Workflow
 async def groups() -> str:
+    tasks: list[asyncio.Task[str]] = []
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_undoing(f"t{i}")) for i in range(6)]
+            tasks += [group.create_task(_undoing(f"t{i}")) for i in range(6)]
             await sleep(MINUTE)
             group.create_task(reserve("unicorn"))
     except* OutOfStock as failures:
@@ -102,7 +103,7 @@ async def groups() -> str:
 @Workflow
 async def waits_for_the_first() -> str:
     tasks = [asyncio.create_task(_undoing(f"w{i}")) for i in range(8)]
-    order = []
+    order: list[str] = []
     pending = set(tasks)
     done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
     order += [task.result() for task in done]
@@ -131,7 +132,7 @@ async def takes_as_completed(n: int) -> list[str]:
 @Workflow
 async def takes_tasks_as_completed(n: int) -> list[str]:
     tasks = {asyncio.create_task(fetch(f"t{i}")) for i in range(n)}
-    results = []
+    results: list[str] = []
     try:
         for result in asyncio.as_completed(tasks, timeout=30):
             results.append(await result)
@@ -154,8 +155,9 @@ async def limits_an_activity() -> str:
 
 @Workflow
 async def limits_a_timer() -> str:
+    limit = asyncio.timeout(30)
     try:
-        async with asyncio.timeout(30) as limit:
+        async with limit:
             await sleep(20)
             limit.reschedule(asyncio.get_running_loop().time() + 5)
             await sleep(20)
@@ -166,7 +168,7 @@ async def limits_a_timer() -> str:
 
 @Workflow
 async def limits_a_signal() -> list[str]:
-    seen = []
+    seen: list[str] = []
     for _ in range(4):
         try:
             async with asyncio.timeout(5):
@@ -178,7 +180,7 @@ async def limits_a_signal() -> list[str]:
 
 @Workflow
 async def waits_for_with_a_limit() -> list[str]:
-    seen = []
+    seen: list[str] = []
     for name in ["a", "b", "c"]:
         try:
             seen.append(await asyncio.wait_for(_undoing(name), timeout=15))
@@ -250,7 +252,7 @@ async def races_everything() -> str:
         tasks = [asyncio.ensure_future(one) for one in contenders]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return sorted(task.result() for task in done)[0]
+            return min(task.result() for task in done)
         finally:
             for task in tasks:
                 task.cancel()
@@ -259,7 +261,7 @@ async def races_everything() -> str:
         await sleep(seconds)
         return f"alarm {seconds}"
 
-    winners = []
+    winners: list[str] = []
     for i in range(4):
         winners.append(await first(fetch(f"r{i}"), alarm(10 + i), news.wait(), _undoing(f"u{i}")))
         await sleep_until(now() + 3 * SECOND)
@@ -275,7 +277,7 @@ async def iterates() -> list[str]:
         finally:
             await fetch("close the book")
 
-    read = []
+    read: list[str] = []
     async for page in pages():
         read.append(page)
         if len(read) == 3:
@@ -307,7 +309,9 @@ CONSTRUCTS: list[tuple[Workflow[..., Any], tuple[object, ...]]] = [
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(("workflow", "args"), CONSTRUCTS, ids=lambda value: getattr(value, "name", ""))
-def test_a_construct_is_replayed_from_everywhere(workflow: Workflow[..., Any], args: tuple[object, ...], seed: int) -> None:
+def test_a_construct_is_replayed_from_everywhere(
+    workflow: Workflow[..., Any], args: tuple[object, ...], seed: int
+) -> None:
     # Another run id each time, so that nothing rests on the order in which one run's tasks happen to hash.
     story = play(
         workflow,

@@ -58,7 +58,7 @@ def test_an_error_that_would_end_a_task_instead_of_being_raised_is_an_activity_f
     stage.go()
     stage.fail("charge#1", error)
     assert stage.result.output is not None
-    assert stage.result.output.startswith(f"\"ActivityFailed: activity 'charge' failed: ")
+    assert stage.result.output.startswith("\"ActivityFailed: activity 'charge' failed: ")
     assert type(error).__name__ in stage.result.output
 
 
@@ -156,7 +156,7 @@ def test_a_task_that_wants_to_end_the_process_fails_the_run_that_awaits_it() -> 
 def test_a_result_that_cannot_be_stored_fails_the_run() -> None:
     @Workflow
     async def returns_an_object() -> int:
-        return object()  # type: ignore[return-value] # pyright: ignore[reportReturnType]
+        return object()  # type: ignore[return-value]
 
     stage = Stage(returns_an_object)
     stage.go()
@@ -169,7 +169,7 @@ def test_a_result_that_cannot_be_stored_fails_the_run() -> None:
 def test_an_argument_that_does_not_fit_is_an_error_where_the_activity_is_called() -> None:
     @Workflow
     async def passes_nonsense() -> str:
-        return await charge(5)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        return await charge(5)  # type: ignore[arg-type]
 
     stage = Stage(passes_nonsense)
     assert not stage.go().commands

@@ -36,12 +36,12 @@ FORBIDDEN: dict[str, tuple[Callable[[], Any], str]] = {
     "listdir": (lambda: os.listdir("."), "read and write files in an activity"),  # noqa: PTH208
     "mkdir": (lambda: Path("never").mkdir(), "read and write files in an activity"),
     "sqlite": (lambda: sqlite3.connect(":memory:"), "use databases in an activity"),
-    "socket": (lambda: socket.socket(), "use the network in an activity"),
+    "socket": (socket.socket, "use the network in an activity"),
     "getaddrinfo": (lambda: socket.getaddrinfo("localhost", 80), "use the network in an activity"),
     "Popen": (lambda: subprocess.run(["true"], check=True), "start processes in an activity"),
     "system": (lambda: os.system("true"), "start processes in an activity"),  # noqa: S605
-    "fork": (lambda: os.fork(), "start processes in an activity"),
-    "input": (lambda: input(), "wait for a Signal"),
+    "fork": (os.fork, "start processes in an activity"),
+    "input": (input, "wait for a Signal"),
 }
 # Python tells of these only since the version named.
 if sys.version_info >= (3, 12):
@@ -104,7 +104,9 @@ def test_other_threads_do_as_they_like_during_an_activation() -> None:
 
 
 def test_imports_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "reads_while_imported.py").write_text("with open(__file__) as file:\n    text = file.read()\n", encoding="utf-8")
+    (tmp_path / "reads_while_imported.py").write_text(
+        "with open(__file__) as file:\n    text = file.read()\n", encoding="utf-8"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "reads_while_imported", raising=False)
     importlib.invalidate_caches()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import timedelta
@@ -52,14 +52,16 @@ class Resource:
         trace.append("enter")
         await act(1)
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         trace.append(f"exit {kind.__name__ if kind else None}")
         await act(2)
         trace.append("exited")
 
 
 @asynccontextmanager
-async def resource() -> AsyncIterator[None]:
+async def resource() -> AsyncGenerator[None]:
     await act(1)
     try:
         yield
@@ -114,10 +116,10 @@ OPERATIONS: dict[str, Callable[[], Awaitable[Any]]] = {
     "sleep": lambda: sleep(timedelta(days=11)),
     "sleep_until": lambda: sleep_until(now() + timedelta(days=1)),
     "asyncio.sleep": lambda: asyncio.sleep(60),
-    "signal": lambda: go_on.wait(),
+    "signal": go_on.wait,
     "signal with a limit": lambda: go_on.wait(timeout=timedelta(days=30)),
     "wait_for": lambda: asyncio.wait_for(act(1), timeout=60),
-    "coroutine": lambda: _nested(),
+    "coroutine": _nested,
     "gather": _gathered,
     "group": _grouped,
     "task": lambda: asyncio.create_task(_nested()),
@@ -246,7 +248,7 @@ def test_coroutines_that_were_not_awaited_yet_go_silently() -> None:
 def test_a_coroutine_that_is_never_awaited_is_still_told_while_the_run_is_at_work() -> None:
     @Workflow
     async def forgets_to_await() -> None:
-        act(1)  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
+        act(1)  # type: ignore[unused-coroutine]
 
     with pytest.warns(RuntimeWarning, match="coroutine 'act' was never awaited"):
         Stage(forgets_to_await).go()

@@ -140,7 +140,7 @@ def test_names_do_not_wait_for_each_other() -> None:
 def test_several_waits_of_one_name_are_served_in_their_order() -> None:
     @Workflow
     async def shares() -> list[int]:
-        return await asyncio.gather(number.wait(), number.wait(), number.wait())
+        return list(await asyncio.gather(number.wait(), number.wait(), number.wait()))
 
     stage = Stage(shares)
     stage.post(number, 1)
@@ -153,7 +153,7 @@ def test_several_waits_of_one_name_are_served_in_their_order() -> None:
 def test_a_wait_that_times_out_takes_nothing() -> None:
     @Workflow
     async def tries() -> list[str]:
-        seen = []
+        seen: list[str] = []
         for _ in range(3):
             try:
                 seen.append(str(await number.wait(timeout=MINUTE)))
@@ -230,7 +230,7 @@ def test_a_signal_that_a_cancelled_wait_was_given_goes_back() -> None:
         served.add_done_callback(lambda _: waiting.cancel())
         served.add_done_callback(wake_up, context=context)
         del inner, served, wake_up, context
-        seen = []
+        seen: list[str] = []
         try:
             seen.append(f"task {await waiting}")
         except asyncio.CancelledError:
@@ -262,8 +262,6 @@ def test_a_signal_that_nobody_takes_does_not_matter() -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_gave_up_or_not_every_signal_is_seen_once_and_replayed(seed: int) -> None:
-    story = play(
-        gives_up, seed=seed, signals=[(letter, "x"), (number, 1), (letter, "y"), (number, 2), (number, 3)]
-    )
+    story = play(gives_up, seed=seed, signals=[(letter, "x"), (number, 1), (letter, "y"), (number, 2), (number, 3)])
     assert story.end is not None
     story.is_replayed_from_everywhere()

@@ -44,7 +44,7 @@ async def rolls() -> list[Any]:
 
 def test_chance_is_the_same_on_every_replay_and_another_for_another_run() -> None:
     standard.seed(1)
-    results = []
+    results: list[str | None] = []
     for run_id in (RUN_ID, RUN_ID, UUID(int=5)):
         standard.random()
         stage = Stage(rolls, run_id=run_id)
@@ -161,8 +161,8 @@ def test_durations_of_nothing_are_refused() -> None:
 
 
 def test_a_workflow_is_not_called_like_a_function() -> None:
-    with pytest.raises(DefinitionError, match="client.start"):
-        rolls()  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
+    with pytest.raises(DefinitionError, match=r"client\.start"):
+        rolls()  # type: ignore[unused-coroutine]
 
     @Workflow
     async def calls_another() -> list[Any]:
@@ -179,7 +179,7 @@ def test_a_workflow_is_async() -> None:
     def plain() -> None: ...
 
     with pytest.raises(DefinitionError, match="write it as `async def`"):
-        Workflow(plain)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        Workflow(plain)  # type: ignore[arg-type]
 
 
 def test_entries_come_in_the_order_of_their_seqs() -> None:

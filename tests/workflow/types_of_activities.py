@@ -46,23 +46,31 @@ async def shop(order: Order, patience: timedelta | None = None) -> str:
     return paid
 
 
-assert_type(charge(Order(1), currency="USD"), Coroutine[Any, Any, str])
-assert_type(mail("ada"), Coroutine[Any, Any, bool])
-assert_type(mail.options(key="x")("ada"), Coroutine[Any, Any, bool])
-assert_type(shop(Order(1)), Coroutine[Any, Any, str])
+coroutines: tuple[Coroutine[Any, Any, str], Coroutine[Any, Any, bool], Coroutine[Any, Any, str]] = (
+    charge(Order(1), currency="USD"),
+    mail.options(key="x")("ada"),
+    shop(Order(1)),
+)
 assert_type(count, Signal[int])
 
-charge("1")  # type: ignore[arg-type, unused-coroutine] # pyright: ignore[reportArgumentType, reportUnusedCoroutine]
-mail()  # type: ignore[call-arg, unused-coroutine] # pyright: ignore[reportCallIssue, reportUnusedCoroutine]
-shop(Order(1), 5)  # type: ignore[arg-type, unused-coroutine] # pyright: ignore[reportArgumentType, reportUnusedCoroutine]
+
+async def in_tasks() -> None:
+    async with asyncio.TaskGroup() as group:
+        assert_type(group.create_task(charge(Order(1))), asyncio.Task[str])
+    assert_type(await asyncio.wait_for(mail("ada"), timeout=5), bool)
+    assert_type(await asyncio.gather(*[charge(Order(n)) for n in range(3)]), list[str])
+    assert_type(await charge.fn(Order(1)), Any)
 
 
-@Workflow  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+@Workflow  # type: ignore[arg-type]
 def plain() -> int:
     return 1
 
 
 async def wrong() -> None:
-    number: int = await charge(Order(1))  # type: ignore[assignment] # pyright: ignore[reportAssignmentType]
-    text: str = await count.wait()  # type: ignore[assignment] # pyright: ignore[reportAssignmentType]
+    await charge("1")  # type: ignore[arg-type]
+    await mail()  # type: ignore[call-arg]
+    await shop(Order(1), 5)  # type: ignore[arg-type]
+    number: int = await charge(Order(1))  # type: ignore[assignment]
+    text: str = await count.wait()  # type: ignore[assignment]
     del number, text

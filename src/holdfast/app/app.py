@@ -197,10 +197,6 @@ class App:
             if value is not None:
                 self._given[name] = Found(value=value, origin=origin, base=Path())
 
-    def seal(self) -> Seal:
-        """What is done to payloads at the border to the database: the limit and the codec of this app."""
-        return Seal(self._codec, self.settings().payload_limit.value)
-
     @asynccontextmanager
     async def client(
         self, *, pool_size: int = 4, hints: bool = True, application: str = "holdfast client"

@@ -97,8 +97,8 @@ async def _care_for(server: EmbeddedPostgres) -> None:
             failing = True
 
 
-async def ensure_schema(database: Database, *, auto_setup: bool) -> list[int]:
-    """Makes or upgrades the schema where that is needed and allowed; gives the versions that were applied.
+async def ensure_schema(database: Database, *, auto_setup: bool) -> None:
+    """Makes or upgrades the schema where that is needed and allowed.
 
     Raises:
         SchemaMismatch: it is missing or older, and ``auto_setup`` is off; or it is not one for this code.
@@ -111,7 +111,7 @@ async def ensure_schema(database: Database, *, auto_setup: bool) -> list[int]:
             applied = await read_applied(session)
             if applied is not None and applied.version >= code_version():
                 verify(applied, database.statements.schema)
-                return []
+                return
             if not auto_setup:
                 try:
                     verify(applied, database.statements.schema)
@@ -119,7 +119,7 @@ async def ensure_schema(database: Database, *, auto_setup: bool) -> list[int]:
                     raise SchemaMismatch(f"{error} (auto_setup is off)") from None
             try:
                 async with translated():
-                    done = await migrate(session)
+                    await migrate(session)
             except AccessDenied as error:
                 raise AccessDenied(
                     f"schema {database.statements.schema!r} has to be set up, and this user may not do that: {error}; "
@@ -127,4 +127,3 @@ async def ensure_schema(database: Database, *, auto_setup: bool) -> list[int]:
                 ) from error
         finally:
             await connection.close()
-    return [migration.version for migration in done]

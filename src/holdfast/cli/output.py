@@ -27,8 +27,11 @@ class Output:
         self.as_json = as_json
         # Where nobody looks on, lines are as long as they need to be, and tables have room.
         width = None if sys.stdout.isatty() else _WIDTH
-        self.people = Console(stderr=as_json, highlight=False, soft_wrap=width is not None, width=width)
-        self.notes = Console(stderr=True, highlight=False, soft_wrap=True)
+        # What users have written is shown as it is: brackets are no markup, and colons make no pictures.
+        self.people = Console(
+            stderr=as_json, highlight=False, markup=False, emoji=False, soft_wrap=width is not None, width=width
+        )
+        self.notes = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def answer(self, value: JsonLike, *shown: RenderableType) -> None:
         """The answer of a command: ``value`` as one JSON document, or what is ``shown`` for people."""
@@ -40,7 +43,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """A remark for people, on stderr, with ``--json`` too."""
-        self.notes.print(text, markup=False)
+        self.notes.print(text)
 
 
 def plain(value: object) -> JsonLike:

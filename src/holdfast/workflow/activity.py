@@ -97,7 +97,8 @@ class Activity(Definition[P, R]):
         self.base = self.name
         self._async = self.is_async
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    # Not Coroutine[Any, Any, R]: mypy takes `gather` of several of those, of different results, for Any.
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, object, R]:
         coroutine = self._outcome(args, kwargs)
         rename(coroutine, self.name)
         return coroutine

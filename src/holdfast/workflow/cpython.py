@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import warnings
 from asyncio import events, tasks
@@ -34,6 +35,11 @@ def set_unawaited_hook(hook: Hook | None) -> None:
     """Puts another function in its place; None leaves it as it is."""
     if hook is not None:
         setattr(warnings, _UNAWAITED, hook)
+
+
+def waiter_of(task: asyncio.Task[Any]) -> asyncio.Future[Any] | None:
+    """What a task waits for."""
+    return cast("asyncio.Future[Any] | None", getattr(task, "_fut_waiter", None))
 
 
 def rename(coroutine: Coroutine[Any, Any, Any], name: str) -> None:

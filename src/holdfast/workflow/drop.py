@@ -35,7 +35,7 @@ class Dropped(BaseException):
 
 
 def drop_task(loop: asyncio.AbstractEventLoop, task: WorkflowTask[Any]) -> None:
-    """Makes the coroutine of ``task`` end, with ``task`` as the current one. In a turn of ``loop``, which is dropped."""
+    """Makes the coroutine of ``task`` end, as the current task. In a turn of ``loop``, which is dropped."""
     coroutine = cast("Coroutine[Any, Any, Any] | None", task.get_coro())
     if coroutine is not None and not task.done():
         enter_task(loop, task)
@@ -62,7 +62,7 @@ def _throw_out(coroutine: Coroutine[Any, Any, Any], run: Callable[..., object]) 
 
 
 def _keep_for_good(coroutine: object) -> None:
-    """Keeps what refuses to end: to free it, even when the interpreter goes down, Python would try to close it again."""
+    """Keeps what refuses to end, also when the interpreter goes down: to free it, Python would close it once more."""
     import ctypes
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(coroutine))

@@ -7,6 +7,8 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
+from holdfast.workflow.cpython import waiter_of
+
 T = TypeVar("T")
 
 
@@ -37,15 +39,16 @@ class WorkflowTask(asyncio.Task[T]):
         return self._hash
 
     def forget(self) -> None:
-        """Nobody will finish it: it says nothing when it goes, and lets go of what it waits for and what waits for it."""
+        """Nobody will finish it: it goes silently, and lets go of what it waits for and of what waits for it."""
         self._log_destroy_pending = False
         self.cancel()
         _unhook(self)
-        if self._fut_waiter is not None:
-            _unhook(self._fut_waiter)
+        waited_for = waiter_of(self)
+        if waited_for is not None:
+            _unhook(waited_for)
 
 
 def _unhook(future: asyncio.Future[Any]) -> None:
-    """Takes away who is told when it is done: what is told would otherwise live as long as it, and it as long as that."""
+    """Takes away who is told when it is done: they hold each other, and would live until the next collection."""
     for callback, _ in future._callbacks or ():  # noqa: SLF001
         future.remove_done_callback(callback)

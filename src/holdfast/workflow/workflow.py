@@ -33,7 +33,7 @@ class Workflow(Definition[P, R]):
         if not self.is_async:
             raise DefinitionError(f"{self.what} is not async: write it as `async def`, and what blocks as activities")
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, object, R]:
         del args, kwargs
         if current_loop() is not None:
             raise ForbiddenInWorkflow(

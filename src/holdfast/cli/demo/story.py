@@ -44,7 +44,7 @@ SCHEMA = "holdfast_demo"
 
 _PATIENCE = timedelta(seconds=90)
 _PACE = 0.1
-_KILL_AFTER = 0.15
+_KILL_AFTER = 0.05
 """So much of the census is done when a worker is killed."""
 
 
@@ -175,6 +175,8 @@ class _Play:
                     )
                     return time.monotonic(), victim
                 crew.resume(holder.pid)
+            if scene.done == scene.total:
+                raise HoldfastError("the census was over before a worker could be killed; start the demo again")
             await asyncio.sleep(_PACE / 4)
 
     async def _at_rest(self, session: Session, worker: int) -> LaneWorker:

@@ -52,7 +52,12 @@ class Verdict:
         return {
             "ok": self.ok,
             "seconds": round(self.seconds, 1),
-            "killed": {**asdict(self.killed), "held": len(self.killed.held)},
+            "killed": {
+                "name": self.killed.name,
+                "pid": self.killed.pid,
+                "held": len(self.killed.held),
+                "recovered_after": round(self.killed.recovered_after, 1),
+            },
             "checks": [asdict(check) for check in self.checks],
         }
 

@@ -75,7 +75,7 @@ async def _lines(out: Output, handle: RunHandle[Any]) -> RunDescription:
         if run.status is not status:
             status = run.status
             waits = f": {', '.join(run.waits_for)}" if run.waits_for else ""
-            out.people.print(f"{run.status}{waits}", markup=False)
+            out.people.print(f"{run.status}{waits}")
         if run.status.ended:
             return run
     raise AssertionError("changes end with the run")

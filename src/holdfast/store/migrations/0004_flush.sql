@@ -164,7 +164,6 @@ begin
          and t.hold = m.hold
          -- The same call again finds it given back already, and must not undo what came since.
          and t.bucket_id is not null
-         and t.bucket_id is not null
          and t.run_id <> all (v_out)
       returning t.run_id, m.clear & 2 <> 0 as unblocked
     )

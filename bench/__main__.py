@@ -1,0 +1,127 @@
+"""The command line: ``python -m bench``, or ``./dev bench``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from bench.catalogue import SCENARIOS
+from bench.environment import look_around
+from bench.plan import Plan
+from bench.record import Record
+from bench.report import print_report, write_json
+from bench.scenario import Scenario
+from bench.server import open_server
+from bench.sitting import Sitting
+from bench.tuning import DEFAULT, HIGH, Tuning
+
+_TUNINGS = {"high": [HIGH], "default": [DEFAULT], "both": [HIGH, DEFAULT]}
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("names", nargs=-1, metavar="[SCENARIO]...")
+@click.option("--seconds", type=click.FloatRange(0.1), default=10.0, help="How long each is measured.  [default: 10]")
+@click.option("--repeat", type=click.IntRange(1), default=2, help="How often each is measured.  [default: 2]")
+@click.option(
+    "--factor",
+    type=click.Choice(list(_TUNINGS)),
+    default="both",
+    help=f"The parallelism factor: {HIGH.parallelism_factor:g}, {DEFAULT.parallelism_factor:g}, or each in turn.  "
+    "[default: both]",
+)
+@click.option(
+    "--database-url",
+    metavar="URL",
+    help="A server to make scratch databases on.  [default: an embedded one, in TMPDIR]",
+)
+@click.option(
+    "--parked", type=click.IntRange(1), default=1_000_000, metavar="N", help="Parked runs.  [default: 1000000]"
+)
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here too."
+)
+@click.option(
+    "--profile",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write a cProfile of each worker process into this folder; its figures are then lower.",
+)
+@click.option("--list", "only_list", is_flag=True, help="Name the scenarios, and measure nothing.")
+def bench(
+    *,
+    names: tuple[str, ...],
+    seconds: float,
+    repeat: int,
+    factor: str,
+    database_url: str | None,
+    parked: int,
+    json_file: Path | None,
+    profile: Path | None,
+    only_list: bool,
+) -> None:
+    """Measure the engine beside the ceiling of the bare database.
+
+    Without a SCENARIO all are measured. The exit code says whether all could be run without losing a run, and nothing
+    about the figures.
+    """
+    if only_list:
+        for scenario in SCENARIOS:
+            click.echo(f"{scenario.name:<16}{scenario.title}")
+        return
+    if profile is not None:
+        profile = profile.absolute()
+        profile.mkdir(parents=True, exist_ok=True)
+    plan = Plan(seconds=seconds, repeat=repeat, parked=parked, profile=profile)
+    work = _run(_chosen(names), _TUNINGS[factor], plan, database_url, json_file)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        records = runner.run(work)
+    sys.exit(any(record.failure for record in records))
+
+
+async def _run(
+    scenarios: Sequence[Scenario],
+    tunings: Sequence[Tuning],
+    plan: Plan,
+    database_url: str | None,
+    json_file: Path | None,
+) -> Sequence[Record]:
+    notes = Console(stderr=True, highlight=False, soft_wrap=True)
+    records: list[Record] = []
+    async with open_server(database_url) as server:
+        environment = look_around(server.settings)
+        sitting = Sitting(server=server, plan=plan, notes=notes)
+        try:
+            for scenario in scenarios:
+                async for record in scenario.run(sitting, tunings):
+                    records.append(record)
+                    if json_file is not None:
+                        # After each, so that what has been measured is kept whatever happens to the rest.
+                        write_json(json_file, records, environment, plan)
+        finally:
+            print_report(records, environment, plan)
+    return records
+
+
+def _chosen(names: Sequence[str]) -> Sequence[Scenario]:
+    known = {scenario.name: scenario for scenario in SCENARIOS}
+    if unknown := [name for name in names if name not in known]:
+        raise click.BadParameter(f"no scenario {', '.join(unknown)}; there are: {', '.join(known)}")
+    return [known[name] for name in names] if names else SCENARIOS
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The loop that the worker and the ceiling have, too."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    bench(prog_name="bench")

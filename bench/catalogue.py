@@ -1,0 +1,96 @@
+"""All scenarios, with their targets: what one worker process and the database are to reach on two cores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.figure import Target
+from bench.latency import P50, P99, PARKED_SHARE, measure_latency, measure_latency_beside_parked
+from bench.scenario import RATIO, Scenario
+from bench.sequence import STEPS, runs_at_once
+from bench.starts import measure_bulk, measure_singles
+from bench.throughput import PINNED_SHARE, measure_jobs, measure_pinned, workflows_of
+from bench.yardstick import Yardstick
+
+SCENARIOS: Sequence[Scenario] = (
+    Scenario(
+        name="jobs",
+        title="async no-op jobs, typed input and output",
+        measure=measure_jobs,
+        yardstick=Yardstick(steps=0, reads="runs_per_second"),
+        targets=[Target(figure=RATIO, least=0.45, remark="about 17,000/s")],
+    ),
+    Scenario(
+        name="workflows-1",
+        title="workflows of 1 step",
+        measure=workflows_of(1),
+        yardstick=Yardstick(steps=1, reads="runs_per_second"),
+    ),
+    Scenario(
+        name="workflows-3",
+        title="workflows of 3 steps",
+        measure=workflows_of(3),
+        yardstick=Yardstick(steps=3, reads="runs_per_second"),
+        targets=[Target(figure=RATIO, least=0.40, remark="about 6,500/s")],
+    ),
+    Scenario(
+        name="workflows-10",
+        title="workflows of 10 steps",
+        measure=workflows_of(10),
+        yardstick=Yardstick(steps=10, reads="runs_per_second"),
+    ),
+    Scenario(
+        name="starts",
+        title="single starts from 100 concurrent tasks",
+        measure=measure_singles,
+        # It starts in batches of 500: a comparison for orientation only.
+        yardstick=Yardstick(steps=0, reads="starts_per_second"),
+        targets=[Target(figure="starts/s", least=12_000)],
+        has_worker=False,
+    ),
+    Scenario(
+        name="bulk-starts",
+        title="starts with start_many, 5,000 at a time",
+        measure=measure_bulk,
+        yardstick=Yardstick(steps=0, reads="starts_per_second"),
+        targets=[Target(figure="starts/s", least=60_000)],
+        has_worker=False,
+    ),
+    Scenario(
+        name="steps-1",
+        title=f"one run of {STEPS} sequential steps after the other",
+        measure=runs_at_once(1),
+        yardstick=Yardstick(steps=STEPS, room=1, reads="steps_per_second"),
+        targets=[Target(figure=RATIO, least=0.65, remark="about 1,400 steps/s")],
+    ),
+    Scenario(
+        name="steps-20",
+        title=f"20 runs of {STEPS} sequential steps at once",
+        measure=runs_at_once(20),
+        yardstick=Yardstick(steps=STEPS, room=20, reads="steps_per_second"),
+        targets=[Target(figure=RATIO, least=0.40, remark="about 12,000 steps/s")],
+    ),
+    Scenario(
+        name="latency",
+        title="start to durable result, idle worker",
+        measure=measure_latency,
+        targets=[Target(figure=P50, most=3.0), Target(figure=P99, most=8.0)],
+    ),
+    Scenario(
+        name="latency-parked",
+        title="the same beside parked runs (--parked), and in turns without them",
+        measure=measure_latency_beside_parked,
+        targets=[
+            Target(figure=P50, most=3.0),
+            Target(figure=P99, most=8.0),
+            Target(figure=PARKED_SHARE, most=1.1, remark="no measurable difference"),
+        ],
+    ),
+    Scenario(
+        name="pinned",
+        title="workflows of 3 steps with a pinned xmin horizon, and in turns without",
+        measure=measure_pinned,
+        yardstick=Yardstick(steps=3, reads="runs_per_second", pinned=True),
+        targets=[Target(figure=PINNED_SHARE, least=0.90)],
+    ),
+)

@@ -1,0 +1,126 @@
+"""One scratch database, and what is looked up in it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import asyncpg
+
+from bench.failure import BenchFailed
+from bench.workload import app
+from holdfast import Client
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+_FOLDER = Path(__file__).parent
+_WINDOW = {table: (_FOLDER / f"{table}_window.sql").read_text(encoding="utf-8") for table in ("result", "journal")}
+_PARKED = (_FOLDER / "parked.sql").read_text(encoding="utf-8")
+_COUNTS = (_FOLDER / "counts.sql").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What was written between two moments, by the times that the database gave it."""
+
+    seconds: float
+    count: int
+    first_tenth: int
+    last_tenth: int
+
+    @property
+    def per_second(self) -> float:
+        """The pace within the window."""
+        return self.count / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def decline(self) -> float:
+        """The pace in the last tenth, as a part of that in the first."""
+        return self.last_tenth / self.first_tenth if self.first_tenth else 0.0
+
+
+class Database:
+    """A database of one repetition."""
+
+    def __init__(self, url: str, connection: Connection) -> None:
+        self.url = url
+        self._connection = connection
+
+    @asynccontextmanager
+    async def client(self) -> AsyncGenerator[Client]:
+        """A client of this database, in this process."""
+        app.override(origin="bench", database_url=self.url)
+        async with app.client() as client:
+            yield client
+
+    async def settle(self, *, analyze: bool = False) -> None:
+        """Writes out what there is, so that no checkpoint of old work falls into the measurement."""
+        if analyze:
+            await self._connection.execute("vacuum analyze")
+        with suppress(asyncpg.InsufficientPrivilegeError):
+            await self._connection.execute("checkpoint")
+
+    async def has_ended(self, run: UUID) -> bool:
+        """Whether this run has a result: one look into an index."""
+        found = await self._connection.fetchval("select exists (select from holdfast.result where run_id = $1)", run)
+        return bool(found)
+
+    async def is_drained(self) -> bool:
+        """Whether nothing is left to do."""
+        return not await self._connection.fetchval("select exists (select from holdfast.task)")
+
+    async def results(self, *, warm_up: float = 0.0, cool_down: float = 0.0) -> Window:
+        """The results from so many seconds after the first until so many seconds before the last."""
+        return await self._window("result", warm_up, cool_down)
+
+    async def steps(self, *, warm_up: float = 0.0, cool_down: float = 0.0) -> Window:
+        """The same for the steps of workflows."""
+        return await self._window("journal", warm_up, cool_down)
+
+    async def park(self, count: int) -> None:
+        """Puts so many runs into the tables that wait for a signal which never comes."""
+        await self._connection.execute(_PARKED, count)
+
+    @asynccontextmanager
+    async def pinned(self) -> AsyncGenerator[None]:
+        """For as long as the block lasts nothing that dies is removed: a transaction of somebody else's is open."""
+        pin = await asyncpg.connect(self.url)
+        try:
+            await pin.execute("begin isolation level repeatable read")
+            await pin.execute("create temp table pin (i int); insert into pin values (1)")
+            yield
+        finally:
+            await pin.close()
+
+    async def check(self, *, started: int, steps: int = 0, executed: bool = True, parked: int = 0) -> None:
+        """Every start is there once and, if it was to be executed, has succeeded with all of its steps.
+
+        Raises:
+            BenchFailed: it is not so.
+        """
+        found = await self._connection.fetchrow(_COUNTS)
+        assert found is not None
+        expected = {
+            "runs": started + parked,
+            "tasks": parked if executed else started,
+            "results": started if executed else 0,
+            "succeeded": started if executed else 0,
+            "steps": started * steps,
+        }
+        if dict(found) != expected:
+            raise BenchFailed(f"runs were lost, doubled or failed: expected {expected}, found {dict(found)}")
+
+    async def _window(self, table: str, warm_up: float, cool_down: float) -> Window:
+        row = await self._connection.fetchrow(_WINDOW[table], warm_up, cool_down)
+        assert row is not None
+        return Window(
+            seconds=float(row["seconds"] or 0),
+            count=row["count"],
+            first_tenth=row["first_tenth"],
+            last_tenth=row["last_tenth"],
+        )

@@ -1,0 +1,46 @@
+"""What is measured: activities and workflows that do nothing, so that all the work is the engine's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holdfast import App
+
+app = App(schema="holdfast")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A small typed value, as jobs are given."""
+
+    number: int
+    customer: str = "Acme"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """A small typed value, as jobs give back."""
+
+    number: int
+    accepted: bool
+
+
+@app.activity
+async def noop(order: Order) -> Receipt:
+    """The job: typed in, typed out, and nothing between."""
+    return Receipt(number=order.number, accepted=True)
+
+
+@app.activity
+async def step(n: int) -> int:
+    """One step of a workflow."""
+    return n + 1
+
+
+@app.workflow
+async def steps(n: int) -> int:
+    """So many steps, one after the other."""
+    done = 0
+    while done < n:
+        done = await step(done)
+    return done

@@ -1,0 +1,101 @@
+"""The benchmarks run end to end, and their figures are there; what they amount to is not for a test to say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.catalogue import SCENARIOS
+from bench.figure import Figure, Target
+from bench.server import url_of
+from holdfast.embedded import EmbeddedPostgres
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False
+    )
+
+
+def tiny(server: EmbeddedPostgres, name: str, file: Path, *arguments: str) -> dict[str, Any]:
+    """One scenario at the smallest size that gives figures."""
+    ended = bench(
+        *(name, "--seconds", "0.1", "--repeat", "1", "--factor", "default", "--parked", "500"),
+        *("--database-url", server.dsn, "--json", str(file)),
+        *arguments,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    record: dict[str, Any]
+    (record,) = json.loads(file.read_text(encoding="utf-8"))
+    assert name in ended.stdout
+    return record
+
+
+@pytest.mark.parametrize("name", [scenario.name for scenario in SCENARIOS])
+def test_a_scenario_runs_from_end_to_end(server: EmbeddedPostgres, tmp_path: Path, name: str) -> None:
+    (scenario,) = (scenario for scenario in SCENARIOS if scenario.name == name)
+    record = tiny(server, name, tmp_path / "figures.json")
+    figures = record["figures"]
+    assert record["scenario"] == name
+    assert record["failure"] is None
+    assert {target.figure for target in scenario.targets} <= set(figures)
+    for figure in figures.values():
+        assert 0 <= figure["min"] <= figure["median"] <= figure["max"]
+        assert (figure["reached"] is None) == (figure["target"] is None)
+    assert next(iter(figures.values()))["median"] > 0
+    assert ("ratio to the ceiling" in figures) == (scenario.yardstick is not None)
+    assert (record["tuning"] is not None) == scenario.has_worker
+    assert record["settings"]["repeat"] == 1
+    assert record["environment"]["cores"] >= 1
+    assert record["environment"]["postgres"]["fsync"] == "off"
+
+
+def test_a_profile_of_the_worker_is_written(server: EmbeddedPostgres, tmp_path: Path) -> None:
+    tiny(server, "latency", tmp_path / "figures.json", "--profile", str(tmp_path / "profiles"))
+    (profile,) = (tmp_path / "profiles").iterdir()
+    assert profile.name == "latency-default-1.prof"
+    assert profile.stat().st_size > 10_000
+
+
+def test_a_scenario_that_cannot_be_run_ends_with_an_error(server: EmbeddedPostgres) -> None:
+    ended = bench("no-such-thing", "--database-url", server.dsn)
+    assert ended.returncode == 2
+    assert "workflows-3" in ended.stderr
+
+
+def test_the_list_names_every_scenario() -> None:
+    ended = bench("--list")
+    assert [line.split()[0] for line in ended.stdout.splitlines()] == [scenario.name for scenario in SCENARIOS]
+
+
+def test_targets_know_both_directions() -> None:
+    assert Target(figure="ratio", least=0.4).is_reached(0.4)
+    assert not Target(figure="ratio", least=0.4).is_reached(0.39)
+    assert Target(figure="p50", most=3.0).is_reached(3.0)
+    assert not Target(figure="p50", most=3.0).is_reached(3.1)
+    assert str(Target(figure="ratio", least=0.4, remark="about 6,500/s")) == "≥ 0.4 (about 6,500/s)"
+
+
+def test_figures_are_compared_repetition_by_repetition() -> None:
+    share = Figure(name="pinned", values=(9.0, 20.0)).over("share", Figure(name="without", values=(10.0, 10.0)))
+    assert share.values == (0.9, 2.0)
+    assert share.median == 1.45
+
+
+@pytest.mark.parametrize(
+    ("url", "other"),
+    [
+        ("postgresql:///postgres?host=/run/x&port=5432", "postgresql:///scratch?host=/run/x&port=5432"),
+        ("postgres://ann:secret@db:6432/shop", "postgres://ann:secret@db:6432/scratch"),
+        ("postgresql://db", "postgresql://db/scratch"),
+    ],
+)
+def test_scratch_databases_are_on_the_same_server(url: str, other: str) -> None:
+    assert url_of(url, "scratch") == other

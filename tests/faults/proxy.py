@@ -1,0 +1,277 @@
+"""A proxy between clients and Postgres that can break what lies between them, and knows what is said.
+
+It understands just enough of the protocol to tell statements and their answers apart: so it can have a statement
+committed and lose the answer, which no cable can do on command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
+from urllib.parse import parse_qs, urlsplit
+
+_CANCEL, _SSL, _GSS = 80877102, 80877103, 80877104
+
+Deafness = Literal["refused", "lost"]
+
+
+class Message(NamedTuple):
+    """One message of the protocol, after the start of a connection."""
+
+    kind: bytes
+    body: bytes
+
+    def encoded(self) -> bytes:
+        return self.kind + struct.pack("!I", len(self.body) + 4) + self.body
+
+
+class Loss:
+    """Answers that are to be lost: those to statements with ``part`` in their text, after they were committed.
+
+    ``which`` says of each such answer, by its place in line from 0 on and its number of rows, whether it is lost.
+    """
+
+    def __init__(self, part: str, which: Callable[[int, int], bool]) -> None:
+        self.part = part
+        self._which = which
+        self._answers = 0
+        self.lost = 0
+        """How many were lost so far."""
+
+    def judge(self, rows: int) -> bool:
+        """Whether this answer is lost."""
+        place, self._answers = self._answers, self._answers + 1
+        lost = self._which(place, rows)
+        self.lost += lost
+        return lost
+
+
+class Proxy:
+    """Listens on a port of this machine, and forwards to the socket of the server in ``dsn``."""
+
+    def __init__(self, dsn: str) -> None:
+        parts = urlsplit(dsn)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        self._socket = f"{query['host']}/.s.PGSQL.{query.get('port', '5432')}"
+        self._user = query["user"]
+        self._database = parts.path.lstrip("/")
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self._wires: set[_Wire] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._refusing = False
+        self.passable = asyncio.Event()
+        """Whether anything gets through; what is connected when it does not is lost for good."""
+        self.passable.set()
+        self.delay: Callable[[], float] | None = None
+        """How many seconds each request travels."""
+        self.deaf: Deafness | None = None
+        """What becomes of LISTEN: an error, or an answer and never a notification."""
+        self.losses: list[Loss] = []
+        self.said: Counter[str] = Counter()
+        """How often each statement was sent, by its text."""
+
+    @property
+    def dsn(self) -> str:
+        """The same database, through here."""
+        return f"postgresql://{self._user}@127.0.0.1:{self._port}/{self._database}?sslmode=disable"
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are."""
+        return len(self._wires)
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # -- faults
+
+    def cut(self, *, refuse: bool = False) -> None:
+        """Ends every connection at once; with ``refuse`` new ones too, until ``heal``."""
+        self._refusing = refuse
+        for wire in list(self._wires):
+            wire.cut()
+
+    def swallow(self) -> None:
+        """From now on nothing gets through, and nobody is told: half-open connections, until ``heal``.
+
+        Connections that stand now are dead for good, as behind a firewall that has forgotten them.
+        """
+        self.passable.clear()
+        for wire in self._wires:
+            wire.dead = True
+
+    def heal(self) -> None:
+        """The network is back."""
+        self._refusing = False
+        self.passable.set()
+
+    def lose(self, part: str, which: Callable[[int, int], bool]) -> Loss:
+        """Loses answers: see ``Loss``."""
+        loss = Loss(part, which)
+        self.losses.append(loss)
+        return loss
+
+    # -- forwarding
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await self._forward(reader, writer)
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refusing:
+            return
+        # What comes while nothing gets through is sent again by the kernel until it does.
+        await self.passable.wait()
+        start = await _start_of(reader, writer)
+        server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
+        wire = _Wire(self, reader, writer, server_reader, server_writer)
+        self._wires.add(wire)
+        try:
+            server_writer.write(start)
+            await wire.run()
+        finally:
+            self._wires.discard(wire)
+            server_writer.transport.abort()
+
+
+class _Wire:
+    """One connection, the statements that it has prepared, and what is under way on it."""
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        server_reader: asyncio.StreamReader,
+        server_writer: asyncio.StreamWriter,
+    ) -> None:
+        self._proxy = proxy
+        self._reader = reader
+        self._writer = writer
+        self._server_reader = server_reader
+        self._server_writer = server_writer
+        self._texts: dict[bytes, str] = {}
+        self._loss: Loss | None = None
+        self.dead = False
+
+    async def run(self) -> None:
+        """Forwards until either side is gone."""
+        pumps = [asyncio.create_task(self._there()), asyncio.create_task(self._back())]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Both sides see the connection end."""
+        self._writer.transport.abort()
+        self._server_writer.transport.abort()
+
+    async def _there(self) -> None:
+        request: list[bytes] = []
+        while True:
+            message = await _message(self._reader)
+            request.append(self._noted(message).encoded())
+            if message.kind not in (b"S", b"Q", b"H", b"X", b"p"):
+                continue
+            if self._proxy.delay is not None:
+                await asyncio.sleep(self._proxy.delay())
+            if not self.dead:
+                self._server_writer.writelines(request)
+                await self._server_writer.drain()
+            request.clear()
+
+    async def _back(self) -> None:
+        answer: list[Message] = []
+        while True:
+            message = await _message(self._server_reader)
+            if self._loss is None:
+                self._return(message)
+                await self._writer.drain()
+                continue
+            answer.append(message)
+            if message.kind == b"Z":
+                loss, self._loss = self._loss, None
+                if loss.judge(sum(one.kind == b"D" for one in answer)):
+                    self.cut()
+                    return
+                self._return(*answer)
+                answer.clear()
+
+    def _return(self, *messages: Message) -> None:
+        if not self.dead:
+            self._writer.writelines([message.encoded() for message in messages])
+
+    def _noted(self, message: Message) -> Message:
+        text: str | None = None
+        match message.kind:
+            case b"P":
+                name, query, rest = message.body.split(b"\0", 2)
+                query = self._silenced(query)
+                self._texts[name] = query.decode()
+                return Message(b"P", b"\0".join([name, query, rest]))
+            case b"B":
+                text = self._texts.get(message.body.split(b"\0", 2)[1])
+            case b"Q":
+                text = message.body.rstrip(b"\0").decode()
+            case _:
+                pass
+        if text is not None:
+            self._proxy.said[text] += 1
+            self._loss = next((loss for loss in self._proxy.losses if loss.part in text), None)
+        return message
+
+    def _silenced(self, query: bytes) -> bytes:
+        if not query.startswith(b"LISTEN"):
+            return query
+        match self._proxy.deaf:
+            case None:
+                return query
+            case "lost":
+                return b"UNLISTEN *"
+            case "refused":
+                return b"do $$ begin raise feature_not_supported using message = 'LISTEN needs a session'; end $$"
+
+
+async def _start_of(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """The packet with which a connection begins, or a request to cancel."""
+    while True:
+        head = await reader.readexactly(8)
+        length, code = struct.unpack("!II", head)
+        if code in (_SSL, _GSS):
+            writer.write(b"N")
+            continue
+        return head + await reader.readexactly(length - 8)
+
+
+async def _message(reader: asyncio.StreamReader) -> Message:
+    head = await reader.readexactly(5)
+    (length,) = struct.unpack("!I", head[1:])
+    return Message(head[:1], await reader.readexactly(length - 4))
