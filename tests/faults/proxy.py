@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Literal, NamedTuple, Self
 from urllib.parse import parse_qs, urlsplit
 
-_CANCEL, _SSL, _GSS = 80877102, 80877103, 80877104
+_SSL, _GSS = 80877103, 80877104
 
 Deafness = Literal["refused", "lost"]
 
@@ -118,6 +118,13 @@ class Proxy:
         for wire in self._wires:
             wire.dead = True
 
+    def forget(self, part: str) -> int:
+        """Those connections that have sent a statement with this part in it are half-open from now on; how many."""
+        wires = [wire for wire in self._wires if not wire.dead and wire.has_said(part)]
+        for wire in wires:
+            wire.dead = True
+        return len(wires)
+
     def heal(self) -> None:
         """The network is back."""
         self._refusing = False
@@ -188,6 +195,10 @@ class _Wire:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
+
+    def has_said(self, part: str) -> bool:
+        """Whether a statement with this part in it came this way."""
+        return any(part in text for text in self._texts.values())
 
     def cut(self) -> None:
         """Both sides see the connection end."""

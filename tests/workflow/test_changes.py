@@ -146,7 +146,8 @@ def test_a_step_that_is_renamed_blocks_the_run_at_its_end(paid: Stage) -> None:
     debit = Activity(charge.fn, name="debit")
 
     async def renamed() -> str:
-        return await debit(5)
+        paid: str = await debit(5)
+        return paid
 
     stage = deployed(paid, renamed)
     assert [command.key for command in stage.go().commands] == ["debit#1"]

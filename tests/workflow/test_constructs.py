@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -270,7 +270,7 @@ async def races_everything() -> str:
 
 @Workflow
 async def iterates() -> list[str]:
-    async def pages() -> Any:
+    async def pages() -> AsyncIterator[str]:
         try:
             for i in range(10):
                 yield await fetch(f"page {i}")

@@ -84,11 +84,18 @@ async def interleaved(plan: list[Any]) -> list[str]:  # noqa: C901 - one constru
 
 
 words = st.sampled_from(["steps", "gather", "first", "group", "timeout", "signal", "sleep"])
-plans = st.recursive(
-    words.map(lambda word: [word]),
-    lambda children: st.builds(lambda word, inner: [word, *inner], words, st.lists(children, max_size=3)),
-    max_leaves=8,
-)
+
+
+def _node(word: str, children: list[Any]) -> list[Any]:
+    return [word, *children]
+
+
+def _nodes(children: st.SearchStrategy[list[Any]]) -> st.SearchStrategy[list[Any]]:
+    return st.builds(_node, words, st.lists(children, max_size=3))
+
+
+leaves: st.SearchStrategy[list[Any]] = st.builds(_node, words, st.just([]))
+plans: st.SearchStrategy[list[Any]] = st.recursive(leaves, _nodes, max_leaves=8)
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)

@@ -129,8 +129,9 @@ def test_a_deadline_in_another_zone_is_the_same_moment() -> None:
         await sleep_until(datetime(2026, 7, 1, 12, tzinfo=ZoneInfo("Europe/Vienna")))
 
     stage = run(until_noon)
-    assert stage.instance.next_timer == datetime(2026, 7, 1, 10, tzinfo=UTC)
-    assert stage.instance.next_timer.tzinfo is UTC
+    deadline = stage.instance.next_timer
+    assert deadline is not None
+    assert (deadline, deadline.tzinfo) == (datetime(2026, 7, 1, 10, tzinfo=UTC), UTC)
     stage.instance.close()
 
 

@@ -222,12 +222,16 @@ def test_a_signal_that_a_cancelled_wait_was_given_goes_back() -> None:
     async def puts_back() -> list[str]:
         waiting = asyncio.create_task(number.wait())
         await asyncio.sleep(0)
+
         # What the wait is served with wakes this callback first, and its own task after it.
+        def cancel(served: object) -> None:
+            waiting.cancel()
+
         inner: Any = waiting
         served = inner._fut_waiter
         ((wake_up, context),) = served._callbacks
         served.remove_done_callback(wake_up)
-        served.add_done_callback(lambda _: waiting.cancel())
+        served.add_done_callback(cancel)
         served.add_done_callback(wake_up, context=context)
         del inner, served, wake_up, context
         seen: list[str] = []

@@ -16,6 +16,7 @@ select current_setting('server_version') as version,
 
 -- name: horizon
 -- Who keeps vacuum from removing what has ended, the oldest first: claims get slower behind a horizon that stands still.
+-- Sessions of other databases hold back only the tables that all databases share, and a catalog_xmin only the catalogs.
 with holder as (
   select 'session' as kind,
          format('pid %s, %s, %s, %s', pid, coalesce(usename, 'background'), coalesce(nullif(application_name, ''), 'unnamed'),
@@ -24,14 +25,16 @@ with holder as (
          xact_start as since
     from pg_stat_activity
    where backend_xmin is not null
+     and datname = current_database()
      and pid <> pg_backend_pid()
   union all
   select 'prepared transaction', gid, transaction, prepared
     from pg_prepared_xacts
+   where database = current_database()
   union all
-  select 'replication slot', slot_name, coalesce(xmin, catalog_xmin), null
+  select 'replication slot', slot_name, xmin, null
     from pg_replication_slots
-   where coalesce(xmin, catalog_xmin) is not null
+   where xmin is not null
   union all
   select 'standby', coalesce(client_addr::text, application_name), backend_xmin, null
     from pg_stat_replication

@@ -38,14 +38,17 @@ _SWEEP_SHARE = 20  # a sweep may cost a twentieth of the time
 class Cargo:
     """What a claim brought, with the journals and inboxes that it needs."""
 
-    __slots__ = ("inboxes", "journals", "runs")
+    __slots__ = ("asked_at", "inboxes", "journals", "runs")
 
     def __init__(
         self,
         runs: Sequence[work.Claimed],
         journals: dict[UUID, list[Entry]],
         inboxes: dict[UUID, list[work.Letter]],
+        *,
+        asked_at: float,
     ) -> None:
+        self.asked_at = asked_at
         self.runs = runs
         self.journals = journals
         self.inboxes = inboxes
@@ -179,7 +182,7 @@ class Claimer:
                 self._sweep_cost = self._swept_at - began
         self._note(asked, claim)
         if claim.runs:
-            self._taken(await self._loaded(claim.runs))
+            self._taken(await self._loaded(claim.runs, began))
         if self._single is not None and not claim.runs:
             self._empty += 1
             if self._empty < len(self._buckets):
@@ -214,12 +217,12 @@ class Claimer:
             full = counts.get(bucket.id, 0) >= want.room
             bucket.looked(at=claim.at, last_due=last_due.get(bucket.id), full=full)
 
-    async def _loaded(self, runs: Sequence[work.Claimed]) -> Cargo:
+    async def _loaded(self, runs: Sequence[work.Claimed], asked_at: float) -> Cargo:
         """The journals and inboxes of what was claimed, however long that takes: it is ours now."""
         again = [run.run_id for run in runs if run.hold > 1 and not self._known(run)]
         written = [run.run_id for run in runs if run.inbox_count > 0]
         if not again and not written:
-            return Cargo(runs, {}, {})
+            return Cargo(runs, {}, {}, asked_at=asked_at)
         backoff = Backoff()
         while True:
             try:
@@ -227,7 +230,7 @@ class Claimer:
                 async with asyncio.timeout(self._limit), self._link.session() as session:
                     journals = await work.read_journals(session, again) if again else {}
                     inboxes = await work.read_inboxes(session, written) if written else {}
-                return Cargo(runs, journals, inboxes)
+                return Cargo(runs, journals, inboxes, asked_at=asked_at)
             except Exception as error:
                 self._complain("reading journals", error)
                 await asyncio.sleep(backoff.delay())

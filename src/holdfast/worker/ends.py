@@ -31,6 +31,7 @@ class _Written:
         self.bucket = bucket
         self.run_id = run_id
         self.hold = hold
+        self.looked_at = 0.0
 
     def unit(self) -> Unit:
         """What to write."""

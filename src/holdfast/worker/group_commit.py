@@ -73,7 +73,9 @@ class GroupCommit:
         self._pending: deque[Unit] = deque()
         self._scheduled = False
         self._flight: asyncio.Task[_Verdicts] | None = None
-        self._waits: set[asyncio.Task[_Verdicts]] = set()
+        self._waits: dict[asyncio.Task[_Verdicts], UUID] = {}
+        self._behind: dict[UUID, list[Unit]] = {}
+        """What runs want written that wait for a busy row: their writes must not overtake each other."""
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._closed = False
@@ -84,6 +86,10 @@ class GroupCommit:
     def add(self, unit: Unit) -> None:
         """Have these writes made; the owner hears of it."""
         if self._closed:
+            return
+        behind = self._behind.get(unit.run_id) if self._behind else None
+        if behind is not None:
+            behind.append(unit)
             return
         self._pending.append(unit)
         if self._flight is None and not self._scheduled:
@@ -100,6 +106,7 @@ class GroupCommit:
         """Drops what is pending: the worker is fenced, or has given everything back."""
         self._closed = True
         self._pending.clear()
+        self._behind.clear()
         for task in (self._flight, *self._waits):
             if task is not None:
                 task.cancel()
@@ -137,12 +144,16 @@ class GroupCommit:
             self._settle_idle()
 
     def _waited(self, task: asyncio.Task[_Verdicts]) -> None:
-        self._waits.discard(task)
+        behind = self._behind.pop(self._waits.pop(task), [])
         self._conclude(task)
+        for unit in behind:
+            self.add(unit)
+        if self._pending and self._flight is None and not self._scheduled and not self._closed:
+            self._go()
         self._settle_idle()
 
     def _settle_idle(self) -> None:
-        if not self._pending and self._flight is None and not self._waits:
+        if not self._pending and self._flight is None and not self._waits and not self._scheduled:
             self._idle.set()
 
     def _conclude(self, task: asyncio.Task[_Verdicts]) -> None:
@@ -163,18 +174,29 @@ class GroupCommit:
             unit.owner.lost()
         for unit, refusal in verdicts.rejected:
             unit.owner.rejected(unit, refusal)
-        for unit in verdicts.busy:
-            unit.busy += 1
-            if unit.busy < _PATIENCE:
-                self._pending.append(unit)
-            else:
-                self._wait_for(unit)
+        if verdicts.busy:
+            self._retry(verdicts.busy)
         self._flushed(verdicts.committed)
 
-    def _wait_for(self, unit: Unit) -> None:
+    def _retry(self, busy: Sequence[Unit]) -> None:
+        of_run: dict[UUID, list[Unit]] = {}
+        for unit in busy:
+            unit.busy += 1
+            of_run.setdefault(unit.run_id, []).append(unit)
+        for run_id, units in of_run.items():
+            if units[0].busy < _PATIENCE:
+                # Before what the run has added meanwhile: its writes keep their order.
+                self._pending.extendleft(reversed(units))
+            else:
+                self._wait_for(run_id, units)
+
+    def _wait_for(self, run_id: UUID, units: list[Unit]) -> None:
         # Somebody's transaction holds on to the row. Waiting for it here would hold up everybody else.
-        task = self._loop.create_task(self._flush(self._patient, [unit], wait=True), name="holdfast patient flush")
-        self._waits.add(task)
+        self._behind[run_id] = [unit for unit in self._pending if unit.run_id == run_id]
+        if self._behind[run_id]:
+            self._pending = deque(unit for unit in self._pending if unit.run_id != run_id)
+        task = self._loop.create_task(self._flush(self._patient, units, wait=True), name="holdfast patient flush")
+        self._waits[task] = run_id
         task.add_done_callback(self._waited)
 
     async def _flush(self, link: Link, batch: list[Unit], *, wait: bool) -> _Verdicts:

@@ -22,6 +22,8 @@ class HeldRun(Protocol):
     run_id: UUID
     hold: int
     bucket: Bucket
+    looked_at: float
+    """``time.monotonic()`` before the database was last asked how its task stands."""
 
     def begin(self) -> None:
         """A slot is free: enter the code."""

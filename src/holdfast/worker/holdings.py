@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from holdfast.core.priority import Priority
 from holdfast.worker.clock import DatabaseClock
 from holdfast.worker.ends import Condemned, Stray, Unreadable
 from holdfast.worker.job_run import JobRun
+from holdfast.worker.opened import opened
 from holdfast.worker.workflow_run import WorkflowRun
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.info import RunInfo
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 MOST_CRASHES = 5
 """A run that was being executed when its worker died, so many times in a row, is given up."""
 
+FRESH = 0.25
+"""Seconds for which a look at a run's task is good: one that stood in line for longer is looked at before it begins."""
+
 
 class Holdings:
     """The runs that a worker holds; the desk at which they hand in what they want written and done."""
@@ -48,6 +52,7 @@ class Holdings:
         *,
         cached_runs: int,
         write: Callable[[Unit], None],
+        look: Callable[[], None],
         room_made: Callable[[], None],
     ) -> None:
         self.clock = DatabaseClock()
@@ -64,6 +69,7 @@ class Holdings:
         self._resuming: dict[UUID, WorkflowRun] = {}
         self._to_step: list[Any] = []
         self._write = write
+        self._look = look
         self._room_made = room_made
         self._closed = False
         self._loop = asyncio.get_running_loop()
@@ -91,6 +97,7 @@ class Holdings:
                 previous.bucket.held -= 1
                 previous.close()
             run = self._admit(claimed, bucket, cargo)
+            run.looked_at = cargo.asked_at
             self.held[claimed.run_id] = run
             bucket.held += 1
             if self.draining:
@@ -131,18 +138,28 @@ class Holdings:
         run.bucket.held += 1
         run.begin()
 
+    def looked(self) -> None:
+        """The tasks of the runs held here were looked at: what waits for that may begin."""
+        self._loop.call_soon(self._begin_all)
+
     def _begin_all(self) -> None:
         for bucket in self.buckets.values():
             self._begin(bucket)
 
     def _begin(self, bucket: Bucket) -> None:
         ready = bucket.ready
+        stale = time.monotonic() - FRESH
         while ready and bucket.running < bucket.capacity:
             if self.draining or self._closed:
                 return
+            held = self.held.get(ready[0].run_id) is ready[0]
+            if held and ready[0].looked_at < stale:
+                # A cancel that was acknowledged while it stood in line holds: it is asked for once more, for all in line.
+                self._look()
+                break
             run = ready.popleft()
             bucket.begun()
-            if self.held.get(run.run_id) is run:
+            if held:
                 run.begin()
         if bucket.hungry():
             self._room_made()
@@ -237,16 +254,6 @@ def _instance(definition: Workflow[..., Any], claimed: Claimed, journal: Sequenc
         parent=claimed.parent,
         root=claimed.root,
     )
-    opened = [_opened(entry, seal) for entry in journal]
+    entries = [opened(entry, seal) for entry in journal]
     text = seal.open(claimed.input or "{}")
-    return Instance(definition, info, text, claimed.first_claim_at, opened, resumed=claimed.hold > 1)
-
-
-def _opened(entry: Entry, seal: Seal) -> Entry:
-    if entry.output is None and entry.error is None:
-        return entry
-    return dataclasses.replace(
-        entry,
-        output=None if entry.output is None else seal.open(entry.output),
-        error=None if entry.error is None else seal.open(entry.error),
-    )
+    return Instance(definition, info, text, claimed.first_claim_at, entries, resumed=claimed.hold > 1)

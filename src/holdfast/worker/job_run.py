@@ -39,6 +39,7 @@ class JobRun:
         "_over",
         "bucket",
         "hold",
+        "looked_at",
         "run_id",
     )
 
@@ -51,6 +52,7 @@ class JobRun:
         self.bucket = bucket
         self.run_id: UUID = claimed.run_id
         self.hold = claimed.hold
+        self.looked_at = 0.0
         self._failed = sum(1 for entry in journal if entry.kind is EntryKind.ATTEMPT)
         self._attempt: Attempt | None = None
         self._cancelled = bool(claimed.flags & Flag.CANCEL)
@@ -176,13 +178,12 @@ class JobRun:
 
     def _cancel(self) -> None:
         self._cancelled = True
-        attempt = self._attempt
-        if attempt is None:
-            return
-        self._attempt = None
-        attempt.abandon()
-        self.bucket.running -= 1
-        self._desk.slot_freed(self.bucket)
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.abandon()
+            self.bucket.running -= 1
+            self._desk.slot_freed(self.bucket)
+        # Also where it stands in line: it need not wait for a slot to obey.
         if not self._over:
             self._end(Ending.CANCELLED, None, None)
 

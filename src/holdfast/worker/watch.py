@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from holdfast.store import work
 from holdfast.store.connect import said
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import timedelta
     from uuid import UUID
 
@@ -26,15 +27,24 @@ _MOST = 5000
 class Watch:
     """One batched look at the tasks of all held runs, at each poll; nothing is asked when nothing is held."""
 
-    def __init__(self, link: Link, held: Mapping[UUID, HeldRun], *, poll: timedelta, limit: float) -> None:
+    def __init__(
+        self,
+        link: Link,
+        held: Mapping[UUID, HeldRun],
+        *,
+        poll: timedelta,
+        limit: float,
+        looked: Callable[[], None],
+    ) -> None:
         self._link = link
         self._held = held
         self._poll = poll.total_seconds()
         self._limit = limit
+        self._looked = looked
         self._wake = asyncio.Event()
 
     def hint(self) -> None:
-        """Something came for a run of this worker."""
+        """Something came for a run of this worker, or one of them must not begin without a look."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -53,6 +63,7 @@ class Watch:
                 async with asyncio.timeout(self._limit):
                     for start in range(0, len(runs), _MOST):
                         await self._look(runs[start : start + _MOST])
+                self._looked()
             except Exception as error:
                 log.warning("looking at held runs failed: %s", said(error))
                 self._link.discard()
@@ -68,6 +79,7 @@ class Watch:
 
     async def _look(self, runs: list[UUID]) -> None:
         holders = {run_id: self._held[run_id] for run_id in runs if run_id in self._held}
+        asked_at = time.monotonic()
         async with self._link.session() as session:
             tasks = {seen.run_id: seen for seen in await work.look(session, list(holders))}
             unread = [
@@ -76,6 +88,8 @@ class Watch:
                 if self._held.get(run_id) is run and run.looked(tasks.get(run_id))
             ]
             letters = await work.read_inboxes(session, unread) if unread else {}
+        for run in holders.values():
+            run.looked_at = asked_at
         for run_id, came in letters.items():
             if self._held.get(run_id) is holders[run_id]:
                 holders[run_id].letters(came)

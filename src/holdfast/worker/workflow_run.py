@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
-from holdfast.core.journal import Entry, EntryKind, attempt_key, cancel_key, signal_key
+from holdfast.core.journal import EntryKind, attempt_key, cancel_key, signal_key
 from holdfast.core.states import Ending, Flag
 from holdfast.store.work import FOREVER, End, JournalWrite, Move
 from holdfast.worker.calls import Call, Calls
 from holdfast.worker.held import Unit
+from holdfast.worker.opened import as_written
 from holdfast.worker.slow import warn_if_slow
 from holdfast.workflow.instance import Activation, Ended, Instance, RunActivity, StartTimer
 
@@ -50,6 +51,7 @@ class WorkflowRun:
         "_alarm",
         "_begun",
         "_calls",
+        "_cancels",
         "_deadline",
         "_desk",
         "_entered",
@@ -78,13 +80,14 @@ class WorkflowRun:
         self.run_id: UUID = claimed.run_id
         self.name = claimed.name
         self.seen = _seen(journal)
+        self._cancels = {entry.key for entry in journal if entry.kind is EntryKind.CANCEL}
         self._calls = Calls(claimed.run_id, claimed.name, done=self._attempt_done)
         self._timers: dict[str, datetime] = {}
         self._unseen: list[Letter] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._deadline: datetime | None = None
         self._resume(claimed)
-        if any(entry.key == cancel_key(0) for entry in journal):
+        if cancel_key(0) in self._cancels:
             self._deadline = None
 
     def resume(self, desk: Desk, bucket: Bucket, claimed: Claimed, letters: Sequence[Letter]) -> None:
@@ -220,6 +223,11 @@ class WorkflowRun:
         self._write(Unit(self, end=End(ending, output, error)))
 
     def _block(self, reason: BaseException) -> None:
+        if self._cancels:
+            # Its clean-up code cannot run either; who asked for its end shall not have to wait for another deploy.
+            timed_out = min(self._cancels) == cancel_key(0)
+            self._end(Ended(Ending.FAILED, failure=_OUT_OF_TIME) if timed_out else Ended(Ending.CANCELLED))
+            return
         log.error("run %s of workflow %r is blocked: %s", self.run_id, self.name, reason)
         self._stop_waiting()
         self._over = True
@@ -403,6 +411,8 @@ class WorkflowRun:
         at: datetime | None = None,
         after: timedelta | None = None,
     ) -> JournalWrite:
+        if kind is EntryKind.CANCEL:
+            self._cancels.add(key)
         seq = self._instance.allocate()
         return JournalWrite(seq, kind, key, digest, output, error, attempts, elapsed, at, after)
 
@@ -428,34 +438,16 @@ class WorkflowRun:
         if self._over:
             return
         for row in unit.journal:
-            entry = self._entry(row, at)
-            if entry is not None:
-                self._instance.feed(entry)
+            entry = as_written(row, at, self._desk.seal)
+            if entry.kind is EntryKind.ATTEMPT:
+                call = self._calls.get(row.key.rpartition("@")[0])
+                if call is not None:
+                    call.not_before = entry.not_before
+            self._instance.feed(entry)
         self._entered = self._entered or not self._under_way
         if not self._stepping:
             self._stepping = True
             self._desk.step_soon(self)
-
-    def _entry(self, row: JournalWrite, at: datetime) -> Entry | None:
-        kind = row.kind
-        when = at if row.at is None or row.at < at else row.at
-        not_before = None if row.after is None else at + row.after
-        if kind is EntryKind.ATTEMPT:
-            call = self._calls.get(row.key.rpartition("@")[0])
-            if call is not None:
-                call.not_before = not_before
-        seal = self._desk.seal
-        return Entry(
-            row.seq,
-            kind,
-            row.key,
-            when,
-            row.digest,
-            None if row.output is None else seal.open(row.output),
-            None if row.error is None else seal.open(row.error),
-            row.attempts,
-            not_before,
-        )
 
     def lost(self) -> None:
         """Not this worker's any more: nothing of it may be written."""
@@ -476,6 +468,11 @@ class WorkflowRun:
 
 FOREVER_AWARE = FOREVER.replace(tzinfo=UTC)
 """Later than every moment that the database knows."""
+
+
+_OUT_OF_TIME = Failure(
+    type="holdfast.core.errors:RunTimedOut", message="the run's timeout has passed", reason="timeout"
+)
 
 
 def _by_deadline(item: tuple[str, datetime]) -> tuple[datetime, int, str]:

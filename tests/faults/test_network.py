@@ -1,0 +1,120 @@
+"""R5: the network between a worker and Postgres is cut, slow, or silently gone."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from tests.apps.journeys import app as journeys
+from tests.apps.journeys import lasts
+
+from tests.faults.load import Load
+from tests.faults.proxy import Proxy
+from tests.house import House, eventually
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_connections_that_are_cut_again_and_again(load: Load, far: House, proxy: Proxy, seed: int) -> None:
+    chance = random.Random(seed)
+    worker = await load.worker(far, "--lease", "30s")
+    await load.add(30, jobs=10)
+    for cut in range(12):
+        await load.goes_on(chance)
+        # Now and then it takes a while until one can connect again.
+        proxy.cut(refuse=cut % 6 == 0)
+        await load.signal(2)
+        if cut % 6 == 0:
+            await eventually(lambda: not proxy.connections, "nobody is connected")
+            proxy.heal()
+    await load.ends_well()
+    await load.called_once()
+    assert await load.house.value("select count(*) from holdfast.worker") == 1
+    assert await load.house.value("select pid from holdfast.worker") == worker.pid
+
+
+async def test_a_slow_network_changes_nothing(load: Load, far: House, proxy: Proxy) -> None:
+    chance = random.Random(1)
+    await load.worker(far, "--lease", "3s")
+    await load.worker(far, "--lease", "3s")
+    proxy.delay = lambda: chance.uniform(0.0, 0.12)
+    await load.add(20, jobs=10)
+    await load.goes_on(chance)
+    await load.ends_well()
+    await load.called_once()
+    assert await load.house.value("select count(*) from holdfast.worker where state = 'active'") == 2
+
+
+@pytest.mark.parametrize("part", ["flush", "claim", "heartbeat", "recover"])
+async def test_a_connection_that_is_half_open_is_given_up_within_the_lease(
+    load: Load, far: House, proxy: Proxy, part: str
+) -> None:
+    worker = await load.worker(far, "--lease", "3s")
+    await load.add(10, jobs=5)
+    await load.goes_on(random.Random(1))
+    await eventually(lambda: proxy.forget(f"holdfast.{part}("), f"the connection for {part} is half-open")
+    await load.signal(10)
+    # It takes the work of another one, which died meanwhile, all the same.
+    other = await load.worker(None, "--lease", "2s")
+    await load.add(10)
+    await load.house.until(
+        "select exists (select from holdfast.task t join holdfast.bucket b on b.id = t.bucket_id "
+        "join holdfast.worker w on w.id = b.worker_id where w.pid = $1)",
+        other.pid,
+    )
+    await other.kill()
+    await load.ends_well()
+    # The limit is shorter than the lease: so it is the same worker still.
+    assert await load.house.value("select count(*) from holdfast.worker where pid = $1", worker.pid) == 1
+
+
+async def test_a_worker_that_is_cut_off_for_longer_than_its_lease_comes_back_under_a_new_name(
+    load: Load, far: House, proxy: Proxy
+) -> None:
+    lost = await load.worker(far, "--lease", "2s")
+    name = await lost.name()
+    await load.add(15, jobs=5)
+    await load.goes_on(random.Random(1), most=30)
+    proxy.swallow()
+    peer = await load.worker(None, "--lease", "2s")
+    await load.house.until("select state = 'lost' from holdfast.worker where name = $1", name)
+    await load.ends_well()
+    before = await load.house.db.fetch("select * from holdfast.journal order by run_id, seq")
+    assert await load.house.value("select count(*) from holdfast.worker where pid = $1", lost.pid) == 1
+
+    proxy.heal()
+    await load.house.until(
+        "select count(*) = 1 from holdfast.worker where pid = $1 and state = 'active' and name <> $2",
+        lost.pid,
+        name,
+        patience=8,
+    )
+    assert await load.house.db.fetch("select * from holdfast.journal order by run_id, seq") == before
+    # And it works: there is nobody else now.
+    await peer.kill()
+    await load.add(5, jobs=5)
+    await load.ends_well()
+    assert "stopped itself" in far.log()
+
+
+async def test_a_client_that_is_cut_off_starts_and_hears_of_results_when_the_network_is_back(
+    load: Load, far: House, proxy: Proxy
+) -> None:
+    await load.worker(None, "--lease", "30s")
+    journeys.override(origin="the test", database_url=far.dsn)
+    distant = await far.client(journeys)
+    waited = await distant.start(lasts, 0.3)
+
+    async def started() -> str:
+        return await (await distant.start(lasts, 0.01)).result()
+
+    results = [asyncio.create_task(waited.result())]
+    await eventually(lambda: proxy.connections >= 2, "it listens")
+    proxy.cut(refuse=True)
+    results += [asyncio.create_task(started()) for _ in range(5)]
+    await load.house.ended(waited.id)
+    proxy.heal()
+    assert await asyncio.gather(*results) == ["done"] * 6
+    await load.house.check_invariants()
+
