@@ -69,6 +69,20 @@ async def test_a_connection_that_is_half_open_is_given_up_within_the_lease(
     assert await load.house.value("select count(*) from holdfast.worker where pid = $1", worker.pid) == 1
 
 
+async def test_an_idle_worker_whose_connection_is_half_open_takes_the_runs_of_a_dead_one(
+    load: Load, far: House, proxy: Proxy
+) -> None:
+    dying = await load.worker(None, "--lease", "2s")
+    runs = await load.client.start_many([lasts.call(2.0) for _ in range(3)])
+    await eventually(lambda: len(load.ledger.lines()) == 3, "all are under way")
+    await load.worker(far, "--lease", "3s")
+    # It holds nothing, so there is nothing else that this connection would be used for.
+    await eventually(lambda: proxy.forget("holdfast.recover("), "the connection for recovery is half-open")
+    await dying.kill()
+    await load.house.ended(*[run.id for run in runs])
+    await load.house.check_invariants()
+
+
 async def test_a_worker_that_is_cut_off_for_longer_than_its_lease_comes_back_under_a_new_name(
     load: Load, far: House, proxy: Proxy
 ) -> None:

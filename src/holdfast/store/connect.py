@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -25,14 +26,23 @@ if TYPE_CHECKING:
 _CONNECT_TIMEOUT = 10.0
 
 
-async def connect(dsn: str, *, application: str) -> asyncpg.Connection[asyncpg.Record]:
-    """A connection under READ COMMITTED; a DatabaseError says what is wrong and what to do."""
+async def connect(
+    dsn: str, *, application: str, transaction_timeout: timedelta | None = None
+) -> asyncpg.Connection[asyncpg.Record]:
+    """A connection under READ COMMITTED; a DatabaseError says what is wrong and what to do.
+
+    The server ends it when a transaction takes longer than ``transaction_timeout``; not every server can.
+    """
+    settings = _server_settings(application)
+    if transaction_timeout is not None:
+        settings["transaction_timeout"] = f"{round(transaction_timeout.total_seconds() * 1000)}ms"
     async with translated(dsn):
-        return await asyncpg.connect(
-            dsn,
-            timeout=_CONNECT_TIMEOUT,
-            server_settings=_server_settings(application),
-        )
+        return await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT, server_settings=settings)
+
+
+def has_transaction_timeout(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+    """Whether the server knows the setting: Postgres 17 and later."""
+    return connection.get_server_version() >= (17,)
 
 
 async def create_pool(dsn: str, *, application: str, size: int) -> asyncpg.Pool[asyncpg.Record]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from holdfast.store.connect import connect, translated
@@ -21,14 +22,24 @@ Notice = Callable[[str], None]
 class Link:
     """One connection, opened when it is first needed and again after it broke; used by one caller at a time.
 
-    With ``notice`` it listens on the schema's channel, and hands over each payload.
+    With ``notice`` it listens on the schema's channel, and hands over each payload. With ``transaction_timeout`` the
+    server lets go of what a client that is gone has locked.
     """
 
-    def __init__(self, dsn: str, statements: Statements, *, application: str, notice: Notice | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        statements: Statements,
+        *,
+        application: str,
+        notice: Notice | None = None,
+        transaction_timeout: timedelta | None = None,
+    ) -> None:
         self._dsn = dsn
         self._statements = statements
         self._application = application
         self._notice = notice
+        self._transaction_timeout = transaction_timeout
         self._lock = asyncio.Lock()
         self._session: Session | None = None
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
@@ -44,7 +55,9 @@ class Link:
 
     async def _open(self) -> None:
         self.discard()
-        connection = await connect(self._dsn, application=self._application)
+        connection = await connect(
+            self._dsn, application=self._application, transaction_timeout=self._transaction_timeout
+        )
         self._connection = connection
         self._session = Session(connection, self._statements)
         if self._notice is not None:

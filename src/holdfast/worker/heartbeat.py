@@ -47,6 +47,7 @@ class Heartbeat:
         name: str,
         lease: timedelta,
         leased_at: float,
+        transaction_timeout: timedelta | None,
         stalled: Callable[[], float],
         commanded: Callable[[str], None],
         fenced: Callable[[WorkerFenced], None],
@@ -57,6 +58,7 @@ class Heartbeat:
         self._name = name
         self._lease = lease.total_seconds()
         self._leased_at = leased_at
+        self._transaction_timeout = transaction_timeout
         self._stalled = stalled
         self._commanded = commanded
         self._fenced = fenced
@@ -78,7 +80,12 @@ class Heartbeat:
         asyncio.run(self._beat())
 
     async def _beat(self) -> None:
-        link = Link(self._dsn, self._statements, application=f"holdfast heartbeat {self._name}")
+        link = Link(
+            self._dsn,
+            self._statements,
+            application=f"holdfast heartbeat {self._name}",
+            transaction_timeout=self._transaction_timeout,
+        )
         interval = self._lease / 3
         margin = self._lease / 6
         stall_limit = max(10 * self._lease, 300.0)

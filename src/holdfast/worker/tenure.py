@@ -19,7 +19,7 @@ from holdfast.core.errors import WorkerFenced
 from holdfast.core.priority import Priority
 from holdfast.store import work
 from holdfast.store.connect import is_away, said
-from holdfast.store.link import Link
+from holdfast.store.link import Link, Notice
 from holdfast.supervise.backoff import Backoff
 from holdfast.worker.bucket import Bucket
 from holdfast.worker.claimer import Claimer
@@ -35,6 +35,8 @@ from holdfast.worker.suspects import Suspects
 from holdfast.worker.watch import Watch
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from holdfast.core.definition import Definition
     from holdfast.core.seal import Seal
     from holdfast.core.settings import WorkerSettings
@@ -56,6 +58,7 @@ class Tenure:
         definitions: Mapping[str, Definition[..., Any]],
         settings: WorkerSettings,
         name: str,
+        transaction_timeout: timedelta | None,
         alone_command: Sequence[str] | None,
         idle: Callable[[], None],
     ) -> None:
@@ -67,6 +70,7 @@ class Tenure:
             seal,
             cached_runs=settings.cached_runs,
             write=self._to_commit,
+            look=self._look,
             room_made=self._room_made,
         )
         self._dsn = dsn
@@ -77,9 +81,10 @@ class Tenure:
         self._idle = idle
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[None] = self._loop.create_future()
-        self._claims = Link(dsn, statements, application=f"holdfast claims {name}")
-        self._flushes = Link(dsn, statements, application=f"holdfast flushes {name}")
-        self._patient = Link(dsn, statements, application=f"holdfast patient {name}")
+        self._transaction_timeout = transaction_timeout
+        self._claims = self._link("claims")
+        self._flushes = self._link("flushes")
+        self._patient = self._link("patient")
         notice = (
             Listener(
                 lanes=[settings.lane, f"{settings.lane} alone"],
@@ -90,10 +95,14 @@ class Tenure:
             if settings.hints
             else None
         )
-        self._control = Link(dsn, statements, application=f"holdfast control {name}", notice=notice)
+        self._control = self._link("control", notice)
         self._hints = Hints(self._control)
         self._watch = Watch(
-            self._control, self._holdings.held, poll=settings.poll, limit=settings.lease.total_seconds() / 2
+            self._control,
+            self._holdings.held,
+            poll=settings.poll,
+            limit=settings.lease.total_seconds() / 2,
+            looked=self._holdings.looked,
         )
         self._claimer: Claimer | None = None
         self._commit: GroupCommit | None = None
@@ -124,6 +133,15 @@ class Tenure:
                         task.cancel()
         finally:
             await self._close()
+
+    def _link(self, purpose: str, notice: Notice | None = None) -> Link:
+        return Link(
+            self._dsn,
+            self._statements,
+            application=f"holdfast {purpose} {self.name}",
+            notice=notice,
+            transaction_timeout=self._transaction_timeout,
+        )
 
     async def _register(self) -> work.Identity:
         settings = self._settings
@@ -207,6 +225,7 @@ class Tenure:
             name=self.name,
             lease=settings.lease,
             leased_at=leased_at,
+            transaction_timeout=self._transaction_timeout,
             stalled=self._flush_stands_still_for,
             commanded=self._commanded,
             fenced=self._fenced,
@@ -330,6 +349,9 @@ class Tenure:
     def _room_made(self) -> None:
         if self._claimer is not None:
             self._claimer.room_made()
+
+    def _look(self) -> None:
+        self._watch.hint()
 
     def _to_commit(self, unit: Unit) -> None:
         assert self._commit is not None

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from holdfast.core.errors import ConfigurationError, WorkerFenced
 from holdfast.store import migrate, work
-from holdfast.store.connect import connect, translated
+from holdfast.store.connect import connect, has_transaction_timeout, translated
 from holdfast.store.session import Session
 from holdfast.worker.stop import Stop
 from holdfast.worker.tenure import Tenure
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from holdfast.core.definition import Definition
     from holdfast.core.seal import Seal
     from holdfast.core.settings import WorkerSettings
@@ -79,7 +81,7 @@ class Worker:
         self._stop = Stop()
         for _ in range(self._stops):
             self._stop.ask()
-        await self._check()
+        transaction_timeout = await self._check()
         async with AsyncExitStack() as resources:
             for lifespan in self._lifespans:
                 await resources.enter_async_context(lifespan())
@@ -91,6 +93,7 @@ class Worker:
                     definitions=self._definitions,
                     settings=self._settings,
                     name=f"{self._settings.name}-{secrets.token_hex(4)[:7]}",
+                    transaction_timeout=transaction_timeout,
                     alone_command=self._alone_command,
                     idle=self.stop,
                 )
@@ -130,8 +133,12 @@ class Worker:
         if self._task is not None:
             await self._task
 
-    async def _check(self) -> None:
-        """Before anything has an effect: is there a database, the right schema, and room for our connections?"""
+    async def _check(self) -> timedelta | None:
+        """Before anything has an effect: is there a database, the right schema, and room for our connections?
+
+        Gives the time after which the server is to end a transaction of ours, if it can: later than we would ourselves,
+        but before the lease is over, so that recovery finds no locks of a worker that is gone.
+        """
         connection = await connect(self._dsn, application="holdfast worker check")
         try:
             async with translated(self._dsn):
@@ -144,5 +151,6 @@ class Worker:
                     f"a worker needs up to {CONNECTIONS} connections and the server has {max(free + 1, 0)} left of "
                     f"max_connections = {most}: raise max_connections, start fewer workers or close other clients"
                 )
+            return self._settings.lease * 0.75 if has_transaction_timeout(connection) else None
         finally:
             await connection.close()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from holdfast.core.journal import Entry
     from holdfast.store.work import Claimed, Letter, Seen
     from holdfast.worker.bucket import Bucket
     from holdfast.worker.desk import Desk
@@ -65,6 +66,7 @@ class WorkflowRun:
         "bucket",
         "crashed",
         "hold",
+        "looked_at",
         "name",
         "run_id",
         "seen",
@@ -105,6 +107,7 @@ class WorkflowRun:
 
     def _resume(self, claimed: Claimed) -> None:
         self.hold = claimed.hold
+        self.looked_at = 0.0
         self.crashed = claimed.crashes
         self.was_blocked = bool(claimed.flags & Flag.BLOCKED)
         self._deadline = claimed.deadline
@@ -121,10 +124,7 @@ class WorkflowRun:
         """Enters the code: what came meanwhile is journaled first."""
         if self._over:
             return
-        self._begun = True
-        if self.crashed:
-            # A worker died with this run: say durably that its code is entered, so that the next crash can be told.
-            self._write(Unit(self, begun=True))
+        self._mark_begun()
         letters, self._unseen = self._unseen, []
         if letters:
             self.letters(letters)
@@ -137,6 +137,8 @@ class WorkflowRun:
         """Journals what came to the inbox, in its order; the instance sees it when that is durable."""
         if self._over:
             return
+        # One that stands in line is entered by this, ahead of its turn: an activation costs no slot.
+        self._mark_begun()
         rows: list[JournalWrite] = []
         numbers: list[int] = []
         for letter in letters:
@@ -150,6 +152,14 @@ class WorkflowRun:
             rows.append(self._row(letter.kind, key, output=letter.payload))
         if rows:
             self._write_rows(rows, seen=numbers)
+
+    def _mark_begun(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        if self.crashed:
+            # A worker died with this run: say durably that its code is entered, so that the next crash can be told.
+            self._write(Unit(self, begun=True))
 
     def looked(self, seen: Seen | None) -> bool:
         """Drops a run that somebody else has ended or moved; True when something lies unread in its inbox."""
