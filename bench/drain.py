@@ -14,7 +14,6 @@ from bench.database import Database, Window
 from bench.failure import BenchFailed
 from bench.sitting import Sitting
 from bench.tuning import Tuning
-from bench.worker import WorkerProcess
 from holdfast import Call
 
 _CHUNK = 5000
@@ -57,7 +56,7 @@ class Drain:
         for _ in range(_TRIES):
             size = ceil(pace * (_MARGIN * (plan.warm_up + self._seconds + plan.cool_down) + _RAMP))
             window = await self._drain(size, warm_up=plan.warm_up, cool_down=plan.cool_down, pinned=pinned)
-            if window.seconds >= self._seconds:
+            if window.seconds >= self._seconds and window.count:
                 self._pace = window.per_second
                 return window
             # Faster than was thought: so the backlog was too small.
@@ -70,7 +69,7 @@ class Drain:
         size = ceil(_FIRST_PACE * length)
         while True:
             window = await self._drain(size, warm_up=length / 4, cool_down=length / 20, profiled=False)
-            if window.seconds >= length / 2:
+            if window.seconds >= length / 2 and window.count:
                 return window.per_second
             size *= 4
 
@@ -83,8 +82,8 @@ class Drain:
                 await stack.enter_async_context(database.pinned())
             last = await self._fill(database, size)
             await database.settle()
-            async with self._sitting.worker(database, self._tuning, profiled=profiled) as worker:
-                await _await_end(database, worker, last)
+            async with self._sitting.worker(database, self._tuning, profiled=profiled):
+                await _await_end(database, last)
             await database.check(started=size, steps=self._steps)
             return await database.results(warm_up=warm_up, cool_down=cool_down)
 
@@ -99,14 +98,12 @@ class Drain:
                     return runs[-1].id
 
 
-async def _await_end(database: Database, worker: WorkerProcess, last: UUID) -> None:
+async def _await_end(database: Database, last: UUID) -> None:
     """Returns when all is done. The last of the backlog is about the last to end: until then only that is looked up."""
     while not await database.has_ended(last):
-        worker.check()
         await asyncio.sleep(0.2)
     deadline = time.monotonic() + _PATIENCE
     while not await database.is_drained():
-        worker.check()
         if time.monotonic() > deadline:
             raise BenchFailed(f"runs are left over {_PATIENCE:g} s after the last of the backlog has ended")
         await asyncio.sleep(0.05)

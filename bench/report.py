@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bench.environment import Environment
@@ -51,10 +52,15 @@ def _add(table: Table, record: Record) -> None:
     tuning = "–" if record.tuning is None else f"{record.tuning.parallelism_factor:g} ({record.tuning.name})"
     heads = [(record.scenario, tuning), *[("", "")] * max(0, len(record.figures) - 1)]
     if record.failure is not None:
-        table.add_row(*heads[0], "[red]failed[/]", "", "", "", record.failure.replace("[", r"\["), end_section=True)
+        table.add_row(*heads[0], "[red]failed[/]", "", "", "", _last_line(record.failure), end_section=True)
         return
     for number, (head, figure) in enumerate(zip(heads, record.figures, strict=True)):
         table.add_row(*head, *_cells(record, figure), end_section=number == len(heads) - 1)
+
+
+def _last_line(failure: str) -> str:
+    """The whole of it has been told before, and is in the JSON."""
+    return escape(failure.strip().splitlines()[-1])
 
 
 def _cells(record: Record, figure: Figure) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from bench.failure import BenchFailed
 from bench.tuning import Tuning
@@ -24,23 +25,33 @@ class WorkerProcess:
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self._process = process
         self._log = log
-
-    def check(self) -> None:
-        """Raises BenchFailed if it has ended by itself."""
-        if self._process.returncode is not None:
-            raise BenchFailed(f"the worker has ended with exit code {self._process.returncode}: {self._said()}")
+        self._stopping = False
+        self.is_lost = False
+        """Whether it has ended without having been told to."""
 
     async def stop(self) -> None:
         """Ends it in order; raises BenchFailed if that does not work."""
-        self.check()
+        self._stopping = True
         self._process.send_signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(_PATIENCE):
                 code = await self._process.wait()
         except TimeoutError:
-            raise BenchFailed(f"the worker does not stop: {self._said()}") from None
+            raise self.failed("does not stop") from None
         if code != 0:
-            raise BenchFailed(f"the worker stopped with exit code {code}: {self._said()}")
+            raise self.failed(f"stopped with exit code {code}")
+
+    async def watch(self, body: asyncio.Task[Any]) -> None:
+        """Cancels ``body``, which may be waiting for results, if the worker ends without having been told to."""
+        await self._process.wait()
+        if not self._stopping:
+            self.is_lost = True
+            body.cancel()
+
+    def failed(self, how: str) -> BenchFailed:
+        """The error that says how, and what the worker has said."""
+        said = self._log.read_text(encoding="utf-8", errors="replace")[-2000:].strip()
+        return BenchFailed(f"the worker {how}: {said or 'it said nothing'}")
 
     async def kill(self) -> None:
         """Ends it, if it still runs."""
@@ -48,12 +59,9 @@ class WorkerProcess:
             self._process.kill()
             await self._process.wait()
 
-    def _said(self) -> str:
-        return self._log.read_text(encoding="utf-8", errors="replace")[-2000:].strip() or "it said nothing"
-
 
 @asynccontextmanager
-async def run_worker(url: str, tuning: Tuning, *, profile: Path | None = None) -> AsyncGenerator[WorkerProcess]:
+async def run_worker(url: str, tuning: Tuning, *, profile: Path | None = None) -> AsyncGenerator[None]:
     """A worker on this database for as long as the block lasts; ``profile`` is the file for its profile."""
     with TemporaryDirectory(prefix="holdfast-bench-worker-") as folder:
         log = Path(folder) / "log"
@@ -72,8 +80,17 @@ async def run_worker(url: str, tuning: Tuning, *, profile: Path | None = None) -
                 stderr=out,
             )
         worker = WorkerProcess(process, log)
+        body = asyncio.current_task()
+        assert body is not None
+        watch = asyncio.create_task(worker.watch(body))
         try:
-            yield worker
+            yield
             await worker.stop()
+        except asyncio.CancelledError:
+            if not worker.is_lost:
+                raise
+            body.uncancel()
+            raise worker.failed(f"has ended with exit code {process.returncode}") from None
         finally:
+            watch.cancel()
             await worker.kill()

@@ -3,7 +3,7 @@
 This is what users import; everything else is an interior whose names may move.
 """
 
-from holdfast.app import App, Resource, ResourceClosed
+from holdfast.app import App, Resource
 from holdfast.client import Client, Page, RunDescription, RunHandle, RunSummary
 from holdfast.core.definition import Call
 from holdfast.core.errors import (
@@ -23,6 +23,7 @@ from holdfast.core.errors import (
     KeyConflict,
     MissingClass,
     NonDeterminismError,
+    ResourceClosed,
     ResultTimeout,
     RetryAfter,
     RunCancelled,

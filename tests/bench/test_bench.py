@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -11,8 +12,11 @@ from typing import Any
 import pytest
 
 from bench.catalogue import SCENARIOS
+from bench.failure import BenchFailed
 from bench.figure import Figure, Target
 from bench.server import url_of
+from bench.tuning import DEFAULT
+from bench.worker import run_worker
 from holdfast.embedded import EmbeddedPostgres
 
 ROOT = Path(__file__).parent.parent.parent
@@ -68,6 +72,12 @@ def test_a_scenario_that_cannot_be_run_ends_with_an_error(server: EmbeddedPostgr
     ended = bench("no-such-thing", "--database-url", server.dsn)
     assert ended.returncode == 2
     assert "workflows-3" in ended.stderr
+
+
+async def test_a_worker_that_ends_fails_whoever_waits_for_its_results() -> None:
+    with pytest.raises(BenchFailed, match="has ended with exit code"):
+        async with run_worker("postgresql://nobody@127.0.0.1:1/nothing", DEFAULT):
+            await asyncio.Event().wait()
 
 
 def test_the_list_names_every_scenario() -> None:

@@ -9,13 +9,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from holdfast.core.errors import DefinitionError, HoldfastError
+from holdfast.core.errors import DefinitionError, ResourceClosed
 
 T = TypeVar("T")
-
-
-class ResourceClosed(HoldfastError):
-    """A resource was asked for where no worker has it open."""
 
 
 @dataclass(slots=True)

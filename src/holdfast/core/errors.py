@@ -26,6 +26,7 @@
     ├── MissingClass             an exception to be raised again whose class this process has not loaded; blocks the run
     ├── NonDeterminismError      the code asks for something else than the journal holds; blocks the run
     ├── ForbiddenInWorkflow      I/O, threads or foreign futures in workflow code
+    ├── ResourceClosed           a resource was asked for where no worker has it open
     └── WorkerFenced             the worker lost its lease; nothing of it is written any more
 
 ``GiveUp`` and ``RetryAfter`` are not errors of Holdfast but words that an activity can say by raising them.
@@ -210,6 +211,10 @@ class NonDeterminismError(HoldfastError):
 
 class ForbiddenInWorkflow(HoldfastError):
     """Workflow code did what cannot be replayed; the message says what to use instead."""
+
+
+class ResourceClosed(HoldfastError):
+    """A resource was asked for where no worker has it open."""
 
 
 class WorkerFenced(HoldfastError):

@@ -40,6 +40,7 @@ class Link:
         self._application = application
         self._notice = notice
         self._transaction_timeout = transaction_timeout
+        self._warned = False
         self._lock = asyncio.Lock()
         self._session: Session | None = None
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
@@ -61,8 +62,16 @@ class Link:
         self._connection = connection
         self._session = Session(connection, self._statements)
         if self._notice is not None:
-            async with translated(self._dsn):
-                await connection.add_listener(self._statements.schema, self._noticed)
+            try:
+                async with translated(self._dsn):
+                    await connection.add_listener(self._statements.schema, self._noticed)
+            except DatabaseError as error:
+                if is_away(error):
+                    raise
+                # A pooler may refuse it, or a standby. All is found by polling too.
+                if not self._warned:
+                    log.warning("no hints arrive, so everything is found by polling: %s", error)
+                self._warned = True
 
     def _noticed(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         if self._notice is not None:
@@ -85,6 +94,8 @@ class Link:
         if connection is None:
             return
         try:
-            await connection.close(timeout=1.0)
-        except (OSError, TimeoutError):
+            # The driver's own limit does not hold while a statement is being cancelled.
+            async with asyncio.timeout(1.5):
+                await connection.close(timeout=1.0)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             connection.terminate()

@@ -286,7 +286,10 @@ class Recovered(NamedTuple):
 
 
 async def recover(session: Session, *, limit: int = 1000, only: int | None = None) -> Recovered | None:
-    """Takes at most ``limit`` runs of one worker whose lease is over; None when there is no such worker."""
+    """Takes at most ``limit`` runs of one worker whose lease is over, or of none at all (then it is number 0).
+
+    None when there is no such worker, and no such run.
+    """
     row = await session.row("recover", limit=limit, only=only)
     return None if row is None else Recovered(*row)
 

@@ -94,5 +94,6 @@ select pg_notify(:channel, payload)
 -- name: free_connections
 select current_setting('max_connections')::int
          - current_setting('superuser_reserved_connections')::int
-         - (select count(*) from pg_stat_activity where backend_type = 'client backend')::int as free,
+         -- Not from pg_stat_activity, which hides the sessions of other users from those without pg_read_all_stats.
+         - (select sum(numbackends) from pg_stat_database)::int as free,
        current_setting('max_connections')::int as most

@@ -67,6 +67,7 @@ class Claimer:
         names: Sequence[str],
         poll: timedelta,
         limit: float,
+        saturated: Callable[[], bool],
         known: Callable[[work.Claimed], bool],
         taken: Callable[[Cargo], None],
         held: Collection[UUID],
@@ -81,6 +82,7 @@ class Claimer:
         self._names = names
         self._poll = poll.total_seconds()
         self._limit = limit
+        self._saturated = saturated
         self._known = known
         self._taken = taken
         self._held = held
@@ -113,7 +115,7 @@ class Claimer:
         wait = 0.0
         while True:
             await self._rest(wait)
-            if self.paused or not any(bucket.room() for bucket in self._buckets) or self._one_is_held():
+            if self.paused or not self._has_room():
                 wait = self._poll
                 continue
             try:
@@ -197,6 +199,9 @@ class Claimer:
         if upcoming:
             wait = min(wait, self._clock.until(min(upcoming)))
         return max(wait, 0.0005)
+
+    def _has_room(self) -> bool:
+        return any(bucket.room() for bucket in self._buckets) and not self._one_is_held() and not self._saturated()
 
     def _one_is_held(self) -> bool:
         return self._single is not None and any(bucket.held for bucket in self._buckets)

@@ -105,7 +105,7 @@ class Attempt:
 class Executor:
     """Runs attempts. Async attempts of workflows and all sync ones wait in line where the limits are reached."""
 
-    def __init__(self, *, max_activities: int, max_threads: int) -> None:
+    def __init__(self, *, max_activities: int, max_threads: int, relieved: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._max_activities = max_activities
         self._max_threads = max_threads
@@ -114,6 +114,8 @@ class Executor:
         self._threads_running = 0
         self._threads_line: deque[Attempt] = deque()
         self._threads_of: dict[str, int] = {}
+        self._relieved = relieved
+        self._pressed = False
         self._pool: ThreadPoolExecutor | None = None
         self._running: set[Attempt] = set()
         self._closed = False
@@ -122,6 +124,24 @@ class Executor:
     def busy(self) -> bool:
         """Whether code of an attempt that somebody waits for is running now."""
         return any(not attempt.abandoned for attempt in self._running)
+
+    @property
+    def saturated(self) -> bool:
+        """Whether more is in line than runs: then taking more work would only keep it from others.
+
+        Once it was asked and answered yes, ``relieved`` is called when it is over.
+        """
+        self._pressed = self._too_much
+        return self._pressed
+
+    @property
+    def _too_much(self) -> bool:
+        return len(self._async_line) > self._max_activities or len(self._threads_line) > self._max_threads
+
+    def _relieve(self) -> None:
+        if self._pressed and not self._too_much:
+            self._pressed = False
+            self._relieved()
 
     def start(self, attempt: Attempt, *, limited: bool) -> None:
         """Runs the attempt as soon as it may; ``limited`` attempts count towards ``max_activities``."""
@@ -189,6 +209,7 @@ class Executor:
                 if not waiting.abandoned:
                     self._async_running += 1
                     self._start_async(waiting, limited=True)
+            self._relieve()
         if task.cancelled():
             # Cancelled before its first step: nobody waits for it, or the worker goes down.
             return
@@ -247,6 +268,7 @@ class Executor:
         self._threads_of[attempt.activity.name] -= 1
         if not self._closed:
             self._fill_threads()
+            self._relieve()
         attempt.finish(outcome)
 
 

@@ -154,7 +154,7 @@ class Holdings:
                 return
             held = self.held.get(ready[0].run_id) is ready[0]
             if held and ready[0].looked_at < stale:
-                # A cancel that was acknowledged while it stood in line holds: it is asked for once more, for all in line.
+                # A cancel that was acknowledged while it stood in line holds: one look for all that are in memory.
                 self._look()
                 break
             run = ready.popleft()

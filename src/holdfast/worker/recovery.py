@@ -30,6 +30,7 @@ class Recovery:
         self._link = link
         self._identity = identity
         self._most = lease.total_seconds() / 3
+        self._limit = lease.total_seconds() / 2
         self._recovered = recovered
 
     async def run(self) -> None:
@@ -45,7 +46,8 @@ class Recovery:
 
     async def _once(self) -> float:
         while True:
-            async with self._link.session() as session:
+            # A connection that is half-open would be waited for without end.
+            async with asyncio.timeout(self._limit), self._link.session() as session:
                 found = await work.recover(session, limit=_BATCH)
                 if found is None:
                     ends = await work.next_lease_end(session, self._identity)

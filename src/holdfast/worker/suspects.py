@@ -34,6 +34,7 @@ class Suspects:
         self._lane = lane
         self._names = names
         self._every = min(lease.total_seconds() / 3, 5.0)
+        self._limit = lease.total_seconds() / 2
         self._command = command
         self._wake = asyncio.Event()
 
@@ -51,7 +52,7 @@ class Suspects:
                 pass
             self._wake.clear()
             try:
-                async with self._link.session() as session:
+                async with asyncio.timeout(self._limit), self._link.session() as session:
                     due = await work.suspects_due(session, lane=self._lane, names=self._names)
                 if due:
                     await self._execute()
@@ -65,6 +66,6 @@ class Suspects:
         await fleet.run()
 
     async def _died(self, death: Death) -> None:
-        async with self._link.session() as session:
+        async with asyncio.timeout(self._limit), self._link.session() as session:
             for worker in await work.expire(session, host=socket.gethostname(), pid=death.pid):
                 await work.recover(session, only=worker)

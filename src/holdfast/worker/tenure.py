@@ -15,10 +15,12 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
+
 from holdfast.core.errors import WorkerFenced
 from holdfast.core.priority import Priority
 from holdfast.store import work
-from holdfast.store.connect import is_away, said
+from holdfast.store.connect import is_away, said, translate
 from holdfast.store.link import Link, Notice
 from holdfast.supervise.backoff import Backoff
 from holdfast.worker.bucket import Bucket
@@ -63,7 +65,9 @@ class Tenure:
         idle: Callable[[], None],
     ) -> None:
         self.name = name
-        self._executor = Executor(max_activities=settings.max_activities, max_threads=settings.max_threads)
+        self._executor = Executor(
+            max_activities=settings.max_activities, max_threads=settings.max_threads, relieved=self._hint_due
+        )
         self._holdings = Holdings(
             definitions,
             self._executor,
@@ -117,8 +121,10 @@ class Tenure:
 
     async def run(self, stop: Stop) -> None:
         """Works until ``stop`` is set, then leaves in order; raises WorkerFenced when the lease is lost before."""
-        leased_at = boot_time()
-        identity = await self._register()
+        registered = await self._register(stop)
+        if registered is None:
+            return
+        identity, leased_at = registered
         try:
             async with asyncio.TaskGroup() as services:
                 running = [
@@ -143,13 +149,16 @@ class Tenure:
             transaction_timeout=self._transaction_timeout,
         )
 
-    async def _register(self) -> work.Identity:
+    async def _register(self, stop: Stop) -> tuple[work.Identity, float] | None:
+        """The new identity, and since when its lease counts; None where it was told to stop before it had one."""
         settings = self._settings
         slots = self._slots()
         backoff = Backoff(first=0.1, most=1.0)
         while True:
+            # Of this very attempt: the database may have been away for longer than a lease before.
+            leased_at = boot_time()
             try:
-                async with self._claims.session() as session:
+                async with asyncio.timeout(settings.lease.total_seconds() / 2), self._claims.session() as session:
                     identity = await work.register(
                         session,
                         name=self.name,
@@ -163,10 +172,17 @@ class Tenure:
                 break
             except Exception as error:
                 self._claims.discard()
-                if not is_away(error):
-                    raise
-                log.warning("worker %s cannot register: %s", self.name, said(error))
-                await asyncio.sleep(backoff.delay())
+                refusal = translate(error, self._dsn)
+                if not is_away(error) and not isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                    raise refusal from error
+                # A server that may only be read is a standby that waits to be promoted, or has no space left.
+                log.warning("worker %s cannot register: %s", self.name, refusal)
+                try:
+                    async with asyncio.timeout(backoff.delay()):
+                        await stop.asked.wait()
+                except TimeoutError:
+                    continue
+                return None
         for bucket_id, (lane, number) in zip(identity.buckets, slots, strict=True):
             priority = Priority(number)
             self._holdings.buckets[bucket_id] = Bucket(
@@ -176,7 +192,7 @@ class Tenure:
                 capacity=settings.capacity(priority) if lane == settings.lane else 1,
                 buffer_size=settings.bucket_buffer_size if lane == settings.lane else 0,
             )
-        return identity
+        return identity, leased_at
 
     def _slots(self) -> list[tuple[str, int]]:
         """A (lane, priority) for each bucket, the highest priority first."""
@@ -211,6 +227,7 @@ class Tenure:
             names=sorted(self._definitions),
             poll=settings.poll,
             limit=limit,
+            saturated=lambda: self._executor.saturated,
             known=self._holdings.knows,
             taken=self._holdings.take,
             held=self._holdings.held,
@@ -284,11 +301,41 @@ class Tenure:
                 "worker %s does not wait for %d runs any longer: they are given back", self.name, len(holdings.held)
             )
         await self._commit_rest()
-        async with asyncio.timeout(5.0), self._claims.session() as session:
-            given = await work.leave(session, identity)
-            if self._settings.hints:
-                await work.send_hints(session, [f"due {self._settings.lane}"])
-        log.info("worker %s has left; %d runs given back at the end", self.name, given)
+        try:
+            async with asyncio.timeout(5.0):
+                given = await self._give_back(identity)
+        except Exception as error:
+            # The lease ends by itself, so it is not worth an error: nobody is there any more who could do better.
+            log.warning(
+                "worker %s could not give back what it holds (%s): others have it when its lease is over",
+                self.name,
+                said(error),
+            )
+        else:
+            log.info("worker %s has left; %d runs given back at the end", self.name, given)
+
+    async def _give_back(self, identity: work.Identity) -> int:
+        backoff = Backoff()
+        again = False
+        while True:
+            try:
+                async with self._claims.session() as session:
+                    try:
+                        given = await work.leave(session, identity)
+                    except asyncpg.PostgresError as error:
+                        # If it had been done before, its answer was lost.
+                        if not again or error.sqlstate != "HF001":
+                            raise
+                        given = 0
+                    if self._settings.hints:
+                        await work.send_hints(session, [f"due {self._settings.lane}"])
+                    return given
+            except Exception as error:
+                self._claims.discard()
+                if not is_away(error):
+                    raise
+                again = True
+            await asyncio.sleep(backoff.delay())
 
     async def _commit_rest(self) -> None:
         assert self._commit is not None

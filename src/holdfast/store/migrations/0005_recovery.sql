@@ -60,6 +60,7 @@ declare
   v_pid    int;
   v_count  int;
   v_now    timestamptz;
+  v_strays uuid[];
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'recovery must run under READ COMMITTED' using errcode = 'HF002';
@@ -166,6 +167,47 @@ begin
            not exists (select 1 from holdfast.bucket b where b.worker_id = v_worker.id);
     return;
   end loop;
+  if p_only is null then
+    -- What stands in a bucket that is nobody's, after a restore for example, has no lease that could end. Only the gaps
+    -- between the buckets that have an owner are looked into: so this costs next to nothing where there is nothing.
+    v_strays := array(
+      select t.run_id
+        from (select o.id as low, lead(o.id) over (order by o.id) as high
+                from (select 0::bigint as id
+                       union all
+                      select b.id from holdfast.bucket b join holdfast.worker w on w.id = b.worker_id) o) gap
+       cross join lateral (
+         select t.run_id
+           from holdfast.task t
+          where t.bucket_id > gap.low
+            and t.bucket_id < coalesce(gap.high, 9223372036854775807)
+          limit p_limit
+            for update skip locked
+       ) t
+       where gap.high is null
+          or gap.high > gap.low + 1
+       limit p_limit
+    );
+    if cardinality(v_strays) > 0 then
+      v_now := holdfast.now();
+      -- Looked at once more in a statement of its own: a row that was locked may have been claimed in between.
+      update holdfast.task t
+         set bucket_id = null,
+             due_at = greatest(t.due_at, v_now),
+             flags = t.flags & ~8
+       where t.run_id = any (v_strays)
+         and t.bucket_id is not null
+         and not exists (select 1
+                           from holdfast.bucket b
+                           join holdfast.worker w on w.id = b.worker_id
+                          where b.id = t.bucket_id);
+      get diagnostics v_count = row_count;
+      if v_count > 0 then
+        return query select 0, 'nobody', v_count, v_count < p_limit;
+        return;
+      end if;
+    end if;
+  end if;
   if v_stuck is not null then
     return query select v_stuck.id, v_stuck.name, 0, false;
   end if;
