@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 
 import pytest
 
 from tests.apps.journeys import app as journeys
-from tests.apps.journeys import lasts
+from tests.apps.journeys import lasting, lasts
 
 from tests.faults.load import Load
 from tests.faults.proxy import Proxy
@@ -72,15 +73,46 @@ async def test_a_connection_that_is_half_open_is_given_up_within_the_lease(
 async def test_an_idle_worker_whose_connection_is_half_open_takes_the_runs_of_a_dead_one(
     load: Load, far: House, proxy: Proxy
 ) -> None:
+    # It serves another lane and holds nothing, so there is nothing else that this connection would be used for.
+    await load.worker(far, "--lease", "3s", "--lane", "elsewhere")
     dying = await load.worker(None, "--lease", "2s")
-    runs = await load.client.start_many([lasts.call(2.0) for _ in range(3)])
+    runs = await load.client.start_many([lasts.call(60.0) for _ in range(3)])
     await eventually(lambda: len(load.ledger.lines()) == 3, "all are under way")
-    await load.worker(far, "--lease", "3s")
-    # It holds nothing, so there is nothing else that this connection would be used for.
     await eventually(lambda: proxy.forget("holdfast.recover("), "the connection for recovery is half-open")
     await dying.kill()
-    await load.house.ended(*[run.id for run in runs])
+    await load.house.until("select count(*) = $1 from holdfast.task where bucket_id is null", len(runs))
     await load.house.check_invariants()
+
+
+async def test_a_worker_that_is_told_to_stop_while_the_network_is_gone_ends_all_the_same(
+    load: Load, far: House, proxy: Proxy
+) -> None:
+    worker = await load.worker(far, "--lease", "4s", "--grace", "500ms")
+    runs = await load.client.start_many([lasting.call(60.0) for _ in range(3)])
+    await eventually(lambda: len(load.ledger.lines()) == 3, "all are under way")
+    proxy.swallow()
+    worker.send(signal.SIGTERM)
+    assert await worker.exit() == 0
+    assert "Traceback" not in far.log()
+    await load.worker(None, "--lease", "2s")
+    await eventually(lambda: len(load.ledger.lines()) == 6, "all are taken by another")
+    assert len(runs) == 3
+    await load.house.check_invariants()
+
+
+@pytest.mark.parametrize("fault", ["cut", "swallow"])
+async def test_a_worker_that_cannot_register_again_can_be_told_to_stop(
+    load: Load, far: House, proxy: Proxy, fault: str
+) -> None:
+    worker = await load.worker(far, "--lease", "1s")
+    if fault == "cut":
+        proxy.cut(refuse=True)
+    else:
+        proxy.swallow()
+    await eventually(lambda: "going on as a new worker" in far.log(), "its lease is over")
+    worker.send(signal.SIGTERM)
+    assert await worker.exit() == 0
+    assert "Traceback" not in far.log()
 
 
 async def test_a_worker_that_is_cut_off_for_longer_than_its_lease_comes_back_under_a_new_name(
@@ -109,6 +141,13 @@ async def test_a_worker_that_is_cut_off_for_longer_than_its_lease_comes_back_und
     await peer.kill()
     await load.add(5, jobs=5)
     await load.ends_well()
+    # Its new lease counts from the registration, and not from when it first tried to: so it is kept.
+    await load.house.until(
+        "select bool_and(state = 'active' and lease_until > started_at + 2 * lease) "
+        "from holdfast.worker where pid = $1 and name <> $2",
+        lost.pid,
+        name,
+    )
     assert "stopped itself" in far.log()
 
 

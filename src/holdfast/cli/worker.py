@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from holdfast.cli.fleet import run_fleet
+from holdfast.cli.garbage import spare_collector
 from holdfast.cli.logs import set_up_logs
 from holdfast.cli.loop import run_to_end
 from holdfast.cli.options import Door, with_door
@@ -106,6 +107,7 @@ async def _work(app: App, options: WorkerOptions, alone_command: Sequence[str] |
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
+    spare_collector()
     await worker.run()
 
 

@@ -118,7 +118,8 @@ def is_away(error: BaseException) -> bool:
         return "clos" in str(error) or "another operation" in str(error)
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
-        return state[:2] in {"08", "57", "53", "40", "55"} or isinstance(error, asyncpg.InternalClientError)
+        # 25P04: its transaction took longer than the server allows.
+        return state[:2] in {"08", "57", "53", "40", "55"} or state == "25P04"
     return isinstance(error, asyncpg.InternalClientError)
 
 

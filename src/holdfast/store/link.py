@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from holdfast.store.connect import connect, translated
+import asyncpg
+
+from holdfast.core.errors import DatabaseError
+from holdfast.store.connect import connect, is_away, translated
 from holdfast.store.session import Session
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from holdfast.store.statements import Statements
+
+log = logging.getLogger("holdfast.store")
 
 Notice = Callable[[str], None]
 

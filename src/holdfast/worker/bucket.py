@@ -80,8 +80,9 @@ class Bucket:
             return
         measured = self._begun / span * _HORIZON
         if not self.ready and self._begun:
-            # It ran dry: what could have been begun is not known, but it was more.
-            self._rate = max(self._rate * 2, measured)
+            # It ran dry: what could have been begun is not known, but it was more. Twice as much is tried and no more
+            # than that: a workflow is begun in no time, and only then is it seen how much work it brings.
+            self._rate *= 2
         elif self._begun:
             self._rate = max(float(self.capacity), 0.5 * self._rate + 0.5 * measured)
         self._rate = min(self._rate, float(self.capacity + self.buffer_size))
