@@ -100,8 +100,8 @@ class Drain:
 
 async def _await_end(database: Database, last: UUID) -> None:
     """Returns when all is done. The last of the backlog is about the last to end: until then only that is looked up."""
-    while not await database.has_ended(last):
-        await asyncio.sleep(0.2)  # noqa: ASYNC110 - what is awaited happens in the database
+    while not await database.has_ended(last):  # noqa: ASYNC110 - what is awaited happens in the database
+        await asyncio.sleep(0.2)
     deadline = time.monotonic() + _PATIENCE
     while not await database.is_drained():
         if time.monotonic() > deadline:

@@ -100,7 +100,9 @@ async def test_the_answer_to_the_registration(load: Load, far: House, proxy: Pro
     await load.ends_well()
     # The one that it does not know of has nothing, and goes as one does whose worker is dead.
     await load.house.until("select count(*) = 1 from holdfast.worker where state = 'lost'")
-    assert await load.house.value("select array_agg(state order by id) from holdfast.worker where pid = $1", worker.pid) == [
+    assert await load.house.value(
+        "select array_agg(state order by id) from holdfast.worker where pid = $1", worker.pid
+    ) == [
         "lost",
         "active",
     ]

@@ -170,4 +170,3 @@ async def test_a_client_that_is_cut_off_starts_and_hears_of_results_when_the_net
     proxy.heal()
     assert await asyncio.gather(*results) == ["done"] * 6
     await load.house.check_invariants()
-

@@ -90,6 +90,8 @@ async def translated(dsn: str | None = None) -> AsyncGenerator[None]:
 
 def translate(error: BaseException, dsn: str | None = None) -> HoldfastError:
     """The error of Holdfast that says what this error of the driver means and what to do."""
+    if isinstance(error, HoldfastError):
+        return error
     where = f" at {hide_password(dsn)}" if dsn else ""
     for kinds, make in _TRANSLATIONS:
         if isinstance(error, kinds):

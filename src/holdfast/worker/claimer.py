@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from holdfast.core.errors import WorkerFenced
+import asyncpg
+
+from holdfast.core.errors import HoldfastError, WorkerFenced
 from holdfast.store import work
-from holdfast.store.connect import is_away, said
+from holdfast.store.connect import is_away, said, translate
 from holdfast.supervise.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -136,6 +138,9 @@ class Claimer:
     def _complain(self, what: str, error: Exception) -> None:
         if is_away(error):
             log.warning("%s failed: %s", what, said(error))
+        elif isinstance(error, HoldfastError | asyncpg.PostgresError):
+            # What the database refuses needs no traceback of ours, but a remedy.
+            log.error("%s failed, trying again: %s", what, translate(error))
         else:
             log.error("%s failed; trying again", what, exc_info=error)
         self._link.discard()

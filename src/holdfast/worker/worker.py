@@ -10,8 +10,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from holdfast.core.errors import ConfigurationError, WorkerFenced
+from holdfast.core.errors import AccessDenied, ConfigurationError, WorkerFenced
 from holdfast.store import migrate, work
+from holdfast.store.check import read_server
 from holdfast.store.connect import connect, has_transaction_timeout, translated
 from holdfast.store.session import Session
 from holdfast.worker.stop import Stop
@@ -144,7 +145,17 @@ class Worker:
             async with translated(self._dsn):
                 session = Session(connection, self._statements)
                 migrate.verify(await migrate.read_applied(session), self._statements.schema)
+                server = await read_server(session)
                 free, most = await work.free_connections(session)
+            if server.standby or server.read_only:
+                raise AccessDenied(
+                    f"a worker has to write, and database {server.database!r} is read-only: "
+                    + (
+                        "this is a standby; connect to the primary"
+                        if server.standby
+                        else f"default_transaction_read_only is on for user {server.role!r} there; turn it off"
+                    )
+                )
             # The one that asks is free again in a moment.
             if free + 1 < CONNECTIONS:
                 raise ConfigurationError(

@@ -1,0 +1,81 @@
+"""W7: a signal that commits while its run parks, or while it is claimed, is heard."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Literal
+from uuid import UUID
+
+import pytest
+
+from holdfast.client import Client
+from tests.apps.racing import app as racing
+from tests.apps.racing import hears
+from tests.faults.load import SOON
+from tests.house import ROOT, House
+
+Moment = Literal["parks", "claimed"]
+
+COMPARISON = "when t.inbox_count > m.seen and (m.waits or t.flags & 4 <> 0) then v_now"
+
+STUCK = """
+select exists (
+  select from holdfast.task t
+   where t.bucket_id is null and t.waits_inbox and t.due_at > holdfast.now()
+     and exists (select from holdfast.inbox i where i.run_id = t.run_id and not i.seen)
+)
+"""
+
+
+@pytest.fixture
+async def racer(house: House) -> Client:
+    racing.override(origin="the test", database_url=house.dsn)
+    return await house.client(racing)
+
+
+async def sender(house: House, moment: Moment, count: int, runs: list[UUID], *, patience: float) -> int:
+    """The process that sends the signals: its exit code."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.apps.racing",
+        house.dsn,
+        moment,
+        str(count),
+        str(patience),
+        *map(str, runs),
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.mark.parametrize(("moment", "signals"), [("parks", 50), ("claimed", 100)])
+async def test_a_thousand_signals_at_the_worst_moment_are_all_heard(
+    house: House, racer: Client, moment: Moment, signals: int
+) -> None:
+    # Looking for what came without a hint is far away: only the park itself can notice.
+    await (await house.process("tests.apps.racing", "--poll", "30s")).name()
+    runs = await racer.start_many([hears.call(signals) for _ in range(20)])
+    assert await sender(house, moment, signals, [run.id for run in runs], patience=15.0) == 0
+    for run in runs:
+        assert await run.result(timeout=SOON) == list(range(signals))
+    await house.check_invariants()
+
+
+@pytest.mark.parametrize("moment", ["parks", "claimed"])
+async def test_without_the_comparison_of_the_counter_one_is_lost(house: House, racer: Client, moment: Moment) -> None:
+    source = await house.value("select pg_get_functiondef(oid) from pg_proc where proname = 'flush'")
+    assert COMPARISON in source
+    await house.db.execute(source.replace(COMPARISON, "when false then v_now"))
+    await (await house.process("tests.apps.racing", "--poll", "30s")).name()
+    runs = await racer.start_many([hears.call(100) for _ in range(20)])
+    assert await sender(house, moment, 100, [run.id for run in runs], patience=3.0) == 1
+    assert await house.value(STUCK)

@@ -1,0 +1,106 @@
+"""Rule 8: only what waits for its inbox is woken by it; what is taken back becomes due now or later, never in the past.
+
+Shown elsewhere: every way of waiting (``tests/store/test_wake.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from holdfast.core.states import Flag
+from holdfast.store import work
+from holdfast.store.inbox import send_signal
+from tests.rules.change import executed, rewritten, shown
+from tests.rules.steering import waits
+from tests.store.ground import Ground, move
+
+HOUR = timedelta(hours=1)
+WAITS, PAUSED, COUNTED = (
+    " and t.waits_inbox",
+    " and t.flags & 1 = 0\n                           and t.inbox_count",
+    "\n                           and t.inbox_count + 1 >= coalesce(t.wake_at, 0)",
+)
+
+
+async def woken_by_a_signal_that_waited(ground: Ground, **park: Any) -> bool:
+    """Whether a signal that waited for the park makes the run due."""
+    run = await ground.start()
+    hand = await ground.worker()
+    await hand.take(run)
+    sender = await ground.more()
+    transaction = hand.session.connection.transaction()
+    await transaction.start()
+    await hand.flush(hand.writes(run, move=move(**park)))
+    sending = asyncio.ensure_future(send_signal(sender, run, name="upgrade", payload="1", key=None))
+    assert await waits(ground, sender, sending)
+    await transaction.commit()
+    assert await sending
+    woken = await ground.is_due(run)
+    await ground.execute("delete from holdfast.task")
+    return woken
+
+
+@shown(
+    [False, False, True],
+    waiting=(rewritten("signal", (WAITS, "")), [True, False, True]),
+    pausing=(rewritten("signal", (PAUSED, " and t.inbox_count")), [False, True, True]),
+)
+async def test_p08_only_what_waits_for_its_inbox_is_woken(ground: Ground, expected: object) -> None:
+    sleeps = await woken_by_a_signal_that_waited(ground, due=None, after=HOUR, waits=False)
+    paused = await woken_by_a_signal_that_waited(ground, set=Flag.PAUSED)
+    listens = await woken_by_a_signal_that_waited(ground)
+    assert [sleeps, paused, listens] == expected
+
+
+@shown(3, wake_at=(rewritten("signal", (COUNTED, "")), 1))
+async def test_p08_a_fan_out_wakes_its_parent_once(ground: Ground, expected: int) -> None:
+    run = await ground.start()
+    hand = await ground.worker()
+    await hand.parked(run)
+    await ground.execute("update holdfast.task set wake_at = 3")
+    children = [await ground.more() for _ in range(3)]
+    for done, child in enumerate(children, start=1):
+        assert await send_signal(child, run, name="child", payload="1", key=None)
+        assert await ground.is_due(run) is (done >= expected)
+
+
+GREATEST = {
+    "recover": "           due_at = greatest(t.due_at, v_now),\n           flags = t.flags & ~8,\n           crashes",
+    "leave": "         due_at = greatest(t.due_at, holdfast.now()),",
+}
+
+
+@pytest.mark.parametrize("verb", ["recover", "leave"])
+@shown(
+    ("in an hour", "found"),
+    the_later_one=(executed("select 'now'"), ("now", "found")),
+    now=(executed("select 'as it was'"), ("in an hour", "below the watermark")),
+)
+async def test_p08_what_is_taken_back_is_due_now_or_later(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, verb: str, expected: tuple[str, str]
+) -> None:
+    text = GREATEST[verb]
+    if expected[0] == "now":
+        await rewritten(verb, (text, text.replace("greatest(t.due_at, ", "(")))(ground.db, monkeypatch)
+    elif expected[1] != "found":
+        now = "v_now" if verb == "recover" else "holdfast.now()"
+        await rewritten(verb, (text, text.replace(f"greatest(t.due_at, {now})", "t.due_at")))(ground.db, monkeypatch)
+    ahead, overdue = await ground.start_many(2)
+    hand, peer = await ground.worker(), await ground.worker()
+    await hand.take(ahead, overdue)
+    for run, moved in ((ahead, HOUR), (overdue, -HOUR)):
+        await ground.execute("update holdfast.task set due_at = due_at + $2::interval where run_id = $1", run, moved)
+    # The peer has looked at the line until now, and does not look below that again before it sweeps.
+    mark = (await peer.claim()).at - timedelta(milliseconds=250)
+    if verb == "leave":
+        assert await work.leave(hand.session, hand.identity) == 2
+    else:
+        await ground.lease_over(hand)
+        assert await work.recover(ground.session) is not None
+    early = await ground.is_due(ahead)
+    found = {run.run_id for run in (await peer.claim(sweep=False, lower=mark)).runs}
+    assert ("now" if early else "in an hour", "found" if overdue in found else "below the watermark") == expected
