@@ -39,7 +39,8 @@ AT_ONCE = 8
 
 _HEARD = """
 select (select count(*) from holdfast.journal j where j.run_id = $1) >= $2
-   and ($3 is false or exists (select from holdfast.task t where t.run_id = $1 and t.bucket_id is null and t.waits_inbox))
+   and ($3 is false
+        or exists (select from holdfast.task t where t.run_id = $1 and t.bucket_id is null and t.waits_inbox))
 """
 
 

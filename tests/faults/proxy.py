@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
@@ -51,6 +51,13 @@ class Loss:
         return lost
 
 
+class Late(NamedTuple):
+    """A request that arrives when its sender does not wait for it any more."""
+
+    part: str
+    arrive: Callable[[], Awaitable[object]]
+
+
 class Proxy:
     """Listens on a port of this machine, and forwards to the socket of the server in ``dsn``."""
 
@@ -73,6 +80,9 @@ class Proxy:
         self.deaf: Deafness | None = None
         """What becomes of LISTEN: an error, or an answer and never a notification."""
         self.losses: list[Loss] = []
+        self.late: Late | None = None
+        self.arrived_late = 0
+        """How many requests came after their senders had given them up."""
         self.said: Counter[str] = Counter()
         """How often each statement was sent, by its text."""
 
@@ -130,6 +140,10 @@ class Proxy:
         self._refusing = False
         self.passable.set()
 
+    def delay_until_given_up(self, part: str, arrive: Callable[[], Awaitable[object]]) -> None:
+        """The next request with this part in it travels until its sender has given it up, and ``arrive`` returns."""
+        self.late = Late(part, arrive)
+
     def lose(self, part: str, which: Callable[[int, int], bool]) -> Loss:
         """Loses answers: see ``Loss``."""
         loss = Loss(part, which)
@@ -184,6 +198,8 @@ class _Wire:
         self._server_writer = server_writer
         self._texts: dict[bytes, str] = {}
         self._loss: Loss | None = None
+        self._late: Late | None = None
+        self.answered = asyncio.Event()
         self.dead = False
 
     async def run(self) -> None:
@@ -212,6 +228,9 @@ class _Wire:
             request.append(self._noted(message).encoded())
             if message.kind not in (b"S", b"Q", b"H", b"X", b"p"):
                 continue
+            if self._late is not None:
+                await self._arrive_late(self._late, request)
+                return
             if self._proxy.delay is not None:
                 await asyncio.sleep(self._proxy.delay())
             if not self.dead:
@@ -219,10 +238,22 @@ class _Wire:
                 await self._server_writer.drain()
             request.clear()
 
+    async def _arrive_late(self, late: Late, request: list[bytes]) -> None:
+        while await self._reader.read(4096):
+            pass
+        self.dead = True
+        await late.arrive()
+        self._server_writer.writelines(request)
+        await self._server_writer.drain()
+        await self.answered.wait()
+        self._proxy.arrived_late += 1
+
     async def _back(self) -> None:
         answer: list[Message] = []
         while True:
             message = await _message(self._server_reader)
+            if self.dead and message.kind == b"Z":
+                self.answered.set()
             if self._loss is None:
                 self._return(message)
                 await self._writer.drain()
@@ -256,6 +287,8 @@ class _Wire:
                 pass
         if text is not None:
             self._proxy.said[text] += 1
+            if self._proxy.late is not None and self._proxy.late.part in text:
+                self._late, self._proxy.late = self._proxy.late, None
             self._loss = next((loss for loss in self._proxy.losses if loss.part in text), None)
         return message
 

@@ -10,7 +10,6 @@ import pytest
 
 from tests.apps.journeys import app as journeys
 from tests.apps.journeys import lasting, lasts
-
 from tests.faults.load import Load
 from tests.faults.proxy import Proxy
 from tests.house import House, eventually
@@ -81,6 +80,27 @@ async def test_an_idle_worker_whose_connection_is_half_open_takes_the_runs_of_a_
     await eventually(lambda: proxy.forget("holdfast.recover("), "the connection for recovery is half-open")
     await dying.kill()
     await load.house.until("select count(*) = $1 from holdfast.task where bucket_id is null", len(runs))
+    await load.house.check_invariants()
+
+
+async def test_a_claim_that_arrives_after_it_was_given_up_leaves_no_run_behind(
+    load: Load, far: House, proxy: Proxy
+) -> None:
+    await load.worker(far, "--lease", "2s", "--poll", "2s", "--no-hints")
+
+    async def arrive() -> None:
+        """When the worker has looked on another connection, found nothing, and rests; then there is something."""
+        claims = "select exists (select from pg_stat_activity where application_name like 'holdfast claims %' and "
+        await load.house.until(
+            claims + "datname = current_database() and query like '%holdfast.claim(%' and state = 'idle')"
+        )
+        async with journeys.client(hints=False) as quiet:
+            await quiet.start_many([lasts.call(0.0)] * 3)
+
+    await eventually(lambda: proxy.said, "it claims")
+    proxy.delay_until_given_up("holdfast.claim(", arrive)
+    await eventually(lambda: proxy.arrived_late, "the claim arrives")
+    await load.house.until("select count(*) = 3 from holdfast.result")
     await load.house.check_invariants()
 
 
@@ -169,4 +189,22 @@ async def test_a_client_that_is_cut_off_starts_and_hears_of_results_when_the_net
     await load.house.ended(waited.id)
     proxy.heal()
     assert await asyncio.gather(*results) == ["done"] * 6
+    await load.house.check_invariants()
+
+
+async def test_a_client_whose_connections_are_half_open_starts_and_hears_of_results_all_the_same(
+    load: Load, far: House, proxy: Proxy
+) -> None:
+    await load.worker(None, "--lease", "30s")
+    journeys.override(origin="the test", database_url=far.dsn)
+    distant = await far.client(journeys)
+    first = await distant.start(lasts, 1.0)
+    waiting = asyncio.create_task(first.result())
+    await eventually(lambda: proxy.connections >= 2, "it listens")
+    proxy.swallow()
+    proxy.heal()
+    # Its connections look sound and never answer; each use of one is given up after a while, and another is opened.
+    async with asyncio.timeout(15):
+        second = await distant.start(lasts, 0.0)
+        assert await asyncio.gather(waiting, second.result()) == ["done", "done"]
     await load.house.check_invariants()

@@ -35,10 +35,10 @@ async def distant(far: House) -> Client:
 
 @pytest.mark.parametrize("deaf", ["refused", "lost"])
 async def test_a_pooler_that_carries_no_notifications(
-    house: House, far: House, proxy: Proxy, distant: Client, load: Load, deaf: Deafness
+    far: House, proxy: Proxy, distant: Client, load: Load, deaf: Deafness
 ) -> None:
     proxy.deaf = deaf
-    through = Load(house, distant, load.ledger)
+    through = Load(load.house, distant, load.ledger)
     for _ in range(2):
         await through.worker(far, "--lease", "3s")
     await all_is_found(through)

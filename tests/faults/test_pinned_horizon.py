@@ -1,4 +1,4 @@
-"""R13, what it does: transactions that stay open and pin the xmin horizon stall nothing, and nothing is lost by them."""
+"""R13: transactions that stay open and pin the xmin horizon stall nothing, and nothing is lost by them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R12: what the database refuses is told with its cause and its remedy: to a client, a worker, and on the command line."""
+"""R12: what the database refuses is told with its cause and its remedy: to clients, workers, on the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R12, while work is under way: no space left, read-only, rights taken away. Nothing is lost, and the cause is in the log."""
+"""R12 while work is under way: no space, read-only, rights taken away. Nothing is lost, and the log says why."""
 
 from __future__ import annotations
 

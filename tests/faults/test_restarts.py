@@ -22,7 +22,7 @@ from tests.apps.journeys import app as journeys
 from tests.apps.journeys import lasts
 from tests.apps.ledger import Ledger
 from tests.faults.load import Load
-from tests.house import House, until
+from tests.house import House, eventually, until
 
 AGAIN = timedelta(seconds=8)
 """What workers may take until they work again, on a busy machine; promised are five seconds on an idle one."""
@@ -43,20 +43,26 @@ class Machine:
 
     async def restart(self, number: signal.Signals) -> None:
         """Ends the server so, and returns when another one takes connections."""
-        began = await self.house.value("select pg_postmaster_start_time()")
-        await self.house.db.close()
         os.kill(self.postmaster, number)
+        await self._back()
+
+    async def crash(self) -> None:
+        """Kills the process that writes for a worker: the server ends all others too, and recovers."""
+        backend = await self.house.value(
+            "select pid from pg_stat_activity where application_name like 'holdfast flushes %' limit 1"
+        )
+        os.kill(backend, signal.SIGKILL)
+        await self._back()
+
+    async def _back(self) -> None:
+        # As long as the old one is there, this connection is.
+        await eventually(self.house.db.is_closed, "the server has gone")
 
         async def look() -> Any:
             try:
-                db = await connect(self.house.dsn, application="tests")
+                return await connect(self.house.dsn, application="tests")
             except DatabaseError:
                 return None
-            # Until its sockets are closed, the old one may still answer.
-            if await db.fetchval("select pg_postmaster_start_time() > $1::timestamptz", began):
-                return db
-            await db.close()
-            return None
 
         self.house.db = await until(look, "the server is back")
 
@@ -95,23 +101,26 @@ async def test_the_server_is_restarted_under_load(machine: Machine, ledger: Ledg
     chance = random.Random(1)
     # One whose lease outlives a restart, and one whose lease may be over by then.
     names = [await (await load.worker(None, "--lease", lease)).name() for lease in ("30s", "2s")]
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, None):
         await load.add(12, jobs=6)
         await load.goes_on(chance)
         # Starts and signals that are under way while it ends are neither lost nor doubled.
         under_way = asyncio.gather(load.add(6), load.signal(4))
-        await machine.restart(number)
+        await (machine.crash() if number is None else machine.restart(number))
+        back = await house.value("select clock_timestamp()")
         await under_way
         after = await load.client.start_many([lasts.call(0.0) for _ in range(5)])
         await house.ended(*[run.id for run in after])
         again = await house.value(
-            "select min(at) - pg_postmaster_start_time() from holdfast.result where run_id = any ($1::uuid[])",
+            "select min(at) - $2::timestamptz from holdfast.result where run_id = any ($1::uuid[])",
             [run.id for run in after],
+            back,
         )
         assert again < AGAIN
         # Both of them: each has its connections again.
         await house.until(
-            "select count(distinct application_name) >= 2 from pg_stat_activity where application_name like 'holdfast claims %'",
+            "select count(distinct application_name) >= 2 from pg_stat_activity "
+            "where application_name like 'holdfast claims %'",
             patience=AGAIN.total_seconds(),
         )
         await house.check_invariants()

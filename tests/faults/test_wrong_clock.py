@@ -48,7 +48,7 @@ async def test_a_worker_whose_clock_is_an_hour_off(house: House, load: Load, hou
     with pytest.raises(RunTimedOut):
         await late.result(timeout=SOON)
     assert {line.split(" ")[1] for line in load.ledger.lines()} == {
-        str((await house.value("select pid from holdfast.worker")))
+        str(await house.value("select pid from holdfast.worker"))
     }
     # Its own clock is really off: this is what the activities wrote down.
     off = float(load.ledger.lines()[0].split(" ")[0]) - time.time()

@@ -88,8 +88,9 @@ def shown(good: object, **without: tuple[Change, object]) -> Callable[[Test], Te
     ]
 
     def decorate(test: Test) -> Test:
-        parametrized = pytest.mark.parametrize(("change", "expected"), cases)(test)
-        return pytest.mark.usefixtures("changed")(parametrized)
+        parametrized: Test = pytest.mark.parametrize(("change", "expected"), cases)(test)
+        marked: Test = pytest.mark.usefixtures("changed")(parametrized)
+        return marked
 
     return decorate
 

@@ -73,12 +73,19 @@ class Committing:
 
     def commit(self, *, dsn: str | None = None, limit: float = 10.0) -> GroupCommit:
         """A group commit of this worker, over connections of its own."""
-        links = [
+        flushes, patient = [
             Link(dsn or self.ground.dsn, self.ground.statements, application=name) for name in ("flushes", "patient")
         ]
-        self._links += links
+        self._links += [flushes, patient]
         commit = GroupCommit(
-            *links, self.hand.identity, DatabaseClock(), limit=limit, fenced=_nobody, flushed=lambda units: None
+            flushes,
+            patient,
+            self.hand.identity,
+            DatabaseClock(),
+            limit=limit,
+            fenced=_nobody,
+            flushed=lambda units: None,
+            doubted=lambda: None,
         )
         self._commits.append(commit)
         return commit

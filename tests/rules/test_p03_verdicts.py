@@ -6,6 +6,8 @@ Shown elsewhere: which SQLSTATEs values that cannot be stored give, and that a r
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,9 +15,10 @@ import pytest
 from holdfast.core.states import Ending
 from holdfast.store import work
 from holdfast.worker import group_commit
+from holdfast.worker.claimer import Claimer
 from holdfast.worker.group_commit import GroupCommit
 from holdfast.worker.held import Unit
-from tests.house import eventually
+from tests.house import House, eventually
 from tests.rules.change import replaced, shown
 from tests.rules.commit import Committing, Owner
 from tests.store.ground import Ground, step
@@ -65,8 +68,11 @@ async def test_p03_only_the_culprit_fails(ground: Ground, committing: Committing
     assert await told(*owners) == expected
 
 
+NOTHING: list[str] = []
+
+
 @shown(
-    (["rejected rejected", "committed"], []),
+    (["rejected rejected", "committed"], NOTHING),
     runs_as_units=(replaced(SINGLE_OUT, split_by_row), (["committed rejected", "committed"], ["charge#1"])),
 )
 async def test_p03_a_run_is_never_split(ground: Ground, committing: Committing, expected: object) -> None:
@@ -93,7 +99,8 @@ async def test_p03_what_is_not_about_the_data_is_tried_again(
 ) -> None:
     await ground.execute("create table trouble ()")
     await ground.execute(
-        "create function fail() returns trigger language plpgsql as $$ begin if exists (select from public.trouble) then "
+        "create function fail() returns trigger language plpgsql as $$ begin "
+        "if exists (select from public.trouble) then "
         f"raise exception 'not your fault' using errcode = '{state}'; end if; return new; end $$"
     )
     await ground.execute("create trigger fails before insert on holdfast.result for each row execute function fail()")
@@ -148,3 +155,53 @@ async def test_p03_a_row_of_another_holder_means_not_mine_any_more(
     )
     await transaction.commit()
     assert await told(owner, neighbour) == expected
+
+
+def never(self: Claimer) -> None:
+    """Memory is never doubted."""
+
+
+@shown("goes on", a_doubt=(replaced("holdfast.worker.claimer.Claimer.doubt", never), "stands still"))
+async def test_p03_a_run_that_memory_was_wrong_about_goes_on_from_what_is_written(
+    house: House, monkeypatch: pytest.MonkeyPatch, expected: object
+) -> None:
+    app = house.app()
+    entered, release = asyncio.Event(), asyncio.Event()
+
+    @app.activity
+    async def step() -> str:
+        entered.set()
+        await release.wait()
+        return "from memory"
+
+    @app.workflow
+    async def flow() -> str:
+        return await step()
+
+    claims = 0
+    really_claim = work.claim
+
+    async def claim(*arguments: Any, **options: Any) -> work.Claim:
+        nonlocal claims
+        claims += 1
+        return await really_claim(*arguments, **options)
+
+    monkeypatch.setattr(work, "claim", claim)
+    client = await house.client(app)
+    await house.worker(app, poll=timedelta(milliseconds=20))
+    run = await client.start(flow)
+    await entered.wait()
+    await house.db.execute(
+        "insert into holdfast.journal (run_id, at, seq, hold, kind, key, output) "
+        "values ($1, holdfast.now(), 7, 1, 1, 'step#1', '\"as written\"')",
+        run.id,
+    )
+    release.set()
+    # It is dropped, for this row is not its own; but it is nobody else's either.
+    if expected == "goes on":
+        await house.ended(run.id)
+    before = claims
+    await eventually(lambda: claims > before + 30, "the worker has looked for work many times")
+    output = await house.value("select output::text from holdfast.result where run_id = $1", run.id)
+    assert ("stands still" if output is None else "goes on") == expected
+    assert output in {None, '"as written"'}

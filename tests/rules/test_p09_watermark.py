@@ -140,7 +140,19 @@ AT_ONCE = rewritten("raise_floors", ("interval '10 seconds'", "interval '0 secon
 BELOW_WRITERS = "  select least(v_bound, min(a.xact_start) - interval '1 second')\n    into v_bound\n"
 
 
-@shown(True, the_writers=(rewritten("raise_floors", (BELOW_WRITERS, BELOW_WRITERS.replace("least(v_bound, min(a.xact_start) - interval '1 second')", "v_bound"))), False))
+@shown(
+    True,
+    the_writers=(
+        rewritten(
+            "raise_floors",
+            (
+                BELOW_WRITERS,
+                BELOW_WRITERS.replace("least(v_bound, min(a.xact_start) - interval '1 second')", "v_bound"),
+            ),
+        ),
+        False,
+    ),
+)
 async def test_p09_the_floor_stays_below_who_is_writing(
     ground: Ground, monkeypatch: pytest.MonkeyPatch, expected: object
 ) -> None:
@@ -166,5 +178,3 @@ async def test_p09_a_time_in_the_past_is_now(ground: Ground, expected: object) -
     await work.raise_floors(ground.session, [("default", 3)])
     run = await ground.start(due=LONG_AGO)
     assert ([found.run_id for found in (await hand.claim(sweep=True)).runs] == [run]) is expected
-
-

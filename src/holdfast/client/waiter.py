@@ -33,6 +33,8 @@ _SHORTEST_GAP = 0.002
 _LONGEST_GAP = 0.2
 _GAP_PER_RUN = 0.0002
 _LISTEN_EVERY = 1.0
+_LIMIT = 5.0
+"""Seconds that a look at so many runs may take; a connection that is half-open is given up then."""
 
 
 class Waiter:
@@ -150,7 +152,7 @@ class Waiter:
         found = False
         unknown = list(self._unknown)
         known = [run_id for run_id in self._waits if run_id not in self._unknown]
-        async with self._database.raw_session() as session:
+        async with self._database.raw_session(limit=_LIMIT * (1 + len(self._waits) // MOST_RUNS)) as session:
             for some in _cut(unknown):
                 seen = await read_known(session, some)
                 for run_id in some:

@@ -36,6 +36,11 @@ _SHORTEST_POLL = 0.025
 _SWEEP_EVERY = 0.04
 _SWEEP_SHARE = 20  # a sweep may cost a twentieth of the time
 
+_DOUBT = 180.0
+"""Seconds for which strays are looked for: a claim that was given up may lie so long in a network before it arrives."""
+_FIRST_LOOK = 0.5
+_LONGEST_LOOK = 5.0
+
 
 class Cargo:
     """What a claim brought, with the journals and inboxes that it needs."""
@@ -89,7 +94,9 @@ class Claimer:
         self._taken = taken
         self._held = held
         self._stray = stray
-        self._unsure = False
+        self._unsure_until = 0.0
+        self._look_at = 0.0
+        self._look_pause = _FIRST_LOOK
         self._fenced = fenced
         self._single = single
         self._wake = asyncio.Event()
@@ -104,6 +111,13 @@ class Claimer:
 
     def hint(self) -> None:
         """Something may have become due."""
+        self._wake.set()
+
+    def doubt(self) -> None:
+        """What memory says of the runs held here may not be what the database says: it is to be asked."""
+        self._unsure_until = time.monotonic() + _DOUBT
+        self._look_at = 0.0
+        self._look_pause = _FIRST_LOOK
         self._wake.set()
 
     def room_made(self) -> None:
@@ -121,7 +135,7 @@ class Claimer:
                 wait = self._poll
                 continue
             try:
-                if self._unsure:
+                if self._look_at <= time.monotonic() < self._unsure_until:
                     await self._find_strays()
                 wait = await self._claim()
                 backoff.reset()
@@ -130,8 +144,9 @@ class Claimer:
                     self._fenced(WorkerFenced(f"{error}; other workers have its runs"))
                     return
                 self._complain("claim", error)
-                # It may have been committed all the same: then the database says that we hold what we know nothing of.
-                self._unsure = True
+                # It may have been committed all the same, or may yet be: then the database says that we hold what we
+                # know nothing of.
+                self.doubt()
                 await asyncio.sleep(backoff.delay())
                 wait = 0.0
 
@@ -150,7 +165,8 @@ class Claimer:
         before = set(self._held)
         async with asyncio.timeout(self._limit), self._link.session() as session:
             rows = await work.held(session, [bucket.id for bucket in self._buckets])
-        self._unsure = False
+        self._look_at = time.monotonic() + self._look_pause
+        self._look_pause = min(self._look_pause * 2, _LONGEST_LOOK)
         for run_id, hold, bucket_id in rows:
             if run_id not in before and run_id not in self._held:
                 self._stray(bucket_id, run_id, hold)

@@ -61,6 +61,7 @@ class GroupCommit:
         limit: float,
         fenced: Callable[[WorkerFenced], None],
         flushed: Callable[[Sequence[Unit]], None],
+        doubted: Callable[[], None],
     ) -> None:
         self._link = link
         self._patient = patient
@@ -69,6 +70,7 @@ class GroupCommit:
         self._limit = limit
         self._fenced = fenced
         self._flushed = flushed
+        self._doubted = doubted
         self._loop = asyncio.get_running_loop()
         self._pending: deque[Unit] = deque()
         self._scheduled = False
@@ -172,6 +174,9 @@ class GroupCommit:
                 unit.owner.committed(unit, at)
         for unit in verdicts.lost:
             unit.owner.lost()
+        if verdicts.lost:
+            # Memory was wrong about these. If they are this worker's all the same, nobody else would ever take them.
+            self._doubted()
         for unit, refusal in verdicts.rejected:
             unit.owner.rejected(unit, refusal)
         if verdicts.busy:

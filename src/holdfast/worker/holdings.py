@@ -19,6 +19,7 @@ from holdfast.worker.workflow_run import WorkflowRun
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.info import RunInfo
 from holdfast.workflow.instance import Instance
+from holdfast.workflow.shift import Shift
 from holdfast.workflow.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -143,8 +144,9 @@ class Holdings:
         self._loop.call_soon(self._begin_all)
 
     def _begin_all(self) -> None:
-        for bucket in self.buckets.values():
-            self._begin(bucket)
+        with Shift():
+            for bucket in self.buckets.values():
+                self._begin(bucket)
 
     def _begin(self, bucket: Bucket) -> None:
         ready = bucket.ready
@@ -218,8 +220,9 @@ class Holdings:
 
     def _step_all(self) -> None:
         runs, self._to_step = self._to_step, []
-        for run in runs:
-            run.step()
+        with Shift():
+            for run in runs:
+                run.step()
 
     def sealed(self, failure: Failure) -> str:
         """The failure as it is stored."""

@@ -218,6 +218,7 @@ class Tenure:
             limit=limit,
             fenced=self._fenced,
             flushed=self._flushed,
+            doubted=self._doubted,
         )
         self._claimer = Claimer(
             self._claims,
@@ -392,6 +393,10 @@ class Tenure:
             if self._holdings.draining and any(unit.move is not None for unit in units):
                 self._hints.due(self._settings.lane)
         self._room_made()
+
+    def _doubted(self) -> None:
+        if self._claimer is not None:
+            self._claimer.doubt()
 
     def _room_made(self) -> None:
         if self._claimer is not None:

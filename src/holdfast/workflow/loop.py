@@ -7,9 +7,7 @@ callback of the worker's own loop: see :meth:`WorkflowLoop.turn`.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context, copy_context
@@ -26,6 +24,7 @@ from holdfast.workflow.forbidden import Forbidding
 from holdfast.workflow.handle import Handle, Timer
 from holdfast.workflow.info import RunInfo
 from holdfast.workflow.instant import deadline_at, later, seconds_of
+from holdfast.workflow.shift import Shift, is_working
 from holdfast.workflow.task import WorkflowTask
 
 T = TypeVar("T")
@@ -85,14 +84,13 @@ class WorkflowLoop(Forbidding):
     def turn(self, step: Callable[[], None]) -> None:
         """Calls ``step`` with this loop as the running one, and puts everything back as it was.
 
-        To be called from a callback of another loop or without one, not from inside a task. The garbage collector
-        rests meanwhile: which finalizers run in a turn would otherwise depend on the rest of the process.
+        To be called from a callback of another loop or without one, not from inside a task.
         """
+        if not is_working():
+            with Shift():
+                self.turn(step)
+            return
         outer = running_loop()
-        firstiter, finalizer = sys.get_asyncgen_hooks()
-        collecting = gc.isenabled()
-        gc.disable()
-        sys.set_asyncgen_hooks(None, self._finalize)
         set_running_loop(self)
         self._running = True
         try:
@@ -100,9 +98,6 @@ class WorkflowLoop(Forbidding):
         finally:
             self._running = False
             set_running_loop(outer)
-            sys.set_asyncgen_hooks(firstiter, finalizer)
-            if collecting:
-                gc.enable()
 
     def run_until_quiet(self) -> None:
         """Calls what is ready until nothing is, or the run is blocked. Only in a turn."""
@@ -281,7 +276,7 @@ class WorkflowLoop(Forbidding):
             exc_info=error if isinstance(error, BaseException) else None,
         )
 
-    def _finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
+    def close_left_behind(self, generator: AsyncGenerator[Any, Any]) -> None:
         """An async generator was left before its end: closed by a task, as in asyncio, while its run is at work."""
         if self._running and not self.dropped:
             self.create_task(generator.aclose())

@@ -6,13 +6,13 @@ that is set wrong. The hours come from ``HOLDFAST_TEST_CLOCK``.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import time
 from typing import Any, Self
 
-_OFF = datetime.timedelta(hours=float(os.environ.get("HOLDFAST_TEST_CLOCK", "0")))
-_Right = datetime.datetime
+_OFF = dt.timedelta(hours=float(os.environ.get("HOLDFAST_TEST_CLOCK", "0")))
+_Right = dt.datetime
 _time, _time_ns, _clock_gettime = time.time, time.time_ns, time.clock_gettime
 
 
@@ -25,16 +25,16 @@ class _Kind(type):
 
 class _Wrong(_Right, metaclass=_Kind):
     @classmethod
-    def now(cls, tz: datetime.tzinfo | None = None) -> Any:
+    def now(cls, tz: dt.tzinfo | None = None) -> Any:
         return _Right.now(tz) + _OFF
 
     @classmethod
     def utcnow(cls) -> Any:
-        return _Right.now(datetime.UTC).replace(tzinfo=None) + _OFF
+        return _Right.now(dt.UTC).replace(tzinfo=None) + _OFF
 
     @classmethod
     def today(cls) -> Any:
-        return _Right.now() + _OFF  # noqa: DTZ005 - as the original
+        return _Right.now() + _OFF
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
         made: Any = _Right(*arguments, **options)
@@ -47,7 +47,7 @@ def _wrong_clock_gettime(clock: int) -> float:
 
 
 def _set_wrong() -> None:
-    module: Any = datetime
+    module: Any = dt
     module.datetime = _Wrong
     clocks: Any = time
     clocks.time = lambda: _time() + _OFF.total_seconds()
