@@ -55,14 +55,14 @@ def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
     with server:
         with (place / "template.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            asyncio.run(_make_template(server))
+            asyncio.run(make_template(server))
         yield server
     if not (place / "data").exists():
         # The last one has left: the server has taken its data with it.
         shutil.rmtree(place, ignore_errors=True)
 
 
-async def _make_template(server: EmbeddedPostgres) -> None:
+async def make_template(server: EmbeddedPostgres) -> None:
     admin = await connect(server.dsn, application="tests")
     try:
         if await admin.fetchval("select 1 from pg_database where datname = $1", TEMPLATE):

@@ -15,7 +15,10 @@ from types import TracebackType
 from typing import Literal, NamedTuple, Self
 from urllib.parse import parse_qs, urlsplit
 
-_SSL, _GSS = 80877103, 80877104
+_SSL, _GSS, _PROTOCOL_3 = 80877103, 80877104, 196608
+
+_POOLED = {"user", "database", "application_name", "client_encoding", "datestyle", "timezone"}
+"""The settings that PgBouncer takes."""
 
 Deafness = Literal["refused", "lost"]
 
@@ -79,6 +82,8 @@ class Proxy:
         """How many seconds each request travels."""
         self.deaf: Deafness | None = None
         """What becomes of LISTEN: an error, or an answer and never a notification."""
+        self.pools = False
+        """Whether it is a pooler in transaction mode: it takes few settings, and each transaction has a new session."""
         self.losses: list[Loss] = []
         self.late: Late | None = None
         self.arrived_late = 0
@@ -169,6 +174,12 @@ class Proxy:
         # What comes while nothing gets through is sent again by the kernel until it does.
         await self.passable.wait()
         start = await _start_of(reader, writer)
+        refused = _settings_of(start) - _POOLED if self.pools else set[str]()
+        if refused:
+            words = f"SFATAL\0C08P01\0Munsupported startup parameter: {min(refused)}\0\0"
+            writer.write(Message(b"E", words.encode()).encoded())
+            await writer.drain()
+            return
         server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
         wire = _Wire(self, reader, writer, server_reader, server_writer)
         self._wires.add(wire)
@@ -254,6 +265,8 @@ class _Wire:
             message = await _message(self._server_reader)
             if self.dead and message.kind == b"Z":
                 self.answered.set()
+            if self._proxy.pools and message == Message(b"Z", b"I"):
+                await self._change_session()
             if self._loss is None:
                 self._return(message)
                 await self._writer.drain()
@@ -266,6 +279,12 @@ class _Wire:
                     return
                 self._return(*answer)
                 answer.clear()
+
+    async def _change_session(self) -> None:
+        """What the session knew is gone: prepared statements, what it listens to, its locks and settings."""
+        self._server_writer.write(Message(b"Q", b"DISCARD ALL\0").encoded())
+        while (await _message(self._server_reader)).kind != b"Z":
+            pass
 
     def _return(self, *messages: Message) -> None:
         if not self.dead:
@@ -313,6 +332,13 @@ async def _start_of(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
             writer.write(b"N")
             continue
         return head + await reader.readexactly(length - 8)
+
+
+def _settings_of(start: bytes) -> set[str]:
+    """The names of the settings in the packet with which a connection begins."""
+    if struct.unpack("!I", start[4:8]) != (_PROTOCOL_3,):
+        return set()
+    return {word.decode().lower() for word in start[8:].rstrip(b"\0").split(b"\0")[::2]}
 
 
 async def _message(reader: asyncio.StreamReader) -> Message:

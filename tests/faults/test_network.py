@@ -206,5 +206,5 @@ async def test_a_client_whose_connections_are_half_open_starts_and_hears_of_resu
     # Its connections look sound and never answer; each use of one is given up after a while, and another is opened.
     async with asyncio.timeout(15):
         second = await distant.start(lasts, 0.0)
-        assert await asyncio.gather(waiting, second.result()) == ["done", "done"]
+        assert set(await asyncio.gather(waiting, second.result())) == {"done"}
     await load.house.check_invariants()

@@ -48,6 +48,17 @@ async def test_a_pooler_that_carries_no_notifications(
         assert "failed" not in far.log()
 
 
+async def test_a_pooler_in_transaction_mode(far: House, proxy: Proxy, load: Load) -> None:
+    proxy.pools = True
+    journeys.override(origin="the test", database_url=far.dsn)
+    async with journeys.client() as client:
+        pooled = Load(load.house, client, load.ledger)
+        for _ in range(2):
+            await pooled.worker(far, "--lease", "3s")
+        await all_is_found(pooled)
+    assert "failed" not in far.log()
+
+
 async def test_hints_are_switched_off_everywhere(house: House, load: Load) -> None:
     journeys.override(origin="the test", database_url=house.dsn)
     async with journeys.client(hints=False) as deaf:

@@ -67,16 +67,6 @@ def replaced(target: str, value: object) -> Change:
     return change
 
 
-def together(*changes: Change) -> Change:
-    """All of these."""
-
-    async def change(db: Connection, patch: pytest.MonkeyPatch) -> None:
-        for one in changes:
-            await one(db, patch)
-
-    return change
-
-
 def shown(good: object, **without: tuple[Change, object]) -> Callable[[Test], Test]:
     """Runs a scenario with the engine as it is, and once for each way of taking the rule out of it.
 

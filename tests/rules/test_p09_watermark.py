@@ -16,6 +16,7 @@ import pytest
 
 from holdfast.core.priority import Priority
 from holdfast.store import work
+from holdfast.store.connect import connect
 from holdfast.worker.bucket import Bucket
 from tests.house import House, eventually
 from tests.rules.change import replaced, rewritten, shown
@@ -33,7 +34,7 @@ class Line:
         self.bucket = Bucket(hand.identity.buckets[0], "default", Priority.MEDIUM, capacity=2, buffer_size=0)
 
     async def claim(self, *, sweep: bool = False) -> list[UUID]:
-        """One claim of at most two, from the watermark or below; what it brings is given back to nobody."""
+        """One claim of at most two, from the watermark or below; what it brings stays held."""
         claim = await self.hand.claim(2, sweep=sweep, lower=self.bucket.watermark)
         runs = claim.runs
         self.bucket.looked(at=claim.at, last_due=runs[-1].due_at if runs else None, full=len(runs) == 2)
@@ -105,10 +106,10 @@ async def test_p09_what_commits_late_is_found_while_there_is_room(
 
     monkeypatch.setattr(work, "claim", claim)
     await house.worker(app)
-    user = Ground(house.dsn, await Ground(house.dsn, house.db).connect())
-    transaction = user.db.transaction()
+    user = await connect(house.dsn, application="user")
+    transaction = user.transaction()
     await transaction.start()
-    late = await client.start(job, 0, connection=user.db)
+    late = await client.start(job, 0, connection=user)
     began = await house.value("select clock_timestamp()")
     # Work goes on until the watermark is far beyond the late one.
     while not any(at > began + SECOND / 2 and runs for _, runs, at in claims):
@@ -128,7 +129,7 @@ async def test_p09_what_commits_late_is_found_while_there_is_room(
     if found:
         # 50 ms where nothing else takes the processor; the bound is for a machine that has much to do.
         assert found[0][1] - committed < SECOND
-    user.db.terminate()
+    user.terminate()
 
 
 async def _keep_busy(client: Any, job: Any) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -37,7 +37,14 @@ async def connect(
     if transaction_timeout is not None:
         settings["transaction_timeout"] = f"{round(transaction_timeout.total_seconds() * 1000)}ms"
     async with translated(dsn):
-        return await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT, server_settings=settings)
+        try:
+            return await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT, server_settings=settings)
+        except asyncpg.PostgresError as error:
+            if not _is_from_pooler(error):
+                raise
+        return await asyncpg.connect(
+            dsn, timeout=_CONNECT_TIMEOUT, server_settings=_pooled(application), statement_cache_size=0
+        )
 
 
 def has_transaction_timeout(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
@@ -48,15 +55,37 @@ def has_transaction_timeout(connection: asyncpg.Connection[asyncpg.Record]) -> b
 async def create_pool(dsn: str, *, application: str, size: int) -> asyncpg.Pool[asyncpg.Record]:
     """A pool of at most ``size`` connections, opened as they are needed."""
     async with translated(dsn):
-        return await asyncpg.create_pool(
-            dsn,
-            min_size=1,
-            max_size=size,
-            timeout=_CONNECT_TIMEOUT,
-            server_settings=_server_settings(application),
-            # Nothing of ours changes a session's settings, so nothing has to be reset: it would cost a round trip.
-            reset=_keep,
-        )
+        try:
+            return await _create_pool(dsn, size, server_settings=_server_settings(application))
+        except asyncpg.PostgresError as error:
+            if not _is_from_pooler(error):
+                raise
+        return await _create_pool(dsn, size, server_settings=_pooled(application), statement_cache_size=0)
+
+
+async def _create_pool(dsn: str, size: int, **options: Any) -> asyncpg.Pool[asyncpg.Record]:
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=size,
+        timeout=_CONNECT_TIMEOUT,
+        # Nothing of ours changes a session's settings, so nothing has to be reset: it would cost a round trip.
+        reset=_keep,
+        **options,
+    )
+
+
+def _is_from_pooler(error: asyncpg.PostgresError) -> bool:
+    """Whether a pooler such as PgBouncer refused the settings: Postgres itself takes them."""
+    return error.sqlstate == "08P01" and "startup parameter" in str(error)
+
+
+def _pooled(application: str) -> dict[str, str]:
+    """What a pooler takes. It may hand each transaction to another session, so no statement is prepared there either.
+
+    The fence asks for READ COMMITTED itself, and the functions of the schema carry the settings that they need.
+    """
+    return {"application_name": application}
 
 
 def _server_settings(application: str) -> dict[str, str]:

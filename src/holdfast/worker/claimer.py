@@ -74,6 +74,7 @@ class Claimer:
         names: Sequence[str],
         poll: timedelta,
         limit: float,
+        listening: Callable[[], bool],
         saturated: Callable[[], bool],
         known: Callable[[work.Claimed], bool],
         taken: Callable[[Cargo], None],
@@ -89,6 +90,7 @@ class Claimer:
         self._names = names
         self._poll = poll.total_seconds()
         self._limit = limit
+        self._listening = listening
         self._saturated = saturated
         self._known = known
         self._taken = taken
@@ -214,7 +216,11 @@ class Claimer:
         self._empty = 0
         if any(bucket.more and bucket.hungry() for bucket in self._buckets):
             return 0.0
-        self._pause = _SHORTEST_POLL if claim.runs else min(self._pause * 2, self._poll)
+        if self._listening():
+            # What comes now comes with a hint.
+            self._pause = self._poll
+        else:
+            self._pause = _SHORTEST_POLL if claim.runs else min(self._pause * 2, self._poll)
         wait = self._pause * random.uniform(0.9, 1.1)
         upcoming = [due for due in claim.next_due.values() if due is not None]
         if upcoming:

@@ -228,6 +228,7 @@ class Tenure:
             names=sorted(self._definitions),
             poll=settings.poll,
             limit=limit,
+            listening=lambda: settings.hints and self._control.is_open,
             saturated=lambda: self._executor.saturated,
             known=self._holdings.knows,
             taken=self._holdings.take,

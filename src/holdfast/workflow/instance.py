@@ -186,9 +186,10 @@ class Instance:
         main = self._main
         while main is not None and not main.done() and delivery.blocked is None and delivery.deliver_next():
             loop.run_until_quiet()
-        unasked = delivery.unasked
-        if main is not None and main.done() and delivery.blocked is None and unasked is not None:
-            delivery.blocked = left_over(unasked)
+        if main is not None and main.done() and delivery.blocked is None:
+            unasked = delivery.unasked
+            if unasked is not None:
+                delivery.blocked = left_over(unasked)
         # The errors of the code remember this frame, and the task keeps one of them.
         del main
 

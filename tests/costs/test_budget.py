@@ -1,0 +1,168 @@
+"""The cost budget: statements, commits and WAL bytes, as counts and never as times."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from holdfast import App
+from tests.costs.meter import Meter
+from tests.house import House
+
+SOON = timedelta(seconds=60)
+
+CALM: dict[str, Any] = {
+    "lease": timedelta(hours=1),
+    "poll": timedelta(seconds=60),
+    # Fifty slots and no buffer: batches of fifty.
+    "parallelism_factor": 12.5,
+    "bucket_buffer_size": 0,
+}
+"""A worker that does nothing but work while it is measured."""
+
+
+def workload(house: House) -> App:
+    app = house.app()
+
+    @app.activity
+    async def noop(number: int) -> int:
+        return number
+
+    @app.workflow
+    async def steps(count: int) -> int:
+        for _ in range(count):
+            await noop(1)
+        return count
+
+    return app
+
+
+def call(app: App, name: str, number: int) -> Any:
+    return app.definitions[name].call(number)
+
+
+async def warmed_up(house: House, app: App, **settings: Any) -> Any:
+    """A client and a worker that have prepared their statements."""
+    client = await house.client(app)
+    await house.worker(app, **(CALM | settings))
+    for name in ("noop", "steps"):
+        await (await client.start(call(app, name, 1))).result(timeout=SOON)
+    for run in await client.start_many([call(app, name, 2) for name in ("noop", "steps") for _ in range(50)]):
+        await run.result(timeout=SOON)
+    await house.db.execute("checkpoint")
+    return client
+
+
+async def test_a_single_start_is_one_statement_one_commit_and_at_most_a_kilobyte(house: House) -> None:
+    app = workload(house)
+    client = await house.client(app)
+    for _ in range(10):
+        await client.start(call(app, "noop", 1))
+    await house.db.execute("checkpoint")
+    async with Meter(house) as cost:
+        for _ in range(100):
+            await client.start(call(app, "noop", 1))
+    assert cost.calls == {"start_plain": 100}
+    assert cost.commits == 100
+    assert cost.wal <= 100 * 1_000, f"{cost.wal / 100:.0f} bytes each"
+
+
+async def test_a_no_op_job_costs_a_tenth_of_a_statement_and_eight_hundred_bytes(house: House) -> None:
+    app = workload(house)
+    client = await warmed_up(house, app)
+    count = 1_000
+    async with Meter(house) as starting:
+        runs = await client.start_many([call(app, "noop", 1) for _ in range(count)], lane="held-back")
+    async with Meter(house) as cost:
+        # In one transaction, so that the worker finds them all at once.
+        await house.db.execute("update holdfast.task set lane = 'default' where lane = 'held-back'")
+        moved = await house.value("select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint")
+        await house.db.execute("select holdfast.hint('due default')")
+        await house.ended(*[run.id for run in runs])
+    assert starting.calls.total() <= 1 + count // 500
+    assert cost.statements / count <= 0.1, cost.calls
+    assert cost.commits / count <= 0.1
+    spent = cost._after.wal - moved
+    assert spent / count <= 800, f"{spent / count:.0f} bytes each"
+
+
+async def test_each_further_step_costs_a_twentieth_of_a_statement_and_four_hundred_bytes(house: House) -> None:
+    app = workload(house)
+    client = await warmed_up(house, app)
+    count, more = 200, 10
+    costs: list[Meter] = []
+    for steps in (1, 1 + more):
+        async with Meter(house) as cost:
+            runs = await client.start_many([call(app, "steps", steps) for _ in range(count)])
+            await house.ended(*[run.id for run in runs])
+        costs.append(cost)
+    few, many = costs
+    further = count * more
+    assert (many.calls["flush"] - few.calls["flush"]) / further <= 0.05, many.calls
+    assert (many.wal - few.wal) / further <= 400, f"{(many.wal - few.wal) / further:.0f} bytes each"
+
+
+@pytest.mark.parametrize("steps", [1, 10, 50])
+async def test_sequential_steps_of_a_single_run_cost_a_statement_each_and_four_more(house: House, steps: int) -> None:
+    app = workload(house)
+    client = await warmed_up(house, app)
+    async with Meter(house) as cost:
+        run = await client.start(call(app, "steps", steps))
+        await house.ended(run.id)
+        await house.until("select not exists (select from holdfast.task)")
+    assert cost.statements - cost.calls["results"] <= steps + 4, cost.calls
+    assert cost.commits <= steps + 4
+
+
+async def test_a_replay_reads_the_journal_once_and_rewrites_nothing(house: House) -> None:
+    app = house.app()
+
+    @app.activity
+    async def noop(number: int) -> int:
+        return number
+
+    @app.workflow
+    async def long(count: int) -> int:
+        from holdfast import Signal
+
+        for number in range(count):
+            await noop(number)
+        return await Signal[int]("go").wait()
+
+    client = await house.client(app)
+    await house.worker(app, **(CALM | {"cached_runs": 0}))
+    run = await client.start(long, 50)
+    await house.parked(run.id)
+    async with Meter(house) as cost:
+        await run.signal_by_name("go", 7)
+        assert await run.result(timeout=SOON) == 7
+    assert cost.calls["journals"] == 1
+    assert await house.value("select count(*) from holdfast.journal where run_id = $1", run.id) == 51
+    # The signal; the claim; the letter, journaled; the end; the hint that it has ended.
+    assert cost.commits <= 5
+
+
+async def test_an_idle_worker_asks_at_most_three_times_a_second(house: House) -> None:
+    app = workload(house)
+    client = await house.client(app)
+    await client.start_many([call(app, "noop", 1) for _ in range(2_000)], after=timedelta(days=1))
+    await house.worker(app, poll=timedelta(seconds=1), lease=timedelta(seconds=30))
+    await house.db.execute("create extension if not exists pg_stat_statements")
+    everything = (
+        "select sum(calls)::int from pg_stat_statements where query not like '%pg_stat_statements%'"
+        " and dbid = (select oid from pg_database where datname = current_database())"
+    )
+    claims = (
+        "select coalesce(sum(calls), 0)::int from pg_stat_statements where query like '%holdfast.claim%' and dbid = "
+        + ("(select oid from pg_database where datname = current_database())")
+    )
+    first = await house.value(claims)
+    await house.until(claims.replace("coalesce(sum(calls), 0)::int", f"sum(calls) >= {first + 2}"))
+    began, before = await house.value("select clock_timestamp()"), await house.value(everything)
+    polled = await house.value(claims)
+    await house.until(claims.replace("coalesce(sum(calls), 0)::int", f"sum(calls) >= {polled + 4}"))
+    ended, after = await house.value("select clock_timestamp()"), await house.value(everything)
+    # What this test has asked itself looks like nothing else, and is left out above.
+    assert (after - before) / (ended - began).total_seconds() <= 3
