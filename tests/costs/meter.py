@@ -26,8 +26,8 @@ class Reading:
 class Meter:
     """``async with Meter(house) as cost:`` counts what is done in the block, by anybody, in this database.
 
-    Statements are counted by pg_stat_statements; those of heartbeats, polls, sweeps and the tests are not named here, and
-    so do not count. The server writes no full-page images.
+    Statements are counted by pg_stat_statements; those of heartbeats, polls, sweeps and the tests are not named here,
+    and so do not count. The server writes no full-page images.
     """
 
     def __init__(self, house: House) -> None:

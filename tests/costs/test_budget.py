@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from holdfast import App
+from holdfast import App, Client, Signal
+from holdfast.app.hosted import WorkerOptions
 from tests.costs.meter import Meter
 from tests.house import House
 
 SOON = timedelta(seconds=60)
 
-CALM: dict[str, Any] = {
+CALM: WorkerOptions = {
     "lease": timedelta(hours=1),
     "poll": timedelta(seconds=60),
     # Fifty slots and no buffer: batches of fifty.
@@ -43,10 +44,10 @@ def call(app: App, name: str, number: int) -> Any:
     return app.definitions[name].call(number)
 
 
-async def warmed_up(house: House, app: App, **settings: Any) -> Any:
+async def warmed_up(house: House, app: App) -> Client:
     """A client and a worker that have prepared their statements."""
     client = await house.client(app)
-    await house.worker(app, **(CALM | settings))
+    await house.worker(app, **CALM)
     for name in ("noop", "steps"):
         await (await client.start(call(app, name, 1))).result(timeout=SOON)
     for run in await client.start_many([call(app, name, 2) for name in ("noop", "steps") for _ in range(50)]):
@@ -125,14 +126,13 @@ async def test_a_replay_reads_the_journal_once_and_rewrites_nothing(house: House
 
     @app.workflow
     async def long(count: int) -> int:
-        from holdfast import Signal
-
         for number in range(count):
             await noop(number)
         return await Signal[int]("go").wait()
 
     client = await house.client(app)
-    await house.worker(app, **(CALM | {"cached_runs": 0}))
+    forgetful: WorkerOptions = {**CALM, "cached_runs": 0}
+    await house.worker(app, **forgetful)
     run = await client.start(long, 50)
     await house.parked(run.id)
     async with Meter(house) as cost:
@@ -156,7 +156,7 @@ async def test_an_idle_worker_asks_at_most_three_times_a_second(house: House) ->
     )
     claims = (
         "select coalesce(sum(calls), 0)::int from pg_stat_statements where query like '%holdfast.claim%' and dbid = "
-        + ("(select oid from pg_database where datname = current_database())")
+        "(select oid from pg_database where datname = current_database())"
     )
     first = await house.value(claims)
     await house.until(claims.replace("coalesce(sum(calls), 0)::int", f"sum(calls) >= {first + 2}"))
@@ -164,5 +164,4 @@ async def test_an_idle_worker_asks_at_most_three_times_a_second(house: House) ->
     polled = await house.value(claims)
     await house.until(claims.replace("coalesce(sum(calls), 0)::int", f"sum(calls) >= {polled + 4}"))
     ended, after = await house.value("select clock_timestamp()"), await house.value(everything)
-    # What this test has asked itself looks like nothing else, and is left out above.
     assert (after - before) / (ended - began).total_seconds() <= 3
