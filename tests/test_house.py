@@ -62,3 +62,14 @@ def sources() -> list[Path]:
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (PACKAGE / "py.typed").is_file()
+
+
+def test_every_guarantee_names_a_test_that_exists() -> None:
+    named_tests = re.findall(r"`(tests/\S+\.py)` `(test_\w+)`", (ROOT / "docs" / "guarantees.md").read_text("utf-8"))
+    assert named_tests
+    missing = [
+        f"{file}: {name}"
+        for file, name in named_tests
+        if not re.search(rf"def {name}\(", (ROOT / file).read_text("utf-8") if (ROOT / file).is_file() else "")
+    ]
+    assert not missing

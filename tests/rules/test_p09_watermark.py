@@ -120,7 +120,11 @@ async def test_p09_what_commits_late_is_found_while_there_is_room(
     running = asyncio.create_task(_keep_busy(client, job))
     try:
         await eventually(
-            lambda: len(claims) > before + 40 or any(late.id in runs for _, runs, _ in claims), "it is found, or not"
+            lambda: (
+                (expected == "not at all" and len(claims) > before + 40)
+                or any(late.id in runs for _, runs, _ in claims)
+            ),
+            "it is found, or not",
         )
     finally:
         running.cancel()
@@ -128,7 +132,7 @@ async def test_p09_what_commits_late_is_found_while_there_is_room(
     assert ("by a sweep" if found and found[0][0] else "not at all") == expected
     if found:
         # 50 ms where nothing else takes the processor; the bound is for a machine that has much to do.
-        assert found[0][1] - committed < SECOND
+        assert found[0][1] - committed < 2 * SECOND
     user.terminate()
 
 

@@ -204,7 +204,8 @@ class Claimer:
             self._clock.observe(claim.at)
             if sweep:
                 self._swept_at = time.monotonic()
-                self._sweep_cost = self._swept_at - began
+                # Believed by and by: one that was slow by chance shall not keep the next away for long.
+                self._sweep_cost = min(self._swept_at - began, 2 * self._sweep_cost + 0.005)
         self._note(asked, claim)
         if claim.runs:
             self._taken(await self._loaded(claim.runs, began))
