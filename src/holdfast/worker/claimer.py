@@ -105,6 +105,7 @@ class Claimer:
         self._pause = self._poll
         self._swept_at = 0.0
         self._sweep_cost = 0.0
+        self._owed = False
         self.paused = False
         self._turn = 0
         self._empty = 0
@@ -112,7 +113,8 @@ class Claimer:
         self.runs = 0
 
     def hint(self) -> None:
-        """Something may have become due."""
+        """Something may have become due, or visible though it was due long ago."""
+        self._owed = True
         self._wake.set()
 
     def doubt(self) -> None:
@@ -189,7 +191,9 @@ class Claimer:
         began = time.monotonic()
         # A sweep looks below the watermarks: for what became visible late. It is a claim like any other, but it may
         # have to walk the dead; so how often it is made depends on what the last one cost.
-        sweep = began - self._swept_at > max(_SWEEP_EVERY, self._sweep_cost * _SWEEP_SHARE)
+        sweep = began - self._swept_at > self._sweep_pace
+        if sweep:
+            self._owed = False
         for bucket in self._buckets:
             bucket.measure()
         asked = [(bucket, bucket.wanted()) for bucket in self._buckets if bucket.room()]
@@ -226,7 +230,14 @@ class Claimer:
         upcoming = [due for due in claim.next_due.values() if due is not None]
         if upcoming:
             wait = min(wait, self._clock.until(min(upcoming)))
+        if self._owed:
+            # A hint came too soon after the last sweep: what it told of may lie below the watermarks.
+            wait = min(wait, self._swept_at + self._sweep_pace - time.monotonic())
         return max(wait, 0.0005)
+
+    @property
+    def _sweep_pace(self) -> float:
+        return max(_SWEEP_EVERY, self._sweep_cost * _SWEEP_SHARE)
 
     def _has_room(self) -> bool:
         return any(bucket.room() for bucket in self._buckets) and not self._one_is_held() and not self._saturated()
