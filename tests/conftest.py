@@ -8,7 +8,8 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -40,7 +41,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
     memory = Path("/dev/shm")  # noqa: S108 - the data is worth nothing, and this is quicker than any disk
     base = memory if memory.is_dir() else Path(tempfile.gettempdir())
     place = base / f"holdfast-tests-{run[:12]}"
-    place.mkdir(mode=0o711, exist_ok=True)
     bin_dir = request.config.getoption("--postgres")
     settings = EmbeddedSettings(
         data_dir=place / "data",
@@ -52,14 +52,31 @@ def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
         start_timeout=timedelta(seconds=60),
     )
     server = EmbeddedPostgres(settings)
-    with server:
-        with (place / "template.lock").open("w") as lock:
+    with _alone_in(place):
+        server.start()
+        asyncio.run(make_template(server))
+    yield server
+    with _alone_in(place):
+        server.stop()
+        if not (place / "data").exists():
+            # The last one has left: the server has taken its data with it.
+            shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _alone_in(place: Path) -> Generator[None]:
+    """One process of the test run at a time comes and goes; whoever comes after the place was removed makes it anew."""
+    while True:
+        place.mkdir(mode=0o711, exist_ok=True)
+        try:
+            lock = (place / "lock").open("w")
+        except FileNotFoundError:
+            continue
+        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            asyncio.run(make_template(server))
-        yield server
-    if not (place / "data").exists():
-        # The last one has left: the server has taken its data with it.
-        shutil.rmtree(place, ignore_errors=True)
+            if (place / "lock").exists() and (place / "lock").stat().st_ino == os.fstat(lock.fileno()).st_ino:
+                yield
+                return
 
 
 async def make_template(server: EmbeddedPostgres) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import Literal
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Literal
 from uuid import UUID
 
 import pytest
 
 from holdfast.client import Client
+from holdfast.store import work
+from holdfast.store.session import Session
 from tests.apps.racing import app as racing
-from tests.apps.racing import hears
+from tests.apps.racing import beat, hears
 from tests.faults.load import SOON
 from tests.house import ROOT, House
 
@@ -79,3 +83,23 @@ async def test_without_the_comparison_of_the_counter_one_is_lost(house: House, r
     runs = await racer.start_many([hears.call(100) for _ in range(20)])
     assert await sender(house, moment, 100, [run.id for run in runs], patience=3.0) == 1
     assert await house.value(STUCK)
+
+
+async def test_a_run_that_is_due_again_as_soon_as_it_parks_does_not_wait_for_the_next_poll(
+    house: House, racer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = work.flush
+    sent: list[bool] = []
+
+    async def flush(session: Session, identity: work.Identity, writes: Sequence[Any], **options: Any) -> work.Flushed:
+        if any(unit.move is not None for unit in writes) and not sent:
+            # Just before the park, so that nothing but the park itself can notice.
+            sent.append(await racer.signal(run.id, beat, 0))
+        return await real(session, identity, writes, **options)
+
+    monkeypatch.setattr(work, "flush", flush)
+    await house.worker(racing, poll=timedelta(seconds=30))
+    run = await racer.start(hears, 1)
+    assert await run.result(timeout=timedelta(seconds=10)) == [0]
+    assert sent
+    await house.check_invariants()
