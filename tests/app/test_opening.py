@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -156,6 +157,12 @@ def test_all_mistakes_in_worker_options_are_told_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         App().worker(lane="two words", max_threads=0)
     assert len(caught.value.mistakes) == 2
+
+
+def test_a_number_in_place_of_a_duration_is_told() -> None:
+    seconds: Any = 30
+    with pytest.raises(ConfigurationError, match="lease: 1 s to 3600 s, not 30, which is no timedelta"):
+        App().worker(lease=seconds)
 
 
 def test_options_of_a_tool_go_before_the_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ async def test_a_wait_ends_after_its_timeout_and_the_run_goes_on(client: Client,
     assert client._context.waiter._waits == {}
     await end(db, handle.id, output='"paid"')
     assert await handle.result(timedelta(minutes=1)) == "paid"
-    with pytest.raises(InvalidInput, match="use zero or more"):
+    with pytest.raises(InvalidInput, match="use a timedelta of zero or more"):
         await handle.result(timedelta(-1))
 
 

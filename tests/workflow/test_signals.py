@@ -70,6 +70,20 @@ def test_a_signal_of_a_type_of_no_use_says_so_where_it_is_used() -> None:
         _ = Signal[Opaque]("opaque").returns
 
 
+def test_a_number_in_place_of_a_timeout_is_told() -> None:
+    seconds: Any = 5
+
+    @Workflow
+    async def hurries() -> None:
+        await untyped.wait(timeout=seconds)
+
+    stage = Stage(hurries)
+    stage.go()
+    failure = stage.result.failure
+    assert failure is not None
+    assert "takes a timedelta as its timeout, not 5" in failure.message
+
+
 @pytest.mark.parametrize("name", ["", " x", "a#b", "a\nb"])
 def test_a_name_that_cannot_be_used_is_refused(name: str) -> None:
     with pytest.raises(DefinitionError):

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from holdfast.core.errors import DefinitionError, ForbiddenInWorkflow
+from holdfast.core.errors import DefinitionError, ForbiddenInWorkflow, RetryAfter
 from holdfast.core.retry import Retry
 from holdfast.workflow.activity import Activity, activity_info
 from holdfast.workflow.chance import random, uuid4
@@ -158,6 +158,18 @@ def test_durations_of_nothing_are_refused() -> None:
         Activity(double.fn, total_timeout=-SECOND)
     with pytest.raises(DefinitionError, match="max_threads="):
         Activity(half.fn, max_threads=0)
+
+
+def test_numbers_in_place_of_durations_and_policies_are_refused() -> None:
+    number: Any = 30
+    with pytest.raises(DefinitionError, match=r"timeout= is a timedelta, .* not 30"):
+        Activity(double.fn, timeout=number)
+    with pytest.raises(DefinitionError, match=r"retry= is a Retry, .* not 30"):
+        Activity(double.fn, retry=number)
+    with pytest.raises(DefinitionError, match=r"retry= is a Retry, .* not 30"):
+        double.options(retry=number)
+    with pytest.raises(ValueError, match="RetryAfter takes a timedelta"):
+        RetryAfter(number)
 
 
 def test_a_workflow_is_not_called_like_a_function() -> None:

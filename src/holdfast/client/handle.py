@@ -60,8 +60,8 @@ class RunHandle(Generic[R_co]):
             ResultTimeout: it has not ended after ``timeout``; it goes on.
             RunNotFound: there is no such run.
         """
-        if timeout is not None and timeout < timedelta(0):
-            raise InvalidInput(f"timeout is {timeout}: use zero or more")
+        if timeout is not None and not _is_duration(timeout):
+            raise InvalidInput(f"timeout is {timeout!r}: use a timedelta of zero or more")
         ended = await self._ended(timeout)
         if self._definition is None:
             return cast("R_co", open_outcome(self.id, ended, _PLAIN, self._context.seal))
@@ -127,6 +127,10 @@ class RunHandle(Generic[R_co]):
 
     def __repr__(self) -> str:
         return f"<run {self.id}>" if self._definition is None else f"<run {self.id} of {self._definition.name!r}>"
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, timedelta) and value >= timedelta(0)
 
 
 def run_id_of(value: UUID | str) -> UUID:

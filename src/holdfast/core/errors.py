@@ -229,8 +229,12 @@ class RetryAfter(Exception):
     """Raised by an activity: try again after this delay, whatever the back-off says. It counts as an attempt."""
 
     def __init__(self, delay: timedelta, message: str = "") -> None:
-        if delay < timedelta(0):
-            raise ValueError(f"RetryAfter takes a delay of zero or more, not {delay}")
+        if not _is_duration(delay):
+            raise ValueError(f"RetryAfter takes a timedelta of zero or more, not {delay!r}")
         self.delay = delay
         self.message = message
         super().__init__(message or f"retry after {delay.total_seconds():g} s")
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, timedelta) and value >= timedelta(0)

@@ -85,11 +85,9 @@ class WorkerSettings:
             ("poll", self.poll, timedelta(milliseconds=10), timedelta(minutes=1)),
             ("grace", self.grace, timedelta(0), timedelta(days=1)),
         ):
-            if not shortest <= span <= longest:
-                found.append(
-                    f"{name}: {shortest.total_seconds():g} s to {longest.total_seconds():g} s, "
-                    f"not {span.total_seconds():g} s"
-                )
+            if not _is_within(span, shortest, longest):
+                given = f"{span.total_seconds():g} s" if _is_timedelta(span) else f"{span!r}, which is no timedelta"
+                found.append(f"{name}: {shortest.total_seconds():g} s to {longest.total_seconds():g} s, not {given}")
         return found
 
     def bucket_count(self, priority: Priority) -> int:
@@ -99,3 +97,14 @@ class WorkerSettings:
     def capacity(self, priority: Priority) -> int:
         """How many runs one bucket of this priority executes at once."""
         return max(1, round(priority.base_capacity * self.parallelism_factor))
+
+
+# What the annotations promise is checked all the same: options come from untyped code too.
+
+
+def _is_within(value: object, shortest: timedelta, longest: timedelta) -> bool:
+    return isinstance(value, timedelta) and shortest <= value <= longest
+
+
+def _is_timedelta(value: object) -> bool:
+    return isinstance(value, timedelta)

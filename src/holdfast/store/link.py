@@ -45,6 +45,7 @@ class Link:
         self._notice = notice
         self._transaction_timeout = transaction_timeout
         self._warned = False
+        self._listens = False
         self._lock = asyncio.Lock()
         self._session: Session | None = None
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
@@ -60,6 +61,7 @@ class Link:
 
     async def _open(self) -> None:
         self.discard()
+        self._listens = False
         connection = await connect(
             self._dsn, application=self._application, transaction_timeout=self._transaction_timeout
         )
@@ -69,6 +71,7 @@ class Link:
             try:
                 async with translated(self._dsn):
                     await connection.add_listener(self._statements.schema, self._noticed)
+                self._listens = True
             except DatabaseError as error:
                 if is_away(error):
                     raise
@@ -85,6 +88,11 @@ class Link:
     def is_open(self) -> bool:
         """Whether there is a connection now that is not known to be broken."""
         return self._connection is not None and not self._connection.is_closed()
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether notices are to be expected: it is open, and the server did not refuse to be listened to."""
+        return self._listens and self.is_open
 
     def discard(self) -> None:
         """Drops the connection at once, whatever it is doing; the next use opens another."""

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdfast.worker")
 
+_LETTER_RACE = 1.0
+"""Seconds after the hint of a letter for which a run that parks may be due again at once because of it."""
+
 
 class Tenure:
     """One identity, its buckets, and the runs that it holds."""
@@ -84,6 +87,7 @@ class Tenure:
         self._alone_command = alone_command
         self._idle = idle
         self._loop = asyncio.get_running_loop()
+        self._letter_at = float("-inf")
         self._end: asyncio.Future[None] = self._loop.create_future()
         self._transaction_timeout = transaction_timeout
         self._claims = self._link("claims")
@@ -228,7 +232,7 @@ class Tenure:
             names=sorted(self._definitions),
             poll=settings.poll,
             limit=limit,
-            listening=lambda: settings.hints and self._control.is_open,
+            listening=lambda: self._control.is_listening,
             saturated=lambda: self._executor.saturated,
             known=self._holdings.knows,
             taken=self._holdings.take,
@@ -378,6 +382,9 @@ class Tenure:
     def _hint_inbox(self, bucket_id: int) -> None:
         if bucket_id in self._holdings.buckets:
             self._watch.hint()
+            # If its run is being parked at this moment, that makes it due again, and nobody else will say so.
+            self._letter_at = self._loop.time()
+            self._hint_due()
 
     def _hint_command(self) -> None:
         """Commands come with the heartbeat."""
@@ -393,6 +400,8 @@ class Tenure:
                 self._hints.ended(ended)
             if self._holdings.draining and any(unit.move is not None for unit in units):
                 self._hints.due(self._settings.lane)
+            if self._loop.time() - self._letter_at < _LETTER_RACE and any(unit.move is not None for unit in units):
+                self._hint_due()
         self._room_made()
 
     def _doubted(self) -> None:

@@ -88,7 +88,7 @@ class Activity(Definition[P, R]):
         super().__init__(fn, name=getattr(fn, "__name__", "") if name is None else name, kind=RunKind.ACTIVITY)
         if self.name.partition(":")[0] in _RESERVED:
             raise DefinitionError(f"{self.what}: the journal uses this name itself; choose another one with name=")
-        self.retry = Retry() if retry is None else retry
+        self.retry = Retry() if retry is None else _policy(self.what, retry)
         self.timeout = _positive(self.what, "timeout", timeout)
         self.total_timeout = _positive(self.what, "total_timeout", total_timeout)
         if max_threads is not None and (max_threads < 1 or self.is_async):
@@ -125,7 +125,7 @@ class Activity(Definition[P, R]):
                 raise DefinitionError(f"{self.what}: a key has 1 to {_LONGEST_KEY} printable characters, not {key!r}")
             other.base = f"{self.name}:{key}"
         if retry is not None:
-            other.retry = retry
+            other.retry = _policy(self.what, retry)
         if timeout is not None:
             other.timeout = _positive(self.what, "timeout", timeout)
         if total_timeout is not None:
@@ -155,8 +155,18 @@ class Activity(Definition[P, R]):
         return outcome
 
 
-def _positive(what: str, option: str, value: timedelta | None) -> timedelta | None:
-    if value is not None and value <= timedelta(0):
+def _policy(what: str, value: object) -> Retry:
+    if not isinstance(value, Retry):
+        raise DefinitionError(f"{what}: retry= is a Retry, such as Retry(max_attempts=3), not {value!r}")
+    return value
+
+
+def _positive(what: str, option: str, value: object) -> timedelta | None:
+    if value is None:
+        return None
+    if not isinstance(value, timedelta):
+        raise DefinitionError(f"{what}: {option}= is a timedelta, such as timedelta(seconds=30), not {value!r}")
+    if value <= timedelta(0):
         raise DefinitionError(f"{what}: {option}= is a duration of more than zero, not {value}")
     return value
 

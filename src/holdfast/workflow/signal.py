@@ -54,15 +54,22 @@ class Signal(Generic[T]):
 
         Raises:
             TimeoutError: none came within ``timeout``. With a timeout of zero: none has come so far.
+            TypeError: ``timeout`` is not a timedelta.
             InvalidInput: what was sent does not fit the type; it is taken.
         """
         loop = workflow_loop(f"signal {self.name!r}.wait()", "send it with run.signal()")
+        _expect_timedelta(self.name, timeout)
         returns = self.returns  # before anything is taken: the type may be of no use
         entry = await _next(loop, self.name, timeout)
         return returns.decode(entry.output)
 
     def __repr__(self) -> str:
         return f"<signal {self.name!r}>"
+
+
+def _expect_timedelta(name: str, timeout: object) -> None:
+    if timeout is not None and not isinstance(timeout, timedelta):
+        raise TypeError(f"signal {name!r}.wait() takes a timedelta as its timeout, not {timeout!r}")
 
 
 async def _next(loop: WorkflowLoop, name: str, timeout: timedelta | None) -> Entry:
