@@ -165,6 +165,7 @@ def test_all_mistakes_are_told_at_once(project: Path) -> None:
         ('database_url = "postgresql://h/db"\n', "'database_url' stands outside of [holdfast]"),
         ("holdfast = 3\n", "is not a table"),
         ("[holdfast]\ndatabase_url = 5432\n", "5432 is not a text"),
+        ('[holdfast]\ndatabase_url = " "\n', "is empty"),
         ("[holdfast]\npayload_limit = true\n", "True is not a number of bytes"),
         ("[holdfast]\npayload_limit = 0\n", "0 is not a number of bytes"),
     ],

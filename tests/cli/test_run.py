@@ -43,6 +43,7 @@ async def test_a_run_that_fails_gives_exit_code_1_and_says_why(holdfast: Holdfas
 async def test_a_run_that_has_not_ended_in_time_gives_exit_code_5(holdfast: Holdfast) -> None:
     said = await holdfast("run", "start", "ship-order", "order:={}", "--wait", "--at-most", "50ms")
     assert said.code == 5
+    assert "it waits for a worker of lane 'default'; none that knows 'ship-order' is there" in said.err
     assert "has not ended after 0.05 s; it goes on" in said.err
     assert "Traceback" not in said.err
 

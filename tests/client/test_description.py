@@ -80,7 +80,7 @@ async def test_a_new_run_waits_for_a_worker_that_knows_it(client: Client, db: Co
         values ('w-1', 'here', 1, 'default', '{onboard}', '1 h', clock_timestamp() + interval '1 h', clock_timestamp())
         """
     )
-    assert (await client.describe(handle.id)).waits_for == ("a worker of lane 'default'",)
+    assert (await client.describe(handle.id)).waits_for == ("a worker of lane 'default' to take it",)
 
 
 async def test_a_delayed_run_waits_for_its_time(client: Client) -> None:

@@ -162,6 +162,10 @@ def _path(found: Found) -> Path:
 
 
 def _text(found: Found) -> str:
-    if not isinstance(found.value, str) or not found.value.strip():
-        raise ValueError(f"{found.value!r} is not a text")
-    return found.value.strip()
+    match found.value:
+        case str() as value if text := value.strip():
+            return text
+        case str():
+            raise ValueError("is empty")
+        case other:
+            raise ValueError(f"{other!r} is not a text")

@@ -199,8 +199,8 @@ def _waits_for(details: Details, steps: Sequence[StepView]) -> Iterator[str]:
         case RunStatus.SCHEDULED:
             yield f"its time, {_time(run.due_at)}"
         case RunStatus.READY:
-            none = "" if details.has_worker else f"; none that knows {run.name!r} is there"
-            yield f"a worker of lane {run.lane!r}{none}"
+            there = " to take it" if details.has_worker else f"; none that knows {run.name!r} is there"
+            yield f"a worker of lane {run.lane!r}{there}"
         case RunStatus.BLOCKED:
             yield f"code that fits its journal; tried again at {_time(run.due_at)}"
         case RunStatus.WAITING:

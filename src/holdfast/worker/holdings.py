@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import RunTimedOut
@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from holdfast.worker.claimer import Cargo
     from holdfast.worker.executor import Executor
     from holdfast.worker.held import HeldRun, Unit
+
+AT_ONCE = 64
+"""Runs that are entered or stepped in one callback. Then others have their turn: what these have asked for is begun, and
+what they want written goes out while the next are at it, so that neither this process nor the database waits for the
+other."""
 
 MOST_CRASHES = 5
 """A run that was being executed when its worker died, so many times in a row, is given up."""
@@ -68,7 +73,7 @@ class Holdings:
         self._cached_runs = cached_runs
         self._cache: OrderedDict[UUID, WorkflowRun] = OrderedDict()
         self._resuming: dict[UUID, WorkflowRun] = {}
-        self._to_step: list[Any] = []
+        self._to_step: deque[Any] = deque()
         self._write = write
         self._look = look
         self._room_made = room_made
@@ -144,13 +149,19 @@ class Holdings:
         self._loop.call_soon(self._begin_all)
 
     def _begin_all(self) -> None:
-        with Shift():
-            for bucket in self.buckets.values():
-                self._begin(bucket)
+        for bucket in self.buckets.values():
+            self._begin(bucket)
 
     def _begin(self, bucket: Bucket) -> None:
+        with Shift():
+            self._begin_some(bucket)
+        if bucket.hungry():
+            self._room_made()
+
+    def _begin_some(self, bucket: Bucket) -> None:
         ready = bucket.ready
         stale = time.monotonic() - FRESH
+        begun = 0
         while ready and bucket.running < bucket.capacity:
             if self.draining or self._closed:
                 return
@@ -158,13 +169,15 @@ class Holdings:
             if held and ready[0].looked_at < stale:
                 # A cancel that was acknowledged while it stood in line holds: one look for all that are in memory.
                 self._look()
-                break
+                return
+            if begun == AT_ONCE:
+                self._loop.call_soon(self._begin, bucket)
+                return
             run = ready.popleft()
             bucket.begun()
+            begun += 1
             if held:
                 run.begin()
-        if bucket.hungry():
-            self._room_made()
 
     # -- giving back
 
@@ -215,14 +228,16 @@ class Holdings:
     def step_soon(self, run: Any) -> None:
         """Steps the run from a callback, together with the others of this flush."""
         if not self._to_step:
-            self._loop.call_soon(self._step_all)
+            self._loop.call_soon(self._step_some)
         self._to_step.append(run)
 
-    def _step_all(self) -> None:
-        runs, self._to_step = self._to_step, []
+    def _step_some(self) -> None:
+        runs = self._to_step
         with Shift():
-            for run in runs:
-                run.step()
+            for _ in range(min(AT_ONCE, len(runs))):
+                runs.popleft().step()
+        if runs:
+            self._loop.call_soon(self._step_some)
 
     def sealed(self, failure: Failure) -> str:
         """The failure as it is stored."""

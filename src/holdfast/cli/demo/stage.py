@@ -85,4 +85,5 @@ def _picture(scene: Scene) -> Group:
 
 
 def _blocks(held: int) -> Text:
-    return Text.assemble(("▪" * min(held, 40), "blue"), f" holds {held}")
+    # Beside name, pid and state, so many fit on a line of 80 columns.
+    return Text.assemble(("▪" * min(held, 28), "blue"), f" holds {held}", no_wrap=True)

@@ -43,8 +43,8 @@ def failure_words(run: RunDescription) -> str:
     """Why it failed, with the traceback from where it was raised."""
     if not isinstance(run.failure, Failure):
         return run.failure.reason if run.failure else ""
-    traceback = f"{run.failure.traceback.rstrip()}\n" if run.failure.traceback else ""
-    return f"{traceback}{run.failure.type}: {run.failure.message}"
+    # A traceback ends with the class and the message.
+    return (run.failure.traceback or f"{run.failure.type}: {run.failure.message}").rstrip()
 
 
 def _words(run: RunDescription) -> list[str]:

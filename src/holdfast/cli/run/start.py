@@ -84,9 +84,8 @@ async def start(
             door.out.note(f"there was a run with key {key!r} already")
         if not wait:
             door.out.answer(begun, str(handle.id))
-            for words in (await handle.describe()).waits_for:
-                door.out.note(f"it waits for {words}")
-            return ExitCode.OK
-        if not door.out.as_json:
+        elif not door.out.as_json:
             door.out.note(str(handle.id))
-        return await tell_ending(door.out, handle, at_most, begun)
+        for words in (await handle.describe()).waits_for:
+            door.out.note(f"it waits for {words}")
+        return await tell_ending(door.out, handle, at_most, begun) if wait else ExitCode.OK

@@ -74,7 +74,7 @@ async def _lines(out: Output, handle: RunHandle[Any]) -> RunDescription:
         told = len(ended)
         if run.status is not status:
             status = run.status
-            waits = f": {', '.join(run.waits_for)}" if run.waits_for else ""
+            waits = f", waits for {', '.join(run.waits_for)}" if run.waits_for else ""
             out.people.print(f"{run.status}{waits}")
         if run.status.ended:
             return run
