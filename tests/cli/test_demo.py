@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -58,6 +59,25 @@ async def test_the_demo_kills_a_worker_that_holds_runs_and_loses_nothing(empty_d
     ):
         assert words in said
     assert "Traceback" not in said
+
+
+async def test_a_demo_that_is_interrupted_leaves_nothing_behind(empty_dsn: str, tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "holdfast", "demo", "--json"),
+        cwd=tmp_path,
+        env={**os.environ, "HOLDFAST_DATABASE_URL": empty_dsn, "TMPDIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    while b"started trial-onboarding" not in (line := await process.stderr.readline()):
+        assert line, "it went on"
+    assert len(list(tmp_path.iterdir())) == 1
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert (process.returncode, err.decode().splitlines()[-1]) == (130, "interrupted")
+    assert list(tmp_path.iterdir()) == []
 
 
 def call(step: tuple[UUID, str], at: datetime, pid: int = 1) -> Line:

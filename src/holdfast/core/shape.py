@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Generic, NoReturn, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, NoReturn, TypeVar
 
 from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -36,8 +36,8 @@ class Shape(Generic[T]):
         self._what = what
         self._misfit = misfit
         self._adapter: TypeAdapter[T] = _adapter(annotation, what, namespace)
-        self._to_json = self._adapter.serializer.to_json
-        self._from_json = self._adapter.validator.validate_json
+        self._to_json: Callable[..., bytes] = self._adapter.serializer.to_json
+        self._from_json: Callable[..., T] = self._adapter.validator.validate_json
 
     @classmethod
     def of_fields(
@@ -71,7 +71,7 @@ class Shape(Generic[T]):
             Unstorable: a value fits, but JSON cannot hold it; with its path.
         """
         try:
-            data = self._to_json(cast("T", value), by_alias=True, warnings="error")
+            data = self._to_json(value, by_alias=True, warnings="error")
             read = self._from_json(data, strict=True, by_name=True)
             if read == value:
                 return data.decode(), read
@@ -87,13 +87,13 @@ class Shape(Generic[T]):
         """
         # Strict first, so that what was written is read as it was checked; `int | str` is an example where it matters.
         try:
-            return cast("T", self._from_json(text, strict=True, by_name=True))
+            return self._from_json(text, strict=True, by_name=True)
         except Exception:
             return self._read_freely(text)
 
     def _read_freely(self, text: str | bytes) -> T:
         try:
-            return cast("T", self._from_json(text, by_name=True))
+            return self._from_json(text, by_name=True)
         except ValidationError as error:
             self._refuse(listed(complaints(error, _parsed(text))), error)
         except Exception as error:
@@ -102,7 +102,7 @@ class Shape(Generic[T]):
     def _write_carefully(self, value: object) -> tuple[str, T]:
         self._check(value)
         try:
-            data = self._to_json(cast("T", value), by_alias=True, warnings=False)
+            data = self._to_json(value, by_alias=True, warnings=False)
         except Exception as error:
             raise Unstorable(f"{self._what} cannot be stored: {culprit(value) or error}") from error
         try:

@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from holdfast.worker.held import HeldRun, Unit
 
 AT_ONCE = 64
-"""Runs that are entered or stepped in one callback. Then others have their turn: what these have asked for is begun, and
-what they want written goes out while the next are at it, so that neither this process nor the database waits for the
-other."""
+"""Runs that are entered or stepped in one callback.
+
+Then others have their turn: what these have asked for is begun, and what they want written goes out while the next are at
+it, so that neither this process nor the database waits for the other.
+"""
 
 MOST_CRASHES = 5
 """A run that was being executed when its worker died, so many times in a row, is given up."""

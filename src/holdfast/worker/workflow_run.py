@@ -23,7 +23,7 @@ from holdfast.store.work import FOREVER, End, JournalWrite, Move
 from holdfast.worker.calls import Call, Calls
 from holdfast.worker.held import Unit
 from holdfast.worker.opened import as_written
-from holdfast.worker.slow import warn_if_slow
+from holdfast.worker.slow import TOO_LONG, warn_if_slow
 from holdfast.workflow.instance import Activation, Ended, Instance, RunActivity, StartTimer
 
 if TYPE_CHECKING:
@@ -177,7 +177,8 @@ class WorkflowRun:
             return
         began = time.perf_counter()
         activation = self._instance.activate()
-        warn_if_slow(f"workflow {self.name!r}", began)
+        if time.perf_counter() - began > TOO_LONG:
+            warn_if_slow(f"workflow {self.name!r}", began)
         self._follow(activation)
 
     def drain(self) -> None:

@@ -141,7 +141,9 @@ class Instance:
             return Activation((), (), None, delivery.blocked)
         if self._ended is not None:
             return Activation((), (), self._ended, None)
-        return Activation(self._commands(), self._withdrawn(), None, None)
+        return Activation(
+            self._commands() if delivery.fresh else (), self._withdrawn() if delivery.withdrawn else (), None, None
+        )
 
     def close(self) -> None:
         """Lets go of the run, silently. ``finally`` blocks run, but can neither write nor await."""

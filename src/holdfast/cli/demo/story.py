@@ -69,6 +69,10 @@ async def tell(app: App, out: Output) -> Verdict:
                         f"the demo did not come to its end within {_PATIENCE.total_seconds():g} s; "
                         f"the log of its workers: {play.log}"
                     ) from None
+                except asyncio.CancelledError:
+                    # Ctrl-C: nobody wants to know why it did not end.
+                    shutil.rmtree(folder, ignore_errors=True)
+                    raise
     _print(out, verdict, play)
     if verdict.ok:
         shutil.rmtree(folder, ignore_errors=True)
