@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 AT_ONCE = 64
 """Runs that are entered or stepped in one callback.
 
-Then others have their turn: what these have asked for is begun, and what they want written goes out while the next are at
-it, so that neither this process nor the database waits for the other.
+Then others have their turn: what these have asked for is begun, and what they want written goes out while the next are
+at it, so that neither this process nor the database waits for the other.
 """
 
 MOST_CRASHES = 5
