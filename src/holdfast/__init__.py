@@ -1,4 +1,4 @@
-"""Durable workflows, jobs and queues on the Postgres you already have, in plain asyncio.
+"""Durable workflows and jobs on the Postgres you already have, in plain asyncio.
 
 This is what users import; everything else is an interior whose names may move.
 """

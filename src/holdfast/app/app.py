@@ -191,9 +191,16 @@ class App:
         """
         return read_settings(self._given, self._embedded)
 
-    def override(self, *, origin: str, database_url: str | None = None, schema: str | None = None) -> None:
+    def override(
+        self,
+        *,
+        origin: str,
+        database_url: str | None = None,
+        schema: str | None = None,
+        auto_setup: bool | None = None,
+    ) -> None:
         """Puts these before every other source, for tools that take them as options; ``origin`` says whose they are."""
-        for name, value in {"database_url": database_url, "schema": schema}.items():
+        for name, value in {"database_url": database_url, "schema": schema, "auto_setup": auto_setup}.items():
             if value is not None:
                 self._given[name] = Found(value=value, origin=origin, base=Path())
 

@@ -38,6 +38,12 @@ class Door:
         return app
 
     @property
+    def app_as_it_is(self) -> App:
+        """The app, for commands that look at what is there: they make no schema, least of all one that was mistyped."""
+        self.app.override(origin="this command only looks", auto_setup=False)
+        return self.app
+
+    @property
     def has_app(self) -> bool:
         """Whether the definitions are at hand."""
         return self.app_spec is not None

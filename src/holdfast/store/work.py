@@ -306,6 +306,11 @@ async def raise_floors(session: Session, lines: Sequence[tuple[str, int]]) -> No
     await session.fetch("raise_floors", lanes=lanes, priorities=priorities)
 
 
+async def end_overdue(session: Session, *, limit: int = 1000) -> int:
+    """Ends runs whose timeout has passed before anybody has begun them; says how many, at most ``limit``."""
+    return int(await session.value("end_overdue", limit=limit))
+
+
 async def suspects_due(session: Session, *, lane: str, names: Sequence[str]) -> bool:
     """Whether a run of this lane that is to be executed alone is due."""
     return bool(await session.value("suspects_due", lane=lane, names=list(names)))

@@ -41,6 +41,9 @@ select extract(epoch from min(lease_until) - clock_timestamp())::float8
 -- name: raise_floors
 select holdfast.raise_floors(:lanes, :priorities)
 
+-- name: end_overdue
+select holdfast.end_overdue(:limit)
+
 -- name: suspects_due
 select exists (
   select 1

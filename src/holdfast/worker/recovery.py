@@ -1,4 +1,7 @@
-"""Recovery: takes the runs of workers whose lease is over. Every worker does it; the database decides who gets to."""
+"""Recovery: takes the runs of workers whose lease is over. Every worker does it; the database decides who gets to.
+
+It also ends runs whose timeout passes before any worker has begun them, perhaps because none knows their name.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ class Recovery:
     ) -> None:
         self._link = link
         self._identity = identity
-        self._most = lease.total_seconds() / 3
+        self._most = min(lease.total_seconds() / 3, 5.0)
         self._limit = lease.total_seconds() / 2
         self._recovered = recovered
 
@@ -50,6 +53,7 @@ class Recovery:
             async with asyncio.timeout(self._limit), self._link.session() as session:
                 found = await work.recover(session, limit=_BATCH)
                 if found is None:
+                    await work.end_overdue(session, limit=_BATCH)
                     ends = await work.next_lease_end(session, self._identity)
                     break
             if found.runs:

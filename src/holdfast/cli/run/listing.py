@@ -58,7 +58,7 @@ async def list_runs(
     JSON: {"runs": [{"id", "kind", "name", "lane", "priority", "status", "tags", "created_at", "due_at",
     "first_claim_at", "ended_at", "worker"}], "next"}; next is for --after, null on the last page
     """  # noqa: D301 - \b keeps click from wrapping the examples
-    async with door.app.client(application="holdfast run list", hints=False) as client:
+    async with door.app_as_it_is.client(application="holdfast run list", hints=False) as client:
         page = await client.list(
             name=name,
             status=[word.strip() for word in status.split(",")] if status else None,

@@ -29,7 +29,7 @@ async def signal(door: Door, *, id: UUID, name: str, payload: str, key: str | No
     JSON: {"id", "stored"}; stored is false when a signal with this key had been stored before
     """  # noqa: D301 - \b keeps click from wrapping the examples
     value = read_json(payload, what="the payload")
-    async with door.app.client(application="holdfast run signal", hints=False) as client:
+    async with door.app_as_it_is.client(application="holdfast run signal", hints=False) as client:
         stored = await client.get(id).signal_by_name(name, value, key=key)
     door.out.answer(
         {"id": id, "stored": stored}, "sent" if stored else f"key {key!r} had been sent before: nothing new"
@@ -56,7 +56,7 @@ async def cancel(door: Door, *, id: UUID) -> int:
 
     JSON: {"id", "cancellation": "cancelled|requested|ended"}
     """  # noqa: D301 - \b keeps click from wrapping the examples
-    async with door.app.client(application="holdfast run cancel", hints=False) as client:
+    async with door.app_as_it_is.client(application="holdfast run cancel", hints=False) as client:
         became = await client.get(id).cancel()
     door.out.answer({"id": id, "cancellation": became}, _CANCELLED[became])
     return ExitCode.REFUSED if became is Cancellation.ENDED else ExitCode.OK

@@ -28,6 +28,6 @@ async def show(door: Door, *, id: UUID, everything: bool) -> None:
     "journal": [{"key", "kind", "attempts", "started_at", "at", "output", "failure", "failed"}],
     "inbox": [{"number", "kind", "name", "key", "payload", "at"}]}
     """  # noqa: D301 - \b keeps click from wrapping the examples
-    async with door.app.client(application="holdfast run show", hints=False) as client:
+    async with door.app_as_it_is.client(application="holdfast run show", hints=False) as client:
         description = await client.get(id).describe()
     door.out.answer(as_json(description), draw(description, width=door.out.people.width, everything=everything))

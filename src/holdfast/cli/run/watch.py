@@ -34,7 +34,7 @@ async def watch(door: Door, *, id: UUID) -> int:
 
     On a terminal the timeline grows; elsewhere each step is a line. JSON: what `run show` gives, one line per change
     """  # noqa: D301 - \b keeps click from wrapping the examples
-    async with door.app.client(application="holdfast run watch") as client:
+    async with door.app_as_it_is.client(application="holdfast run watch") as client:
         handle: RunHandle[Any] = client.get(id)
         if door.out.as_json:
             return exit_code_of((await _json_lines(door.out, handle)).status)
