@@ -82,9 +82,12 @@ async def test_p14_hints_are_coalesced_and_cut_to_size(
     really_send = work.send_hints
     app = house.app()
     release = asyncio.Event()
+    running = 0
 
     @app.activity
     async def job() -> None:
+        nonlocal running
+        running += 1
         await release.wait()
 
     async def send_hints(session: Session, payloads: Sequence[str]) -> None:
@@ -99,7 +102,7 @@ async def test_p14_hints_are_coalesced_and_cut_to_size(
     client = await house.client(app)
     await house.worker(app, parallelism_factor=100.0, bucket_buffer_size=1000)
     runs = await client.start_many([job.call() for _ in range(400)])
-    await house.held(*[run.id for run in runs])
+    await eventually(lambda: running == 400, "all are running, so that all end at once")
     release.set()
     # Whatever becomes of the hints, the runs end.
     await house.ended(*[run.id for run in runs])

@@ -35,6 +35,7 @@ class JobRun:
         "_claimed",
         "_desk",
         "_failed",
+        "_last_error",
         "_marked",
         "_over",
         "bucket",
@@ -53,7 +54,9 @@ class JobRun:
         self.run_id: UUID = claimed.run_id
         self.hold = claimed.hold
         self.looked_at = 0.0
-        self._failed = sum(1 for entry in journal if entry.kind is EntryKind.ATTEMPT)
+        attempts = [entry for entry in journal if entry.kind is EntryKind.ATTEMPT]
+        self._failed = len(attempts)
+        self._last_error = attempts[-1].error if attempts else None
         self._attempt: Attempt | None = None
         self._cancelled = bool(claimed.flags & Flag.CANCEL)
         self._over = False
@@ -81,7 +84,7 @@ class JobRun:
         activity = self._activity
         remaining = desk.remaining(claimed, activity)
         if remaining is not None and remaining <= 0:
-            self._end(Ending.FAILED, None, desk.out_of_time(claimed))
+            self._end_overdue()
             return
         try:
             text = desk.seal.open(claimed.input or "{}")
@@ -155,6 +158,15 @@ class JobRun:
             progress=True,
         )
         self._desk.write(Unit(self, journal=(row,), move=move))
+
+    def _end_overdue(self) -> None:
+        """There is no time left for another attempt: the run ends with the error of the last one, if there was one."""
+        deadline = self._claimed.deadline
+        if self._last_error is None or (deadline is not None and deadline <= self._desk.clock.now()):
+            self._end(Ending.FAILED, None, self._desk.out_of_time(self._claimed))
+            return
+        self._over = True
+        self._desk.write(Unit(self, end=End(Ending.FAILED, None, self._last_error)))
 
     def _end(self, ending: Ending, output: str | None, failure: Failure | None) -> None:
         self._over = True
