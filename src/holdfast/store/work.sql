@@ -91,7 +91,9 @@ select t.run_id, t.hold, t.inbox_count, t.flags
  where t.run_id = any (:runs::uuid[])
 
 -- name: hint
-select pg_notify(:channel, payload)
+-- Nobody needs a hint after a crash of the server, so its commit does not wait for the disk.
+select pg_notify(:channel, payload),
+       set_config('synchronous_commit', 'off', true)
   from unnest(:payloads::text[]) as h (payload)
 
 -- name: free_connections
