@@ -195,3 +195,13 @@ async def holdfast_in_a_process(*arguments: str) -> tuple[int, list[str]]:
     )
     out, _ = await process.communicate()
     return process.returncode or 0, out.decode().splitlines()
+
+
+@pytest.mark.parametrize("words", [("list",), ("show", str(uuid.UUID(int=1))), ("cancel", str(uuid.UUID(int=1)))])
+async def test_a_command_that_only_looks_makes_no_schema(
+    holdfast: Holdfast, house: House, words: tuple[str, ...]
+) -> None:
+    said = await holdfast("run", *words, "--schema", "mistyped")
+    assert said.code == 3
+    assert "no schema 'mistyped' in this database" in said.err
+    assert not await house.value("select exists (select from pg_namespace where nspname = 'mistyped')")

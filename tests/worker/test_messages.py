@@ -6,6 +6,9 @@ import pytest
 
 from holdfast import AccessDenied, App, ConfigurationError, DatabaseUnavailable, SchemaMismatch
 from holdfast.embedded import EmbeddedPostgres
+from holdfast.store import work
+from holdfast.store.session import Session
+from holdfast.store.statements import Statements
 from tests.house import QUICK, House
 
 
@@ -60,3 +63,19 @@ async def test_settings_that_cannot_work_are_all_named_at_once(house: House) -> 
     assert len(caught.value.mistakes) == 3
     for name in ("lane", "parallelism_factor", "max_threads"):
         assert name in str(caught.value)
+
+
+async def test_a_server_without_enough_connections(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nearly_none(session: Session) -> tuple[int, int]:
+        return 1, 100
+
+    monkeypatch.setattr(work, "free_connections", nearly_none)
+    needs = r"needs up to 5 connections and the server has 2 left of max_connections = 100: raise max_connections"
+    with pytest.raises(ConfigurationError, match=needs):
+        await app_at(house.dsn).worker(**QUICK).run()
+
+
+async def test_the_server_says_how_many_connections_are_free(house: House) -> None:
+    free, most = await work.free_connections(Session(house.db, Statements()))
+    # At least the one that asks is taken.
+    assert 0 < free < most == int(await house.value("show max_connections"))

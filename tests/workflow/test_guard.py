@@ -42,13 +42,10 @@ FORBIDDEN: dict[str, tuple[Callable[[], Any], str]] = {
     "kill": (lambda: os.kill(os.getpid(), 0), "start processes in an activity"),
     "fork": (os.fork, "start processes in an activity"),
     "input": (input, "wait for a Signal"),
+    "thread": (lambda: threading.Thread(target=print).start(), "runs in a thread of the worker"),
+    "pool": (lambda: ThreadPoolExecutor().submit(print), "runs in a thread of the worker"),
 }
-# Python tells of these only since the version named.
-if sys.version_info >= (3, 12):
-    FORBIDDEN |= {
-        "thread": (lambda: threading.Thread(target=print).start(), "runs in a thread of the worker"),
-        "pool": (lambda: ThreadPoolExecutor().submit(print), "runs in a thread of the worker"),
-    }
+# Python tells of it only since this version.
 if sys.version_info >= (3, 13):
     FORBIDDEN |= {"time.sleep": (lambda: time.sleep(0.001), "await holdfast.sleep()")}
 

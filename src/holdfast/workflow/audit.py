@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from holdfast.core.errors import ForbiddenInWorkflow
-from holdfast.workflow.cpython import frame_at, running_loop
+from holdfast.workflow.cpython import TELLS_OF_THREADS, before_threads_start, frame_at, running_loop
 
 _FILES = "read and write files in an activity"
 _NETWORK = "use the network in an activity"
@@ -84,6 +84,8 @@ def watch() -> None:
     if not _watching:
         _watching = True
         sys.addaudithook(_look)
+        if not TELLS_OF_THREADS:
+            before_threads_start(lambda: _look("_thread.start_new_thread", ()))
 
 
 def _look(event: str, args: tuple[Any, ...]) -> None:

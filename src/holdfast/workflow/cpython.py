@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import warnings
 from asyncio import events, tasks
 from collections.abc import Callable, Coroutine
@@ -23,6 +24,7 @@ frame_at = sys._getframe  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 Hook = Callable[[Any], object]
 
+_START = "_start_new_thread"
 _UNAWAITED = "_warn_unawaited_coroutine"
 
 
@@ -35,6 +37,21 @@ def set_unawaited_hook(hook: Hook | None) -> None:
     """Puts another function in its place; None leaves it as it is."""
     if hook is not None:
         setattr(warnings, _UNAWAITED, hook)
+
+
+TELLS_OF_THREADS = sys.version_info >= (3, 12)
+"""Whether audit hooks hear of the start of a thread."""
+
+
+def before_threads_start(look: Callable[[], object]) -> None:
+    """Has ``look`` called whenever a ``threading.Thread`` starts, in the thread that starts it; it may raise."""
+    start: Callable[..., int] = getattr(threading, _START)
+
+    def looked_at(*args: Any) -> int:
+        look()
+        return start(*args)
+
+    setattr(threading, _START, looked_at)
 
 
 def waiter_of(task: asyncio.Task[Any]) -> asyncio.Future[Any] | None:
