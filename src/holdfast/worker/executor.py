@@ -121,11 +121,6 @@ class Executor:
         self._closed = False
 
     @property
-    def busy(self) -> bool:
-        """Whether code of an attempt that somebody waits for is running now."""
-        return any(not attempt.abandoned for attempt in self._running)
-
-    @property
     def saturated(self) -> bool:
         """Whether more is in line than runs: then taking more work would only keep it from others.
 

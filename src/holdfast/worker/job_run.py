@@ -154,7 +154,7 @@ class JobRun:
             seen=self._claimed.inbox_count,
             waits=False,
             set=0,
-            clear=Flag.BEGUN | Flag.BLOCKED,
+            clear=Flag.BEGUN | (self._claimed.flags & Flag.BLOCKED),
             progress=True,
         )
         self._desk.write(Unit(self, journal=(row,), move=move))

@@ -207,7 +207,7 @@ class Tenure:
             return [(apart, int(one)) for one in reversed(Priority)]
         slots = [(settings.lane, priority) for priority in priorities]
         if self._alone_command is None:
-            # No other process can be started for them, so suspects are executed here, but one at a time.
+            # No other process can be started for them, so suspects are executed here, one of each priority at a time.
             slots += [(apart, priority) for priority in dict.fromkeys(priorities)]
         return slots
 

@@ -51,6 +51,7 @@ class WorkflowRun:
     __slots__ = (
         "_alarm",
         "_begun",
+        "_blocked",
         "_calls",
         "_cancels",
         "_deadline",
@@ -70,7 +71,6 @@ class WorkflowRun:
         "name",
         "run_id",
         "seen",
-        "was_blocked",
     )
 
     def __init__(
@@ -109,7 +109,7 @@ class WorkflowRun:
         self.hold = claimed.hold
         self.looked_at = 0.0
         self.crashed = claimed.crashes
-        self.was_blocked = bool(claimed.flags & Flag.BLOCKED)
+        self._blocked = claimed.flags & Flag.BLOCKED
         self._deadline = claimed.deadline
         self._under_way = 0
         self._begun = False
@@ -390,7 +390,7 @@ class WorkflowRun:
             seen=self.seen,
             waits=waits,
             set=0,
-            clear=Flag.BEGUN | Flag.BLOCKED,
+            clear=Flag.BEGUN | self._blocked,
             progress=True,
         )
         self._write(Unit(self, move=move))
