@@ -8,26 +8,28 @@ for the case that it comes back here.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
-from holdfast.core.journal import EntryKind, attempt_key, cancel_key, signal_key
+from holdfast.core.journal import EntryKind, attempt_key, cancel_key
 from holdfast.core.states import Ending, Flag
 from holdfast.store.work import FOREVER, End, JournalWrite, Move
+from holdfast.worker.alarms import FOREVER_AWARE, Alarms
 from holdfast.worker.calls import Call, Calls
 from holdfast.worker.held import Unit
+from holdfast.worker.letterbox import Letterbox
 from holdfast.worker.opened import as_written
 from holdfast.worker.slow import TOO_LONG, warn_if_slow
-from holdfast.workflow.instance import Activation, Ended, Instance, RunActivity, StartTimer
+from holdfast.worker.verdict import Conclusion, judge
+from holdfast.workflow.instance import Activation, Ended, Instance, StartTimer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from holdfast.core.journal import Entry
@@ -49,28 +51,24 @@ class WorkflowRun:
     """Drives one instance while this worker holds the run."""
 
     __slots__ = (
-        "_alarm",
+        "_alarms",
         "_begun",
         "_blocked",
         "_calls",
-        "_cancels",
-        "_deadline",
         "_desk",
         "_entered",
         "_instance",
         "_kept",
+        "_letterbox",
         "_over",
         "_stepping",
-        "_timers",
         "_under_way",
-        "_unseen",
         "bucket",
         "crashed",
         "hold",
         "looked_at",
         "name",
         "run_id",
-        "seen",
     )
 
     def __init__(
@@ -81,36 +79,27 @@ class WorkflowRun:
         self.bucket = bucket
         self.run_id: UUID = claimed.run_id
         self.name = claimed.name
-        self.seen = _seen(journal)
-        self._cancels = {entry.key for entry in journal if entry.kind is EntryKind.CANCEL}
+        self._letterbox = Letterbox(journal)
         self._calls = Calls(claimed.run_id, claimed.name, done=self._attempt_done)
-        self._timers: dict[str, datetime] = {}
-        self._unseen: list[Letter] = []
-        self._alarm: asyncio.TimerHandle | None = None
-        self._deadline: datetime | None = None
+        self._alarms = Alarms(None if cancel_key(0) in self._letterbox.cancels else claimed.deadline)
         self._resume(claimed)
-        if cancel_key(0) in self._cancels:
-            self._deadline = None
 
     def resume(self, desk: Desk, bucket: Bucket, claimed: Claimed, letters: Sequence[Letter]) -> None:
         """Claimed here again, with nothing written by anybody else meanwhile: go on from memory."""
         self._desk = desk
         self.bucket = bucket
-        deadline = self._deadline
         self._resume(claimed)
-        self._deadline = deadline
         self.receive(letters)
 
     def receive(self, letters: Sequence[Letter]) -> None:
         """What lay in its inbox when it was claimed."""
-        self._unseen = list(letters)
+        self._letterbox.unread = letters
 
     def _resume(self, claimed: Claimed) -> None:
         self.hold = claimed.hold
         self.looked_at = 0.0
         self.crashed = claimed.crashes
         self._blocked = claimed.flags & Flag.BLOCKED
-        self._deadline = claimed.deadline
         self._under_way = 0
         self._begun = False
         self._entered = False
@@ -125,10 +114,10 @@ class WorkflowRun:
         if self._over:
             return
         self._mark_begun()
-        letters, self._unseen = self._unseen, []
+        letters = self._letterbox.take_unread()
         if letters:
             self.letters(letters)
-        if self._deadline is not None and self._deadline <= self._desk.clock.now():
+        if self._alarms.deadline is not None and self._alarms.deadline <= self._desk.clock.now():
             self._rang()
         self._entered = not self._under_way
         self.step()
@@ -139,19 +128,10 @@ class WorkflowRun:
             return
         # One that stands in line is entered by this, ahead of its turn: an activation costs no slot.
         self._mark_begun()
-        rows: list[JournalWrite] = []
-        numbers: list[int] = []
-        for letter in letters:
-            if letter.number <= self.seen:
-                continue
-            self.seen = letter.number
-            numbers.append(letter.number)
-            key = (
-                cancel_key(letter.number) if letter.kind is EntryKind.CANCEL else signal_key(letter.name, letter.number)
-            )
-            rows.append(self._row(letter.kind, key, output=letter.payload))
-        if rows:
-            self._write_rows(rows, seen=numbers)
+        new = self._letterbox.take(letters)
+        if new:
+            rows = [self._row(letter.kind, key, output=letter.payload) for letter, key in new]
+            self._write_rows(rows, seen=[letter.number for letter, _ in new])
 
     def _mark_begun(self) -> None:
         if self._begun:
@@ -168,7 +148,7 @@ class WorkflowRun:
         if seen is None or seen.hold != self.hold:
             self.lost()
             return False
-        return seen.inbox_count > self.seen
+        return seen.inbox_count > self._letterbox.seen
 
     def step(self) -> None:
         """One activation, and what follows from it. Must be called outside of any task."""
@@ -202,7 +182,7 @@ class WorkflowRun:
 
     def _follow(self, activation: Activation) -> None:
         for key in activation.withdrawn:
-            self._timers.pop(key, None)
+            self._alarms.withdraw(key)
             self._calls.withdraw(key)
         if activation.end is not None:
             self._end(activation.end)
@@ -212,7 +192,7 @@ class WorkflowRun:
             return
         for command in activation.commands:
             if isinstance(command, StartTimer):
-                self._timers[command.key] = command.deadline
+                self._alarms.set(command.key, command.deadline)
             else:
                 self._calls.ask(command)
         self._start_calls()
@@ -234,9 +214,9 @@ class WorkflowRun:
         self._write(Unit(self, end=End(ending, output, error)))
 
     def _block(self, reason: BaseException) -> None:
-        if self._cancels:
+        if self._letterbox.cancels:
             # Its clean-up code cannot run either; who asked for its end shall not have to wait for another deploy.
-            timed_out = min(self._cancels) == cancel_key(0)
+            timed_out = self._letterbox.timed_out
             self._end(Ended(Ending.FAILED, failure=_OUT_OF_TIME) if timed_out else Ended(Ending.CANCELLED))
             return
         log.error("run %s of workflow %r is blocked: %s", self.run_id, self.name, reason)
@@ -245,7 +225,7 @@ class WorkflowRun:
         move = Move(
             due=None,
             after=BLOCKED_FOR,
-            seen=self.seen,
+            seen=self._letterbox.seen,
             waits=False,
             set=Flag.BLOCKED,
             clear=Flag.BEGUN,
@@ -261,57 +241,32 @@ class WorkflowRun:
         if self._over:
             return
         command = call.command
-        if outcome.error is None:
-            try:
-                self._conclude(call, output=self._closed(outcome.output or "null", command), elapsed=outcome.elapsed)
-            except HoldfastError as error:
-                self._conclude(call, failure=Failure.of(error), elapsed=outcome.elapsed)
-            return
-        failure = Failure.of(outcome.error, reason="timeout" if outcome.timed_out else "error")
-        number = call.failed + 1
-        delay = command.activity.retry.decide(outcome.error, number, random.random())
-        left = call.left(self._desk.clock.now())
-        if delay is None or (left is not None and delay.total_seconds() >= left):
-            self._conclude(call, failure=failure, elapsed=outcome.elapsed)
-            return
-        call.failed = number
-        # Until the row is durable and says when: not now.
-        call.not_before = FOREVER_AWARE
-        self._write_rows(
-            [
-                self._row(
-                    EntryKind.ATTEMPT,
-                    attempt_key(command.key, number),
-                    digest=command.digest,
-                    error=self._desk.sealed(failure),
-                    attempts=number,
-                    elapsed=outcome.elapsed,
-                    after=delay,
-                )
-            ]
-        )
-
-    def _closed(self, output: str, command: RunActivity) -> str:
-        return self._desk.seal.close(output, what=f"the result of {command.activity.what}")
-
-    def _conclude(
-        self, call: Call, *, elapsed: timedelta, output: str | None = None, failure: Failure | None = None
-    ) -> None:
-        command = call.command
-        self._calls.conclude(call)
-        self._write_rows(
-            [
-                self._row(
-                    EntryKind.ACTIVITY,
-                    command.key,
-                    digest=command.digest,
-                    output=output,
-                    error=None if failure is None else self._desk.sealed(failure),
-                    attempts=call.failed + 1,
-                    elapsed=elapsed,
-                )
-            ]
-        )
+        verdict = judge(call, outcome, self._desk.seal, self._desk.clock)
+        if isinstance(verdict, Conclusion):
+            self._calls.conclude(call)
+            row = self._row(
+                EntryKind.ACTIVITY,
+                command.key,
+                digest=command.digest,
+                output=verdict.output,
+                error=None if verdict.failure is None else self._desk.sealed(verdict.failure),
+                attempts=call.failed + 1,
+                elapsed=outcome.elapsed,
+            )
+        else:
+            call.failed += 1
+            # Until the row is durable and says when: not now.
+            call.not_before = FOREVER_AWARE
+            row = self._row(
+                EntryKind.ATTEMPT,
+                attempt_key(command.key, call.failed),
+                digest=command.digest,
+                error=self._desk.sealed(verdict.failure),
+                attempts=call.failed,
+                elapsed=outcome.elapsed,
+                after=verdict.delay,
+            )
+        self._write_rows([row])
 
     # -- waiting
 
@@ -325,7 +280,7 @@ class WorkflowRun:
         if self._desk.draining:
             self._park(at_once=self._calls.any_due(self._desk.clock.now()))
             return
-        wake = self._next_wake()
+        wake = self._alarms.next(self._calls)
         if wake is None and not self._instance.waits_for_signal:
             self._block(
                 HoldfastError(
@@ -338,37 +293,19 @@ class WorkflowRun:
         else:
             self._park(at_once=False)
 
-    def _next_wake(self) -> datetime | None:
-        if not self._timers and self._deadline is None and not self._calls.resting:
-            return None
-        moments = [*self._timers.values(), *self._calls.retries()]
-        if self._deadline is not None:
-            moments.append(self._deadline)
-        return min(moments, default=None)
-
     def _arm(self) -> None:
-        wake = self._next_wake()
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        if wake is not None and wake < FOREVER_AWARE:
-            delay = min(self._desk.clock.until(wake), 3600.0)
-            self._alarm = asyncio.get_running_loop().call_later(delay, self._rang)
+        self._alarms.arm(self._alarms.next(self._calls), self._desk.clock, self._rang)
 
     def _rang(self) -> None:
-        self._alarm = None
+        self._alarms.disarm()
         if self._over:
             return
         now = self._desk.clock.now()
         rows: list[JournalWrite] = []
-        if self._deadline is not None and self._deadline <= now:
-            self._deadline = None
+        if self._alarms.expired(now):
+            self._letterbox.cancels.add(cancel_key(0))
             rows.append(self._row(EntryKind.CANCEL, cancel_key(0), output='{"reason":"timeout"}'))
-        # In the order in which they were to ring: two that ring together are delivered alike on every replay.
-        for key, deadline in sorted(self._timers.items(), key=_by_deadline):
-            if deadline <= now:
-                del self._timers[key]
-                rows.append(self._row(EntryKind.TIMER, key, at=deadline))
+        rows.extend(self._row(EntryKind.TIMER, key, at=deadline) for key, deadline in self._alarms.fired(now))
         if rows:
             self._write_rows(rows)
         self._start_calls()
@@ -376,7 +313,7 @@ class WorkflowRun:
             self._rest()
 
     def _park(self, *, at_once: bool) -> None:
-        wake = self._next_wake()
+        wake = self._alarms.next(self._calls)
         waits = self._instance.waits_for_signal
         self._stop_waiting()
         self._over = True
@@ -387,7 +324,7 @@ class WorkflowRun:
         move = Move(
             due=due,
             after=None,
-            seen=self.seen,
+            seen=self._letterbox.seen,
             waits=waits,
             set=0,
             clear=Flag.BEGUN | self._blocked,
@@ -398,13 +335,12 @@ class WorkflowRun:
     def _give_back(self) -> None:
         """Its code was not entered: whoever claims it next begins where this worker would have."""
         self._over = True
-        move = Move(due=None, after=None, seen=self.seen, waits=False, set=0, clear=Flag.BEGUN, progress=False)
+        seen = self._letterbox.seen
+        move = Move(due=None, after=None, seen=seen, waits=False, set=0, clear=Flag.BEGUN, progress=False)
         self._write(Unit(self, move=move))
 
     def _stop_waiting(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        self._alarms.disarm()
         self._calls.abandon()
 
     # -- writing
@@ -422,8 +358,6 @@ class WorkflowRun:
         at: datetime | None = None,
         after: timedelta | None = None,
     ) -> JournalWrite:
-        if kind is EntryKind.CANCEL:
-            self._cancels.add(key)
         seq = self._instance.allocate()
         return JournalWrite(seq, kind, key, digest, output, error, attempts, elapsed, at, after)
 
@@ -477,22 +411,6 @@ class WorkflowRun:
         self._write(Unit(self, end=End(Ending.FAILED, None, self._desk.sealed(failure))))
 
 
-FOREVER_AWARE = FOREVER.replace(tzinfo=UTC)
-"""Later than every moment that the database knows."""
-
-
 _OUT_OF_TIME = Failure(
     type="holdfast.core.errors:RunTimedOut", message="the run's timeout has passed", reason="timeout"
 )
-
-
-def _by_deadline(item: tuple[str, datetime]) -> tuple[datetime, int, str]:
-    key, deadline = item
-    return deadline, len(key), key
-
-
-def _seen(journal: Sequence[Entry]) -> int:
-    numbers = [
-        int(entry.key.rpartition("#")[2]) for entry in journal if entry.kind in (EntryKind.SIGNAL, EntryKind.CANCEL)
-    ]
-    return max(numbers, default=0)

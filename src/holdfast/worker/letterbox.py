@@ -1,0 +1,59 @@
+"""What came to the inbox of a run in memory, and how far it has been journaled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from holdfast.core.journal import EntryKind, cancel_key, signal_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from holdfast.core.journal import Entry
+    from holdfast.store.work import Letter
+
+_RECEIVED = (EntryKind.SIGNAL, EntryKind.CANCEL)
+
+
+class Letterbox:
+    """The inbox of one run, as its worker sees it."""
+
+    __slots__ = ("cancels", "seen", "unread")
+
+    def __init__(self, journal: Sequence[Entry]) -> None:
+        self.seen = 0
+        """The number of the last letter that is journaled, or about to be."""
+        self.cancels: set[str] = set()
+        """The keys of the requests to cancel."""
+        for entry in journal:
+            if entry.kind in _RECEIVED:
+                self.seen = max(self.seen, int(entry.key.rpartition("#")[2]))
+                if entry.kind is EntryKind.CANCEL:
+                    self.cancels.add(entry.key)
+        self.unread: Sequence[Letter] = ()
+        """What lay in the inbox when the run was claimed, until its code is entered."""
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the first request to cancel came from the run's own timeout."""
+        return cancel_key(0) in self.cancels and min(self.cancels) == cancel_key(0)
+
+    def take_unread(self) -> Sequence[Letter]:
+        """What has lain there since the claim, once."""
+        unread, self.unread = self.unread, ()
+        return unread
+
+    def take(self, letters: Sequence[Letter]) -> list[tuple[Letter, str]]:
+        """Those that are new, in order, with the key under which each is journaled."""
+        new: list[tuple[Letter, str]] = []
+        for letter in letters:
+            if letter.number <= self.seen:
+                continue
+            self.seen = letter.number
+            if letter.kind is EntryKind.CANCEL:
+                key = cancel_key(letter.number)
+                self.cancels.add(key)
+            else:
+                key = signal_key(letter.name, letter.number)
+            new.append((letter, key))
+        return new
