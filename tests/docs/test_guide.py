@@ -39,6 +39,7 @@ from tests.house import QUICK, ROOT
 
 DOCS = ROOT / "docs"
 GUIDE = (DOCS / "guide.md").read_text(encoding="utf-8")
+PAGES = [DOCS / "guide.md", *sorted((DOCS / "guide").glob("*.md"))]
 SETTINGS = (DOCS / "settings.md").read_text(encoding="utf-8")
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -54,16 +55,19 @@ class Block(NamedTuple):
 
 
 class Section(NamedTuple):
+    page: str
     title: str
     blocks: list[Block]
 
 
-def sections(page: str) -> list[Section]:
+def sections(path: Path) -> list[Section]:
     """What stands below each heading of the second level."""
+    page = path.read_text(encoding="utf-8")
     marks = [*HEADING.finditer(page)]
     ends = [*(mark.start() for mark in marks[1:]), len(page)]
     return [
         Section(
+            str(path.relative_to(ROOT)),
             mark[1],
             [
                 Block(found[1], found[2], page.count("\n", 0, found.start(2)))
@@ -74,14 +78,20 @@ def sections(page: str) -> list[Section]:
     ]
 
 
-EXECUTED = [section for section in sections(GUIDE) if {block.language for block in section.blocks} & {"python", "sql"}]
+EXECUTED = [
+    section
+    for page in PAGES
+    for section in sections(page)
+    if {block.language for block in section.blocks} & {"python", "sql"}
+]
 
 
-def test_every_block_has_a_language_that_is_tested() -> None:
-    fences = len(re.findall(r"^```", GUIDE + SETTINGS, re.MULTILINE))
-    blocks = [block for page in (GUIDE, SETTINGS) for section in sections(page) for block in section.blocks]
-    assert fences == 2 * len(blocks)
-    assert {block.language for block in blocks} == {"python", "sql", "sh", "toml"}
+@pytest.mark.parametrize("page", [*PAGES, DOCS / "settings.md"], ids=lambda page: page.stem)
+def test_every_block_has_a_language_that_is_tested(page: Path) -> None:
+    fences = len(re.findall(r"^```", page.read_text(encoding="utf-8"), re.MULTILINE))
+    blocks = [block for section in sections(page) for block in section.blocks]
+    assert fences == 2 * len(blocks), "each block stands below a heading of the second level, and names its language"
+    assert {block.language for block in blocks} <= {"python", "sql", "sh", "toml"}
 
 
 # ---- what is executed
@@ -97,26 +107,26 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(directory)
 
 
-@pytest.mark.parametrize("section", EXECUTED, ids=lambda section: section.title)
+@pytest.mark.parametrize("section", EXECUTED, ids=lambda section: f"{Path(section.page).stem}: {section.title}")
 async def test_the_snippets_do_what_they_show(
     section: Section, dsn: str, db: asyncpg.Connection[asyncpg.Record], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", dsn)
     monkeypatch.delenv("HOLDFAST_DATABASE_URL", raising=False)
     # A real module, because exceptions are made again from the names of their classes.
-    module = ModuleType(f"guide_{re.sub(r'[^a-z]', '_', section.title.lower())}")
+    module = ModuleType(re.sub(r"[^a-z]", "_", f"{Path(section.page).stem} {section.title}".lower()))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for block in section.blocks:
         if block.language == "python":
-            await execute(block, module)
+            await execute(section.page, block, module)
         elif block.language == "sql":
             await execute_sql(block, db)
 
 
-async def execute(block: Block, module: ModuleType) -> None:
+async def execute(page: str, block: Block, module: ModuleType) -> None:
     """Executes a block in this module, beside a worker, and compares what it prints with what it shows."""
-    tree = compile("\n" * block.line + block.text, "docs/guide.md", "exec", ast.PyCF_ONLY_AST | TOP_LEVEL_AWAIT)
-    code = compile(tree, "docs/guide.md", "exec", TOP_LEVEL_AWAIT)
+    tree = compile("\n" * block.line + block.text, page, "exec", ast.PyCF_ONLY_AST | TOP_LEVEL_AWAIT)
+    code = compile(tree, page, "exec", TOP_LEVEL_AWAIT)
     asynchronous = bool(code.co_flags & inspect.CO_COROUTINE)
     app = vars(module).get("app")
     printed = io.StringIO()
@@ -134,14 +144,14 @@ async def execute(block: Block, module: ModuleType) -> None:
     if not asynchronous and expected:
         vars(module)["__shown_later__"] = expected
         return
-    check_shown(printed.getvalue().splitlines(), expected, block)
+    check_shown(printed.getvalue().splitlines(), expected, f"{page}, the block after line {block.line}")
 
 
 TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
-def check_shown(printed: list[str], expected: list[str], block: Block) -> None:
-    where = f"docs/guide.md, the block after line {block.line}: {printed} is not {expected}"
+def check_shown(printed: list[str], expected: list[str], where: str) -> None:
+    where = f"{where}: {printed} is not {expected}"
     assert len(printed) == len(expected), where
     for line, shown in zip(printed, expected, strict=True):
         pattern = ".*".join(map(re.escape, shown.strip().split("…")))
@@ -154,7 +164,7 @@ async def execute_sql(block: Block, db: asyncpg.Connection[asyncpg.Record]) -> N
         if statement.strip():
             rows = await db.fetch(statement)
             printed += [str(rows[0][0]).lower()] if rows and SHOWN.search(block.text) else []
-    check_shown(printed, SHOWN.findall(block.text), block)
+    check_shown(printed, SHOWN.findall(block.text), f"the block after line {block.line}")
 
 
 async def test_the_statements_for_other_drivers_can_be_prepared(db: asyncpg.Connection[asyncpg.Record]) -> None:
@@ -184,7 +194,7 @@ def test_the_codes_of_sql_errors(state: str) -> None:
 
 def commands() -> list[str]:
     found: list[str] = []
-    for section in sections(GUIDE):
+    for section in sections(DOCS / "guide.md"):
         for block in section.blocks:
             if block.language == "sh":
                 found += block.text.splitlines()
@@ -227,16 +237,21 @@ def test_the_errors_that_are_named_can_be_imported() -> None:
 # ---- links
 
 
-@pytest.mark.parametrize("name", ["guide.md", "settings.md"])
-def test_links_lead_somewhere(name: str) -> None:
-    prose = FENCE.sub("", (DOCS / name).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("source", [*PAGES, DOCS / "settings.md"], ids=lambda source: source.stem)
+def test_links_lead_somewhere(source: Path) -> None:
+    prose = FENCE.sub("", source.read_text(encoding="utf-8"))
     for target in re.findall(r"\]\(([^)]+)\)", prose):
         path, _, anchor = target.partition("#")
-        page = (DOCS / path).resolve() if path else DOCS / name
+        page = (source.parent / path).resolve() if path else source
         assert page.is_file(), target
         if anchor:
             headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}, target
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
+def test_the_guide_leads_to_each_page(page: Path) -> None:
+    assert f"(guide/{page.name})" in GUIDE, "list it at the end of docs/guide.md, below 'One page each'"
 
 
 def test_the_readme_leads_to_both_pages() -> None:
@@ -297,7 +312,9 @@ def test_the_settings_of_an_app(tmp_path: Path) -> None:
 
 
 def test_the_file_that_is_shown_is_read(tmp_path: Path) -> None:
-    (block,) = [block for section in sections(SETTINGS) for block in section.blocks if block.language == "toml"]
+    (block,) = [
+        block for section in sections(DOCS / "settings.md") for block in section.blocks if block.language == "toml"
+    ]
     shown = tomllib.loads(block.text)["holdfast"]
     assert list(shown) == list(VARIABLES)
     (tmp_path / "holdfast.toml").write_text(block.text, encoding="utf-8")
