@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast.worker.executor import Attempt, Outcome
+from holdfast.worker.attempt import Attempt, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

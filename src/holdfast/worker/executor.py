@@ -12,94 +12,19 @@ import logging
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from holdfast.core.errors import ActivityTimedOut, HoldfastError
+from holdfast.core.errors import HoldfastError
+from holdfast.worker.attempt import Outcome
 from holdfast.worker.slow import watched
-from holdfast.workflow.activity import ActivityInfo, current_activity
+from holdfast.workflow.activity import current_activity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from uuid import UUID
 
-    from holdfast.workflow.activity import Activity
+    from holdfast.worker.attempt import Attempt
 
 log = logging.getLogger("holdfast.worker")
-
-
-class Outcome:
-    """What one attempt gave: JSON text, or an error. ``elapsed`` is how long its code ran."""
-
-    __slots__ = ("elapsed", "error", "output", "timed_out")
-
-    def __init__(self, output: str | None, error: BaseException | None, elapsed: float, *, timed_out: bool) -> None:
-        self.output = output
-        self.error = error
-        self.elapsed = timedelta(seconds=elapsed)
-        self.timed_out = timed_out
-
-
-class Attempt:
-    """One attempt at an activity: what to call, how long it may take, and who wants to know."""
-
-    __slots__ = ("_done", "activity", "input", "key", "number", "run_id", "started", "task", "timeout", "workflow")
-
-    def __init__(
-        self,
-        activity: Activity[..., Any],
-        input_text: str,
-        *,
-        run_id: UUID,
-        key: str,
-        number: int,
-        workflow: str | None,
-        timeout: float | None,
-        done: Callable[[Attempt, Outcome], None],
-    ) -> None:
-        self.activity = activity
-        self.input = input_text
-        self.run_id = run_id
-        self.key = key
-        self.number = number
-        self.workflow = workflow
-        self.timeout = timeout
-        self._done: Callable[[Attempt, Outcome], None] | None = done
-        self.task: asyncio.Task[Any] | None = None
-        self.started = 0.0
-
-    @property
-    def waiting(self) -> bool:
-        """Whether it is in line and has not begun."""
-        return not self.started and not self.abandoned
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether nobody waits for its outcome any more."""
-        return self._done is None
-
-    def info(self) -> ActivityInfo:
-        """What ``activity_info()`` gives in its code."""
-        return ActivityInfo(
-            run_id=self.run_id,
-            key=self.key,
-            name=self.activity.name,
-            attempt=self.number,
-            workflow=self.workflow,
-            is_cancelled=lambda: self.abandoned,
-        )
-
-    def finish(self, outcome: Outcome) -> None:
-        """Hands the outcome over, once; one that comes after it was abandoned is discarded."""
-        done, self._done = self._done, None
-        if done is not None:
-            done(self, outcome)
-
-    def abandon(self) -> None:
-        """Nobody wants its outcome: an async one is cancelled, a sync one is told."""
-        self._done = None
-        if self.task is not None:
-            self.task.cancel()
 
 
 class Executor:
@@ -192,7 +117,7 @@ class Executor:
             output, _ = activity.returns.encode(value)
         except BaseException as error:
             return _failed(attempt, error, timed_out=scope is not None and scope.expired())
-        return Outcome(output, None, time.monotonic() - attempt.started, timed_out=False)
+        return Outcome(output, None, time.monotonic() - attempt.started)
 
     def _async_done(self, attempt: Attempt, task: asyncio.Task[Outcome], *, limited: bool) -> None:
         self._running.discard(attempt)
@@ -253,7 +178,7 @@ class Executor:
 
     def _thread_timed_out(self, attempt: Attempt) -> None:
         elapsed = time.monotonic() - attempt.started
-        attempt.finish(Outcome(None, _timeout_error(attempt), elapsed, timed_out=True))
+        attempt.finish(attempt.timed_out(elapsed))
 
     def _thread_done(self, attempt: Attempt, outcome: Outcome, timer: asyncio.TimerHandle | None) -> None:
         if timer is not None:
@@ -274,20 +199,14 @@ def _run_sync(attempt: Attempt) -> Outcome:
         output, _ = activity.returns.encode(activity.fn(*args, **kwargs))
     except BaseException as error:
         return _failed(attempt, error, timed_out=False)
-    return Outcome(output, None, time.monotonic() - attempt.started, timed_out=False)
+    return Outcome(output, None, time.monotonic() - attempt.started)
 
 
 def _failed(attempt: Attempt, error: BaseException, *, timed_out: bool) -> Outcome:
     elapsed = time.monotonic() - attempt.started
     if timed_out:
-        return Outcome(None, _timeout_error(attempt), elapsed, timed_out=True)
+        return attempt.timed_out(elapsed)
     if isinstance(error, asyncio.CancelledError) and not attempt.abandoned:
         # The user's code raised it by itself: nobody has cancelled this attempt.
         error = HoldfastError(f"activity {attempt.activity.name!r} raised CancelledError without having been cancelled")
-    return Outcome(None, error, elapsed, timed_out=False)
-
-
-def _timeout_error(attempt: Attempt) -> ActivityTimedOut:
-    return ActivityTimedOut(
-        attempt.activity.name, "TimeoutError", f"took longer than {attempt.timeout:g} s (timeout of one attempt)"
-    )
+    return Outcome(None, error, elapsed)

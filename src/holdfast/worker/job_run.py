@@ -11,7 +11,7 @@ from holdfast.core.failure import Failure
 from holdfast.core.journal import EntryKind, attempt_key
 from holdfast.core.states import Ending, Flag
 from holdfast.store.work import End, JournalWrite, Move
-from holdfast.worker.executor import Attempt, Outcome
+from holdfast.worker.attempt import Attempt, Outcome
 from holdfast.worker.held import Unit
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class JobRun:
                 return
             self._end(Ending.SUCCEEDED, output, None)
             return
-        failure = Failure.of(outcome.error, reason="timeout" if outcome.timed_out else "error")
+        failure = outcome.as_failure(outcome.error)
         if self._cancelled:
             self._end(Ending.CANCELLED, None, None)
             return

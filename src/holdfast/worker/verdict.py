@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from holdfast.core.seal import Seal
+    from holdfast.worker.attempt import Outcome
     from holdfast.worker.calls import Call
     from holdfast.worker.clock import DatabaseClock
-    from holdfast.worker.executor import Outcome
 
 
 class Conclusion(NamedTuple):
@@ -39,7 +39,7 @@ def judge(call: Call, outcome: Outcome, seal: Seal, clock: DatabaseClock) -> Con
             return Conclusion(seal.close(outcome.output or "null", what=f"the result of {activity.what}"), None)
         except HoldfastError as refusal:
             return Conclusion(None, Failure.of(refusal))
-    failure = Failure.of(outcome.error, reason="timeout" if outcome.timed_out else "error")
+    failure = outcome.as_failure(outcome.error)
     delay = activity.retry.decide(outcome.error, call.failed + 1, random.random())
     left = call.left(clock.now())
     if delay is None or (left is not None and delay.total_seconds() >= left):

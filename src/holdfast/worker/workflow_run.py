@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from holdfast.core.journal import Entry
     from holdfast.store.work import Claimed, Letter, Seen
+    from holdfast.worker.attempt import Outcome
     from holdfast.worker.bucket import Bucket
     from holdfast.worker.desk import Desk
-    from holdfast.worker.executor import Outcome
 
 log = logging.getLogger("holdfast.worker")
 
