@@ -48,6 +48,7 @@ from holdfast.workflow.clock import now, sleep, sleep_until
 from holdfast.workflow.current import run_info
 from holdfast.workflow.info import RunInfo
 from holdfast.workflow.log import get_logger
+from holdfast.workflow.patched import patched
 from holdfast.workflow.signal import Signal
 from holdfast.workflow.workflow import Workflow
 
@@ -103,6 +104,7 @@ __all__ = [
     "activity_info",
     "get_logger",
     "now",
+    "patched",
     "random",
     "run_info",
     "sleep",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import assert_type
 
-from holdfast import App, Retry, RunHandle, RunStatus, Signal, sleep
+from holdfast import App, Retry, RunHandle, RunStatus, Signal, patched, sleep
 
 app = App()
 
@@ -48,6 +48,7 @@ async def trial_onboarding(signup: Signup) -> str:
     workspace, _ = await asyncio.gather(provision_workspace(signup.company), send_welcome(signup.email))
     assert_type(workspace, str)
     await sleep(timedelta(days=11))
+    assert_type(patched("longer-trial"), bool)
     decision = await upgrade.wait(timeout=timedelta(days=30))
     assert_type(decision, UpgradeDecision)
     async with asyncio.TaskGroup() as group:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
-from holdfast.core.journal import Entry, EntryKind, attempt_key, cancel_key, signal_key
+from holdfast.core.journal import Entry, EntryKind, attempt_key, cancel_key, patch_key, signal_key
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.info import RunInfo
 from holdfast.workflow.instance import Activation, Ended, Instance, RunActivity, StartTimer
@@ -94,7 +94,13 @@ class Stage:
             raise self.last.blocked
         self.asked += self.last.commands
         self.withdrawn += self.last.withdrawn
+        for name in self.last.patches:
+            self.decide(name)
         return self.last
+
+    def decide(self, name: str) -> None:
+        """The run takes the new way of this patch: journaled before anything else happens."""
+        self.record(EntryKind.PATCH, patch_key(name))
 
     def blocked(self) -> HoldfastError:
         blocked = self.instance.activate().blocked
@@ -187,7 +193,9 @@ class Stage:
         return Waiting(tuple(instance.open_commands()), instance.next_timer, instance.waits_for_signal, last.end)
 
     def _digest(self, key: str) -> bytes | None:
-        return next((c.digest for c in self.asked if isinstance(c, RunActivity) and c.key == key), None)
+        # As it was asked for last: what a run asked for before it was left behind may never have been durable.
+        asked = (c.digest for c in reversed(self.asked) if isinstance(c, RunActivity) and c.key == key)
+        return next(asked, None)
 
 
 def outcome_of(command: RunActivity) -> str:
@@ -263,7 +271,7 @@ def play(
     stage = Stage(workflow, *args, run_id=run_id)
     story = Story(stage)
     last = stage.go()
-    story.steps.append(stage.waiting(stage.instance, last))
+    story.steps += [stage.waiting(stage.instance, last)] * (1 + len(stage.journal))
     to_send = list(signals)
     while last.end is None and len(stage.journal) < most:
         events: list[Callable[[], Activation]] = []
@@ -284,6 +292,7 @@ def play(
         if kind is EntryKind.SIGNAL:
             to_send.pop(0)
         cancels -= kind is EntryKind.CANCEL
-        story.steps.append(stage.waiting(stage.instance, last))
+        # One for each entry: that the run has taken the new way of a patch changes nothing about what it waits for.
+        story.steps += [stage.waiting(stage.instance, last)] * (len(stage.journal) - before)
     stage.instance.close()
     return story

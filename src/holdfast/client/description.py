@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from holdfast.core.seal import Seal
     from holdfast.store.session import Session
 
-StepKind = Literal["activity", "timer", "signal", "cancel"]
+StepKind = Literal["activity", "timer", "signal", "cancel", "patch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +251,7 @@ _STEP_KINDS: Mapping[EntryKind, StepKind] = {
     EntryKind.TIMER: "timer",
     EntryKind.SIGNAL: "signal",
     EntryKind.CANCEL: "cancel",
+    EntryKind.PATCH: "patch",
 }
 
 

@@ -20,6 +20,8 @@ class EntryKind(IntEnum):
     """A signal taken from the inbox, key ``signal:upgrade#7``; 7 is its number in the inbox."""
     CANCEL = 5
     """A request to cancel, taken from the inbox, key ``cancel#8``."""
+    PATCH = 11
+    """The run takes the new way of a patch, key ``patch:new-tax``. Not an outcome: it delivers nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,16 @@ def signal_name(key: str) -> str:
 def cancel_key(number: int) -> str:
     """The key under which a request to cancel with that number in the inbox is journaled."""
     return f"cancel#{number}"
+
+
+def patch_key(name: str) -> str:
+    """The key under which it is journaled that a run takes the new way of the patch ``name``."""
+    return f"patch:{name}"
+
+
+def patch_name(key: str) -> str:
+    """The name of the patch that was journaled under ``key``."""
+    return key.removeprefix("patch:")
 
 
 def attempt_key(key: str, attempt: int) -> str:

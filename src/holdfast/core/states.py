@@ -86,3 +86,9 @@ class Flag(IntEnum):
     """A request to cancel lies in the inbox."""
     BEGUN = 8
     """Set before the code of a run is entered that was held by a worker which died: see rule 12."""
+    ENTERED = 64
+    """Its code was executed to the end of its journal and from there to its next wait, or may have been.
+
+    Without it nobody has gone beyond what the journal holds: what the code does from there on it does for the first
+    time.
+    """

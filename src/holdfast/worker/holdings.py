@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.core.errors import RunTimedOut
 from holdfast.core.failure import Failure
 from holdfast.core.priority import Priority
+from holdfast.core.states import Flag
 from holdfast.worker.clock import DatabaseClock
 from holdfast.worker.ends import Condemned, Stray, Unreadable
 from holdfast.worker.job_run import JobRun
@@ -276,4 +277,4 @@ def _instance(definition: Workflow[..., Any], claimed: Claimed, journal: Sequenc
     )
     entries = [opened(entry, seal) for entry in journal]
     text = seal.open(claimed.input or "{}")
-    return Instance(definition, info, text, claimed.first_claim_at, entries, resumed=claimed.hold > 1)
+    return Instance(definition, info, text, claimed.first_claim_at, entries, resumed=bool(claimed.flags & Flag.ENTERED))

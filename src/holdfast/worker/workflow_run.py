@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
-from holdfast.core.journal import EntryKind, attempt_key, cancel_key
+from holdfast.core.journal import EntryKind, attempt_key, cancel_key, patch_key
 from holdfast.core.states import Ending, Flag
 from holdfast.store.work import FOREVER, End, JournalWrite, Move
 from holdfast.worker.alarms import FOREVER_AWARE, Alarms
@@ -184,12 +184,16 @@ class WorkflowRun:
         for key in activation.withdrawn:
             self._alarms.withdraw(key)
             self._calls.withdraw(key)
+        patches = [self._row(EntryKind.PATCH, patch_key(name)) for name in activation.patches]
         if activation.end is not None:
-            self._end(activation.end)
+            self._end(activation.end, patches)
             return
         if activation.blocked is not None:
             self._block(activation.blocked)
             return
+        if patches:
+            # First of all: whatever else is written of this activation stands behind it in line.
+            self._write_rows(patches)
         for command in activation.commands:
             if isinstance(command, StartTimer):
                 self._alarms.set(command.key, command.deadline)
@@ -198,7 +202,7 @@ class WorkflowRun:
         self._start_calls()
         self._rest()
 
-    def _end(self, end: Ended) -> None:
+    def _end(self, end: Ended, rows: Sequence[JournalWrite] = ()) -> None:
         self._stop_waiting()
         self._over = True
         output, failure = end.output, end.failure
@@ -211,7 +215,7 @@ class WorkflowRun:
                 ending, output, failure = Ending.FAILED, None, Failure.of(refusal)
         if failure is not None:
             error = self._desk.sealed(failure)
-        self._write(Unit(self, end=End(ending, output, error)))
+        self._write(Unit(self, journal=rows, end=End(ending, output, error)))
 
     def _block(self, reason: BaseException) -> None:
         if self._letterbox.cancels:
@@ -234,7 +238,8 @@ class WorkflowRun:
         self._write(Unit(self, move=move, blocked=f"{type(reason).__name__}: {reason}"))
 
     def _start_calls(self) -> None:
-        if not self._desk.draining:
+        # What lies beyond a patch begins when it is durable that the run went that way.
+        if not self._desk.draining and not self._instance.undecided:
             self._calls.start(self._desk.executor, self._desk.clock)
 
     def _attempt_done(self, call: Call, outcome: Outcome) -> None:
@@ -315,6 +320,7 @@ class WorkflowRun:
     def _park(self, *, at_once: bool) -> None:
         wake = self._alarms.next(self._calls)
         waits = self._instance.waits_for_signal
+        settled = self._instance.settled
         self._stop_waiting()
         self._over = True
         self._kept = True
@@ -326,8 +332,8 @@ class WorkflowRun:
             after=None,
             seen=self._letterbox.seen,
             waits=waits,
-            set=0,
-            clear=Flag.BEGUN | self._blocked,
+            set=Flag.ENTERED if settled else 0,
+            clear=Flag.BEGUN | self._blocked | (0 if settled else Flag.ENTERED),
             progress=True,
         )
         self._write(Unit(self, move=move))

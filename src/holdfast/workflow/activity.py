@@ -21,7 +21,7 @@ from holdfast.workflow.loop import WorkflowLoop
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_RESERVED = {"timer", "signal", "cancel"}
+_RESERVED = {"timer", "signal", "cancel", "patch"}
 _LONGEST_KEY = 200
 
 

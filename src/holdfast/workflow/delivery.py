@@ -8,7 +8,7 @@ order of seq, so a run that is executed live and one that is replayed deliver th
   without effect.
 - A signal has been asked for while a wait for its name is open: first in, first out, on both sides.
 - A request to cancel has always been asked for.
-- A failed attempt delivers nothing.
+- A failed attempt delivers nothing, nor does the way that the run takes at a patch.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.core.errors import ActivityFailed, HoldfastError, MissingClass
 from holdfast.core.failure import Failure
-from holdfast.core.journal import Entry, EntryKind, signal_name
+from holdfast.core.journal import Entry, EntryKind, patch_name, signal_name
 from holdfast.core.parameters import Encoded
 from holdfast.workflow.handle import Timer
 from holdfast.workflow.mailbox import Mailbox
 from holdfast.workflow.mismatch import other_step, other_timer, other_type
+from holdfast.workflow.patches import Patches
 from holdfast.workflow.step import Step
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class Attempts(NamedTuple):
     failed: int
     not_before: datetime | None
 
+
+_RECEIVED = (EntryKind.SIGNAL, EntryKind.CANCEL)
+"""What comes to the inbox, and is taken when the code comes to it."""
 
 NO_ATTEMPTS = Attempts(0, None)
 
@@ -66,16 +70,17 @@ class Delivery:
         "cancel_note",
         "cancelled",
         "fresh",
+        "front",
         "main",
-        "seen",
+        "patches",
         "withdrawn",
     )
 
     def __init__(self, began: datetime, journal: Sequence[Entry], *, resumed: bool) -> None:
         self.at = began
         """The run's time: the latest of what was delivered."""
-        self.seen = 0
-        """The highest seq that was delivered."""
+        self.front = 0
+        """How far the code has come: the seq of the outcome that was delivered last."""
         self.main: asyncio.Task[Any] | None = None
         """The task that a request to cancel cancels."""
         self.blocked: HoldfastError | None = None
@@ -88,6 +93,8 @@ class Delivery:
         """What was asked for and the worker has not been told yet."""
         self.withdrawn: list[str] = []
         """What the worker was told to do and nobody waits for any more."""
+        self.patches: Patches | None = None
+        """Which way the run takes where its code has changed, once that was asked."""
         self._counts: dict[str, int] = {}
         self._recorded: dict[str, Entry] = {}  # outcomes that have not been asked for
         self._asked: dict[str, Step | Timer | None] = {}  # not delivered yet; None: nobody waits for it any more
@@ -112,9 +119,10 @@ class Delivery:
         """Whether the code does now what it has done before.
 
         It does until the last entry of the journal that it was made with has been delivered, or the code waits for
-        something that is not in it. A run that was resumed has also done what follows the last entry.
+        something that is not in it. A run that was resumed has also done what follows the last entry. Before an outcome
+        that is recorded and has not been asked for, the code has been in any case.
         """
-        return self.seen < self._live_from
+        return self.front < self._live_from or bool(self._recorded)
 
     # ---- what the worker knows ----
 
@@ -133,6 +141,8 @@ class Delivery:
             case EntryKind.ATTEMPT:
                 key, _, attempt = entry.key.rpartition("@")
                 self._attempts[key] = Attempts(int(attempt), entry.not_before)
+            case EntryKind.PATCH:
+                self._all_patches().record(patch_name(entry.key))
             case EntryKind.SIGNAL:
                 self._undelivered[entry.seq] = entry
                 self._put_in_line(self._mailbox.post(entry))
@@ -222,6 +232,11 @@ class Delivery:
             if timer.told and not timer.known:
                 self.withdrawn.append(key)
 
+    def ask_patch(self, name: str, *, dropped: bool) -> bool:
+        """Whether the run takes the new way of the patch ``name``; one that is ``dropped`` decides nothing any more."""
+        patches = self._all_patches()
+        return patches.asked(name) if dropped else patches.ask(name, replaying=self.replaying)
+
     def open_wait(self, name: str, waiter: asyncio.Future[Entry]) -> None:
         """``waiter`` gets the next signal ``name``."""
         self._put_in_line(self._mailbox.open(name, waiter))
@@ -258,6 +273,11 @@ class Delivery:
             line.clear()
 
     # ---- inside ----
+
+    def _all_patches(self) -> Patches:
+        if self.patches is None:
+            self.patches = Patches()
+        return self.patches
 
     def _next_key(self, base: str) -> str:
         number = self._counts.get(base, 0) + 1
@@ -303,9 +323,13 @@ class Delivery:
 
     def _arrive(self, entry: Entry) -> None:
         """It is delivered, or consumed: the run's time is not before it any more."""
-        del self._undelivered[entry.seq]
+        seq = entry.seq
+        del self._undelivered[seq]
         self.at = max(self.at, entry.at)
-        self.seen = max(self.seen, entry.seq)
+        # What came to the inbox may be taken long after. Any other outcome that comes after one with a higher seq shows
+        # that a step was added before it: the code is where it was once before.
+        if seq > self.front or entry.kind not in _RECEIVED:
+            self.front = seq
 
     def _deliver_outcome(self, entry: Entry) -> None:
         step = self._asked[entry.key]

@@ -68,6 +68,8 @@ class Activation(NamedTuple):
     """Set if the run has ended: then everything that was asked for is void."""
     blocked: HoldfastError | None
     """Set if the run cannot go on with this code: nothing of it may be written, and it is to be closed."""
+    patches: Sequence[str] = ()
+    """The patches whose new way the run takes from now on: to be journaled before anything else of this activation."""
 
 
 class Instance:
@@ -83,13 +85,15 @@ class Instance:
         began: the time of its first claim, at which its own time begins.
         journal: what is committed so far.
         resumed: the run was activated before, anywhere, so that what its code does before the next delivery it has done
-            before: ``logger`` keeps silent about it.
+            before: ``logger`` keeps silent about it, and a patch in it is not taken.
     """
 
-    __slots__ = ("_began", "_ended", "_input", "_loop", "_main", "_workflow", "next_seq")
+    __slots__ = ("_began", "_ended", "_input", "_loop", "_main", "_workflow", "next_seq", "settled")
 
     next_seq: int
     """The seq that the next entry gets."""
+    settled: bool
+    """Whether its code has run as far as it goes with all that was fed."""
 
     def __init__(
         self,
@@ -108,6 +112,7 @@ class Instance:
         self._began = False
         self._main: WorkflowTask[Any] | None = None
         self._ended: Ended | None = None
+        self.settled = False
         self.next_seq = delivery.highest + 1
 
     # ---- the journal ----
@@ -125,6 +130,7 @@ class Instance:
             ValueError: entries are fed in the order of seq.
         """
         self._loop.delivery.feed(entry)
+        self.settled = False
         if entry.seq >= self.next_seq:
             self.next_seq = entry.seq + 1
 
@@ -137,12 +143,18 @@ class Instance:
         if not loop.dropped and self._ended is None and delivery.blocked is None:
             loop.turn(self._advance)
             self._settle()
+            self.settled = True
         if delivery.blocked is not None:
             return Activation((), (), None, delivery.blocked)
+        patches = () if delivery.patches is None else delivery.patches.take()
         if self._ended is not None:
-            return Activation((), (), self._ended, None)
+            return Activation((), (), self._ended, None, patches)
         return Activation(
-            self._commands() if delivery.fresh else (), self._withdrawn() if delivery.withdrawn else (), None, None
+            self._commands() if delivery.fresh else (),
+            self._withdrawn() if delivery.withdrawn else (),
+            None,
+            None,
+            patches,
         )
 
     def close(self) -> None:
@@ -166,6 +178,12 @@ class Instance:
     def waits_for_signal(self) -> bool:
         """Whether a wait for a signal is open."""
         return self._loop.delivery.waits_for_signal
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the way that the run takes at a patch is not durable yet: nothing it has asked for may begin."""
+        patches = self._loop.delivery.patches
+        return patches is not None and bool(patches.unrecorded)
 
     @property
     def replaying(self) -> bool:

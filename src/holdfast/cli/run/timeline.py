@@ -21,7 +21,7 @@ _BAR = 32
 _FIRST, _LAST = 30, 10
 """Of a long run these many steps are drawn, from its beginning and its end."""
 _VALUE = 60
-_STYLES = {"activity": "blue", "timer": "magenta", "signal": "cyan", "cancel": "red"}
+_STYLES = {"activity": "blue", "timer": "magenta", "signal": "cyan", "cancel": "red", "patch": "green"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def _outcome(step: StepView, longest: int) -> Text:
     tries = f"  (attempt {step.attempts})" if step.attempts > 1 else ""
     if step.failure is not None:
         return Text(_cut(_failure_line(step.failure), longest) + tries, style="red")
-    if step.kind in ("timer", "cancel"):
+    if step.kind in ("timer", "cancel", "patch"):
         return Text("")
     return Text(_short(step.output, longest) + tries)
 

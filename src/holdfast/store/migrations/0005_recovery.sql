@@ -30,7 +30,8 @@ begin
   update holdfast.task t
      set bucket_id = null,
          due_at = greatest(t.due_at, holdfast.now()),
-         flags = t.flags & ~8
+         -- What was held but not entered has been given back one by one before.
+         flags = (t.flags & ~8) | 64
     from held h
    where t.run_id = h.run_id;
   get diagnostics v_given = row_count;
@@ -137,7 +138,11 @@ begin
                when exists (select 1 from holdfast.journal j where j.run_id = t.run_id and j.hold = t.hold) then 1
                when t.crashes = 0 or t.flags & 8 <> 0 then t.crashes + 1
                else t.crashes
-             end as crashes
+             end as crashes,
+             -- What may have been executed beyond its journal: a look-ahead is entered only by what arrives for it.
+             (t.crashes = 0 or t.flags & 8 <> 0)
+             and (t.due_at <= v_now
+                  or exists (select 1 from holdfast.journal j where j.run_id = t.run_id and j.hold = t.hold)) as entered
         from holdfast.bucket b
         join holdfast.task t on t.bucket_id = b.id
        where b.worker_id = v_worker.id
@@ -148,7 +153,7 @@ begin
     update holdfast.task t
        set bucket_id = null,
            due_at = greatest(t.due_at, v_now),
-           flags = t.flags & ~8,
+           flags = (t.flags & ~8) | case when h.entered then 64 else 0 end,
            crashes = h.crashes,
            lane = case when h.crashes >= 2 then holdfast.lane_alone(t.lane) else t.lane end
       from held h
@@ -194,7 +199,7 @@ begin
       update holdfast.task t
          set bucket_id = null,
              due_at = greatest(t.due_at, v_now),
-             flags = t.flags & ~8
+             flags = (t.flags & ~8) | 64
        where t.run_id = any (v_strays)
          and t.bucket_id is not null
          and not exists (select 1

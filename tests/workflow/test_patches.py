@@ -1,0 +1,446 @@
+"""W11: a patch gives a run one answer for good: the new way where it comes live, the old one where it has been."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from holdfast.core.errors import DefinitionError, NonDeterminismError
+from holdfast.core.journal import EntryKind
+from holdfast.core.states import Ending
+from holdfast.workflow.activity import Activity
+from holdfast.workflow.clock import sleep
+from holdfast.workflow.instance import Activation, RunActivity
+from holdfast.workflow.patched import patched
+from holdfast.workflow.signal import Signal
+from holdfast.workflow.workflow import Workflow
+from tests.workflow.stage import Stage, play
+
+go = Signal[int]("go")
+
+
+@Activity
+async def charge(amount: int) -> int:
+    return amount
+
+
+@Activity
+async def charge_with_tax(amount: int) -> int:
+    return amount + 1
+
+
+async def before() -> int:
+    first = await charge(1)
+    await go.wait()
+    return first + await charge(2)
+
+
+async def after() -> int:
+    first = await charge(1)
+    await go.wait()
+    if patched("tax"):
+        return first + await charge_with_tax(2)
+    return first + await charge(2)
+
+
+async def patched_early() -> int:
+    first = await (charge_with_tax(1) if patched("tax") else charge(1))
+    await go.wait()
+    return first + await (charge_with_tax(2) if patched("tax") else charge(2))
+
+
+def released(stage: Stage, fn: Callable[..., Any]) -> Stage:
+    """The same run under other code, parked before and gone on with since."""
+    stage.instance.close()
+    other = Stage(Workflow(fn, name="order"), journal=stage.journal, resumed=True)
+    other.asked = stage.asked
+    other.go()
+    return other
+
+
+def begun(fn: Callable[..., Any]) -> Stage:
+    stage = Stage(Workflow(fn, name="order"))
+    stage.go()
+    return stage
+
+
+def keys(stage: Stage) -> list[str]:
+    return [entry.key for entry in stage.journal]
+
+
+def test_a_run_that_comes_to_it_live_takes_the_new_way_and_its_journal_says_so() -> None:
+    stage = begun(patched_early)
+    assert keys(stage) == ["patch:tax"]
+    stage.work("charge_with_tax#1")
+    stage.move()
+    stage.send(go, 0)
+    stage.work("charge_with_tax#2")
+    assert stage.result.output == "5"
+    stage.move()
+    assert stage.result.output == "5"
+    assert keys(stage).count("patch:tax") == 1
+
+
+def test_a_run_that_went_on_from_there_before_goes_on_as_it_went() -> None:
+    stage = begun(before)
+    stage.work("charge#1")
+    stage = released(stage, patched_early)
+    stage.send(go, 0)
+    stage.work("charge#2")
+    assert stage.result.output == "3"
+    assert not [key for key in keys(stage) if key.startswith("patch")]
+    stage.move()
+    assert stage.result.output == "3"
+
+
+def test_a_run_that_waits_where_the_patch_is_has_been_there_although_nothing_is_recorded() -> None:
+    stage = released(begun(before), patched_early)
+    assert stage.open_keys == ["charge#1"]
+    stage.work("charge#1")
+    stage.move()
+    assert stage.open_keys == []
+    stage.instance.close()
+
+
+def test_a_run_that_is_on_its_way_and_has_not_come_to_it_takes_the_new_way() -> None:
+    stage = begun(before)
+    stage.work("charge#1")
+    stage = released(stage, after)
+    stage.send(go, 0)
+    assert keys(stage)[-1] == "patch:tax"
+    stage.move()
+    stage.work("charge_with_tax#1")
+    assert stage.result.output == "4"
+
+
+def test_a_run_that_nobody_has_entered_takes_the_new_way_whoever_has_held_it() -> None:
+    """Claimed, and given back before its code began: made from an empty journal, and not resumed."""
+    stage = Stage(Workflow(patched_early, name="order"), resumed=False)
+    stage.go()
+    assert keys(stage) == ["patch:tax"]
+    stage.instance.close()
+
+
+def test_what_lies_beyond_may_not_begin_before_the_way_is_durable() -> None:
+    stage = Stage(Workflow(patched_early, name="order"))
+    activation = stage.instance.activate()
+    assert activation.patches == ("tax",)
+    assert [command.key for command in activation.commands] == ["charge_with_tax#1"]
+    undecided = [stage.instance.undecided]
+    stage.decide("tax")
+    undecided.append(stage.instance.undecided)
+    assert undecided == [True, False]
+    assert stage.instance.activate() == Activation((), (), None, None)
+    stage.instance.close()
+
+
+def test_a_run_that_ends_with_its_decision_says_so_together() -> None:
+    async def ends() -> bool:
+        return patched("done")
+
+    activation = Stage(Workflow(ends)).instance.activate()
+    assert activation.end is not None
+    assert (activation.end.output, activation.patches) == ("true", ("done",))
+
+
+def test_an_answer_holds_for_the_whole_run_in_loops_and_in_every_task() -> None:
+    async def monthly() -> list[bool]:
+        said: list[bool] = []
+        for _ in range(3):
+            await go.wait()
+            said.append(patched("tax"))
+        said += await asyncio.gather(*[ask() for _ in range(3)])
+        return said
+
+    async def ask() -> bool:
+        await charge(0)
+        return patched("tax")
+
+    async def monthly_before() -> None:
+        for _ in range(3):
+            await go.wait()
+
+    old = begun(monthly_before)
+    old.send(go, 1)
+    old = released(old, monthly)
+    for stage, answer in ((old, "false"), (begun(monthly), "true")):
+        for _ in range(3 - len(stage.journal)):
+            stage.send(go, 1)
+        for number in (3, 1, 2):
+            stage.work(f"charge#{number}")
+        assert stage.result.output == f"[{','.join([answer] * 6)}]"
+        stage.move()
+        assert stage.result.output == f"[{','.join([answer] * 6)}]"
+
+
+def test_a_step_that_was_added_before_does_not_make_the_past_new() -> None:
+    async def with_a_step_before() -> str:
+        await charge_with_tax(0)
+        between = patched("between")
+        await charge(1)
+        behind = patched("behind")
+        await go.wait()
+        return f"{between} {behind} {patched('ahead')}"
+
+    stage = begun(before)
+    stage.work("charge#1")
+    stage = released(stage, with_a_step_before)
+    stage.work("charge_with_tax#1")
+    stage.send(go, 0)
+    assert stage.result.output == '"False False True"'
+    stage.move()
+    assert stage.result.output == '"False False True"'
+
+
+def test_the_call_can_be_removed_with_the_old_way_for_runs_that_took_the_new_one() -> None:
+    async def only_new() -> int:
+        first = await charge_with_tax(1)
+        await go.wait()
+        return first + await charge_with_tax(2)
+
+    stage = begun(patched_early)
+    stage.work("charge_with_tax#1")
+    stage = released(stage, only_new)
+    stage.send(go, 0)
+    stage.work("charge_with_tax#2")
+    assert stage.result.output == "5"
+
+    old = begun(before)
+    old.work("charge#1")
+    old = released(old, only_new)
+    old.record(EntryKind.ACTIVITY, "charge_with_tax#1", output="2")
+    old.go()
+    old.record(EntryKind.SIGNAL, "signal:go#1", output="0")
+    old.go()
+    old.record(EntryKind.ACTIVITY, "charge_with_tax#2", output="3")
+    assert isinstance(old.blocked(), NonDeterminismError)
+
+
+def test_code_that_is_left_behind_decides_nothing() -> None:
+    said: list[bool] = []
+
+    async def cleans_up() -> None:
+        try:
+            await go.wait()
+        finally:
+            said.append(patched("clean"))
+
+    stage = begun(cleans_up)
+    stage.instance.close()
+    assert said == [False]
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 201])
+def test_a_name_that_cannot_be_used_is_refused(name: str) -> None:
+    async def asks() -> bool:
+        return patched(name)
+
+    end = begun(asks).result
+    assert end.ending is Ending.FAILED
+    assert end.failure is not None
+    assert "the name of a patch has 1 to 200 characters" in end.failure.message
+
+
+def test_outside_of_a_workflow_there_is_nothing_to_ask() -> None:
+    with pytest.raises(RuntimeError, match=r"patched\(\) works in workflow code only"):
+        patched("tax")
+
+
+def test_no_activity_may_take_the_keys_of_patches() -> None:
+    with pytest.raises(DefinitionError, match="the journal uses this name itself"):
+        Activity(charge.fn, name="patch")
+
+
+# ---- any code, any deploy, any crash
+
+Plan = list[Any]
+
+
+class Release:
+    """Code that follows a plan; before the deploy it goes the old way at every patch, and notes where it has been."""
+
+    def __init__(self) -> None:
+        self.deployed = False
+        self.been: set[str] = set()
+        self.said: dict[str, set[bool]] = {}
+
+    def way(self, name: str) -> bool:
+        if not self.deployed:
+            self.been.add(name)
+            return False
+        answer = patched(name)
+        self.said.setdefault(name, set()).add(answer)
+        return answer
+
+    def workflow(self) -> Workflow[[Plan], list[str]]:
+        async def follows(plan: Plan) -> list[str]:
+            trace: list[str] = []
+            await self._follow("r", plan, trace)
+            return trace
+
+        return Workflow(follows, name="follows")
+
+    async def _follow(self, name: str, plan: Plan, trace: list[str]) -> None:
+        for place, node in enumerate(plan):
+            await self._node(f"{name}.{place}", node, trace)
+
+    async def _node(self, name: str, node: Plan, trace: list[str]) -> None:
+        word, parts = node[0], node[1:]
+        match word:
+            case "step":
+                # The argument tells all that went before: one deviation, and the digest differs.
+                await note(f"{name} {len(trace)} {trace[-1:]}")
+            case "sleep":
+                await sleep(timedelta(seconds=len(trace) + 1))
+            case "signal":
+                await go.wait()
+            case "branches":
+                await asyncio.gather(*[self._follow(f"{name}{i}", part, trace) for i, part in enumerate(parts)])
+            case "loop":
+                for turn in range(3):
+                    await self._follow(f"{name}/{turn}", parts[0], trace)
+            case _:
+                patch, old, new = parts
+                if self.way(patch):
+                    trace.append(f"{name} new")
+                    await note(f"new {name} {len(trace)}")
+                    await self._follow(f"{name}+", new, trace)
+                else:
+                    await self._follow(f"{name}-", old, trace)
+        trace.append(name)
+
+
+@Activity
+async def note(words: str) -> str:
+    return words
+
+
+class Worker(Stage):
+    """A worker that may die between a decision and its row, and that begins nothing beyond a decision."""
+
+    dies = False
+    crashed = False
+    never_crashes = False
+    entered = True
+    """What the task says of it, as ``Flag.ENTERED``."""
+
+    def decide(self, name: str) -> None:
+        assert self.instance.undecided
+        if not self.dies:
+            super().decide(name)
+
+    def parks(self) -> None:
+        self.entered = self.instance.settled
+        self.is_claimed()
+
+    def crashes(self) -> None:
+        self.crashed = True
+        self.entered = True
+        self.is_claimed()
+
+    def is_claimed(self) -> None:
+        self.move(resumed=self.entered)
+
+    def hears_while_it_parks(self) -> None:
+        """What arrived is durable, and the code has not seen it."""
+        self.post(go, 1)
+        self.parks()
+
+
+def is_undecided(stage: Stage) -> bool:
+    return stage.instance.undecided
+
+
+leaves: st.SearchStrategy[Plan] = st.sampled_from([["step"], ["step"], ["sleep"], ["signal"]])
+
+
+def _node(word: str, parts: Sequence[Any]) -> Plan:
+    return [word, *parts]
+
+
+def _inner(nodes: st.SearchStrategy[Plan]) -> st.SearchStrategy[Plan]:
+    some = st.lists(nodes, max_size=3)
+    return st.one_of(
+        st.builds(_node, st.just("patch"), st.tuples(st.sampled_from(["p", "q"]), some, some)),
+        st.builds(_node, st.just("branches"), st.lists(some, min_size=1, max_size=3)),
+        st.builds(_node, st.just("loop"), st.tuples(some)),
+    )
+
+
+plans: st.SearchStrategy[list[Plan]] = st.lists(st.recursive(leaves, _inner, max_leaves=6), min_size=1, max_size=4)
+
+
+@settings(max_examples=250, deadline=None, derandomize=True)
+@given(plan=plans, seed=st.integers(0, 2**32), deploy_after=st.integers(0, 8), never_crashes=st.booleans())
+def test_whatever_the_code_and_whenever_it_is_deployed_every_replay_goes_the_same_way(
+    *, plan: list[Plan], seed: int, deploy_after: int, never_crashes: bool
+) -> None:
+    release = Release()
+    stage = Worker(release.workflow(), plan)
+    stage.never_crashes = never_crashes
+    lost = lived_through(stage, release, random.Random(seed), deploy_after)
+    stage.instance.close()
+    for name, said in release.said.items():
+        if name in release.been:
+            assert said == {False}, f"the run went the old way at {name} before"
+        elif not stage.crashed:
+            assert said == {True}, f"the run came to {name} live"
+        elif name not in lost:
+            assert len(said) == 1, f"the run was told this and that of {name}"
+    if release.deployed:
+        # The whole journal once more, as a check of the code would replay it.
+        once_more = stage.made(stage.journal, resumed=True)
+        end = once_more.activate().end
+        assert end is not None
+        assert end.output == stage.result.output
+
+
+def lived_through(stage: Worker, release: Release, chance: random.Random, deploy_after: int) -> set[str]:
+    """Plays the run to its end; the patches of which a decision was lost because its worker died."""
+    lost: set[str] = set()
+    stage.go()
+    for turn in range(300):
+        if turn == deploy_after:
+            release.deployed = True
+            (stage.parks if stage.never_crashes else stage.crashes)()
+        if stage.last.end is not None:
+            return lost
+        assert not is_undecided(stage), "each decision is durable, or its worker has died"
+        stage.dies = not stage.never_crashes and chance.random() < 0.2
+        chance.choice(what_can_happen(stage))()
+        stage.dies = False
+        if is_undecided(stage):
+            lost |= set(stage.last.patches)
+            stage.crashes()
+    raise AssertionError("the run does not end")
+
+
+def what_can_happen(stage: Worker) -> list[Callable[[], object]]:
+    events: list[Callable[[], object]] = [stage.parks, stage.hears_while_it_parks]
+    if not stage.never_crashes:
+        events.append(stage.crashes)
+    for command in stage.open:
+        if isinstance(command, RunActivity):
+            events += [partial(stage.work, command.key)] * 3
+        elif command.deadline == stage.instance.next_timer:
+            events += [partial(stage.fire, command.key)] * 3
+    if stage.instance.waits_for_signal:
+        events += [partial(stage.send, go, 1)] * 3
+    return events
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(plan=plans, seed=st.integers(0, 2**32))
+def test_a_run_with_patches_is_replayed_from_everywhere(plan: list[Plan], seed: int) -> None:
+    release = Release()
+    release.deployed = True
+    story = play(release.workflow(), plan, seed=seed, signals=[(go, i) for i in range(40)])
+    story.is_replayed_from_everywhere()
