@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from datetime import timedelta
 
 import pytest
 
 from holdfast import Signal
+from holdfast.worker.workflow_run import WorkflowRun
+from holdfast.workflow.instance import Instance
+from holdfast.workflow.loop import WorkflowLoop
 from tests.house import House, eventually
 
 SOON = timedelta(seconds=20)
@@ -52,3 +56,34 @@ async def test_parked_runs_that_are_evicted_all_the_time_call_nothing_twice(hous
     assert await asyncio.gather(*[talk(n) for n in range(30)]) == [56] * 30
     assert set(calls.values()) == {1}
     await house.check_invariants()
+
+
+@pytest.mark.parametrize("parked", [True, False], ids=["evicted", "ended"])
+async def test_runs_that_have_left_memory_leave_nothing_to_the_collector(house: House, *, parked: bool) -> None:
+    app = house.app()
+
+    @app.activity
+    async def one() -> int:
+        return 1
+
+    @app.workflow
+    async def waits() -> int:
+        return await one() + (await go.wait() if parked else 0)
+
+    client = await house.client(app)
+    await house.worker(app, cached_runs=0)
+    gc.collect()
+    gc.disable()
+    try:
+        runs = await client.start_many([waits.call() for _ in range(20)])
+        if parked:
+            await house.parked(*[run.id for run in runs])
+        else:
+            await asyncio.gather(*[run.result(timeout=SOON) for run in runs])
+        await eventually(lambda: not _alive(), "nothing of them is in memory")
+    finally:
+        gc.enable()
+
+
+def _alive() -> list[object]:
+    return [one for one in gc.get_objects() if type(one) in (WorkflowRun, WorkflowLoop, Instance)]

@@ -45,7 +45,7 @@ class Calls:
     def __init__(self, run_id: UUID, workflow: str, *, done: Callable[[Call, Outcome], None]) -> None:
         self._run_id = run_id
         self._workflow = workflow
-        self._done = done
+        self._done: Callable[[Call, Outcome], None] | None = done
         self._calls: dict[str, Call] = {}
         self._attempts = 0
 
@@ -120,7 +120,8 @@ class Calls:
         if call is not None and call.attempt is attempt:
             call.attempt = None
             self._attempts -= 1
-            self._done(call, outcome)
+            if self._done is not None:
+                self._done(call, outcome)
 
     def drop_waiting(self) -> None:
         """Takes back what is in line and has not begun."""
@@ -132,6 +133,12 @@ class Calls:
         """Abandons every attempt; the calls stay open."""
         for call in self._calls.values():
             self._drop(call)
+
+    def close(self) -> None:
+        """Abandons every attempt, and lets go of who would be told."""
+        self.abandon()
+        self._calls.clear()
+        self._done = None
 
     def _drop(self, call: Call) -> None:
         if call.attempt is not None:

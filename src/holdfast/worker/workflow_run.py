@@ -176,7 +176,12 @@ class WorkflowRun:
         """The worker is fenced or gone: nothing is written any more."""
         self._stop_waiting()
         self._over = True
+        self._leave()
+
+    def _leave(self) -> None:
+        """Lets go of everything at once: nothing of it is left to the collector, which looks seldom."""
         self._instance.close()
+        self._calls.close()
 
     # -- what follows from an activation
 
@@ -378,13 +383,13 @@ class WorkflowRun:
         """Feeds the instance what is now durable; the step follows in a callback of its own."""
         self._under_way -= 1
         if unit.end is not None:
-            self._instance.close()
+            self._leave()
             self._desk.let_go(self)
             return
         if unit.move is not None:
             self._desk.let_go(self, cached=self._kept)
             if not self._kept:
-                self._instance.close()
+                self._leave()
             return
         if self._over:
             return
