@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 from bench.figure import Target
 from bench.latency import P50, P99, PARKED_SHARE, measure_latency, measure_latency_beside_parked
+from bench.memory import CLIENT_GROWTH, WORKER_PEAK, measure_client, measure_worker
+from bench.scale import CLAIM, SIGNAL, START, measure_scale
 from bench.scenario import RATIO, Scenario
 from bench.sequence import STEPS, runs_at_once
+from bench.soak import GROWTH, SIZE, SLOWER, measure_soak
 from bench.starts import measure_bulk, measure_singles
 from bench.throughput import PINNED_SHARE, measure_jobs, measure_pinned, workflows_of
 from bench.yardstick import Yardstick
@@ -92,5 +95,39 @@ SCENARIOS: Sequence[Scenario] = (
         measure=measure_pinned,
         yardstick=Yardstick(steps=3, reads="runs_per_second", pinned=True),
         targets=[Target(figure=PINNED_SHARE, least=0.90)],
+    ),
+    Scenario(
+        name="scale",
+        title="claim, start and signal beside --parked parked runs and five times as many results",
+        measure=measure_scale,
+        targets=[
+            Target(figure=START, most=1.1, remark="what they cost on an empty database"),
+            Target(figure=SIGNAL, most=1.1),
+            Target(figure=CLAIM, most=1.1),
+        ],
+    ),
+    Scenario(
+        name="memory-worker",
+        title="the memory of a worker through which a tenth of --parked runs pass, to be parked",
+        measure=measure_worker,
+        targets=[Target(figure=WORKER_PEAK, most=200)],
+    ),
+    Scenario(
+        name="memory-client",
+        title="the memory of a client that starts --parked runs",
+        measure=measure_client,
+        targets=[Target(figure=CLIENT_GROWTH, most=10, remark="does not grow")],
+        has_worker=False,
+    ),
+    Scenario(
+        name="soak",
+        title="--minutes of 1,000 runs per second: jobs, steps, signals",
+        measure=measure_soak,
+        targets=[
+            Target(figure=GROWTH, most=1.1, remark="flat"),
+            Target(figure=SLOWER, most=1.25, remark="flat"),
+            Target(figure=SIZE, most=1.25, remark="flat"),
+        ],
+        only_named=True,
     ),
 )

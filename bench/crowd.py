@@ -39,6 +39,19 @@ async def run_crowd(size: int, act: Callable[[int], Awaitable[int]], *, warm_up:
     return Tally(total=sum(count for _, count in done), per_second=_pace([(began, 0), *done], began + warm_up, ends))
 
 
+async def run_times(size: int, times: int, act: Callable[[int], Awaitable[None]]) -> None:
+    """So many tasks, which together act so many times."""
+    numbers = iter(range(times))
+
+    async def go_on() -> None:
+        for number in numbers:
+            await act(number)
+
+    async with asyncio.TaskGroup() as crowd:
+        for _ in range(size):
+            crowd.create_task(go_on())
+
+
 def _pace(done: list[tuple[float, int]], begin: float, end: float) -> float:
     """What was done between the first and the last time that something was, within these times."""
     warm = [(at, count) for at, count in done if begin <= at <= end]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent
 _WINDOW = {table: (_FOLDER / f"{table}_window.sql").read_text(encoding="utf-8") for table in ("result", "journal")}
 _PARKED = (_FOLDER / "parked.sql").read_text(encoding="utf-8")
+_FINISHED = (_FOLDER / "finished.sql").read_text(encoding="utf-8")
+_SIZES = (_FOLDER / "sizes.sql").read_text(encoding="utf-8")
+_SOME_PARKED = "select run_id from holdfast.task where due_at = 'infinity' limit $1"
+_PARKED_COUNT = "select count(*) from holdfast.task where due_at = 'infinity' and bucket_id is null"
+_CHUNK = 500_000
 _COUNTS = (_FOLDER / "counts.sql").read_text(encoding="utf-8")
 
 
@@ -97,7 +102,34 @@ class Database:
         finally:
             await pin.close()
 
-    async def check(self, *, started: int, steps: int = 0, executed: bool = True, parked: int = 0) -> None:
+    async def has_parked(self, count: int) -> bool:
+        """Whether so many runs wait for a signal."""
+        return bool(await self._connection.fetchval(_PARKED_COUNT) >= count)
+
+    async def finish(self, count: int) -> None:
+        """Puts so many runs into the tables that have ended."""
+        for done in range(0, count, _CHUNK):
+            await self._connection.execute(_FINISHED, min(_CHUNK, count - done))
+
+    async def some_parked(self, count: int) -> Sequence[UUID]:
+        """So many runs that wait for a signal."""
+        return [row["run_id"] for row in await self._connection.fetch(_SOME_PARKED, count)]
+
+    async def sizes(self) -> dict[str, float]:
+        """The tables that must not grow, with their indexes, in MB."""
+        rows = await self._connection.fetch(_SIZES)
+        return {row["name"]: row["bytes"] / 1e6 for row in rows}
+
+    async def check(
+        self,
+        *,
+        started: int,
+        steps: int = 0,
+        executed: bool = True,
+        parked: int = 0,
+        parked_steps: int = 0,
+        finished: int = 0,
+    ) -> None:
         """Every start is there once and, if it was to be executed, has succeeded with all of its steps.
 
         Raises:
@@ -106,14 +138,25 @@ class Database:
         found = await self._connection.fetchrow(_COUNTS)
         assert found is not None
         expected = {
-            "runs": started + parked,
+            "runs": started + parked + finished,
             "tasks": parked if executed else started,
-            "results": started if executed else 0,
-            "succeeded": started if executed else 0,
-            "steps": started * steps,
+            "results": finished + (started if executed else 0),
+            "succeeded": finished + (started if executed else 0),
+            "steps": started * steps + parked * parked_steps,
         }
         if dict(found) != expected:
             raise BenchFailed(f"runs were lost, doubled or failed: expected {expected}, found {dict(found)}")
+
+    async def check_ended(self, *, started: int) -> None:
+        """Every start has a result, once, and all have succeeded.
+
+        Raises:
+            BenchFailed: it is not so.
+        """
+        found = await self._connection.fetchrow(_COUNTS)
+        assert found is not None
+        if (found["runs"], found["tasks"], found["results"], found["succeeded"]) != (started, 0, started, started):
+            raise BenchFailed(f"runs were lost, doubled or failed: expected {started} results, found {dict(found)}")
 
     async def _window(self, table: str, warm_up: float, cool_down: float) -> Window:
         row = await self._connection.fetchrow(_WINDOW[table], warm_up, cool_down)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from bench.database import Database
 from bench.figure import Figure
+from bench.percentile import percentile
 from bench.sitting import Sitting
 from bench.tuning import Tuning
 from bench.workload import Order, noop
@@ -64,7 +65,7 @@ async def _sample(sitting: Sitting, tuning: Tuning, database: Database) -> list[
             await run.result()
             samples.append((time.perf_counter() - began) * 1000)
     warm = sorted(samples[_warm_up(sitting) :])
-    sitting.note(f"p50 {_percentile(warm, 0.5):.2f} ms, p99 {_percentile(warm, 0.99):.2f} ms of {len(warm)} samples")
+    sitting.note(f"p50 {percentile(warm, 0.5):.2f} ms, p99 {percentile(warm, 0.99):.2f} ms of {len(warm)} samples")
     return warm
 
 
@@ -79,11 +80,6 @@ def _started(sitting: Sitting) -> int:
 
 def _figures(repetitions: Sequence[list[float]]) -> tuple[Figure, ...]:
     return tuple(
-        Figure(name=name, values=tuple(_percentile(samples, part) for samples in repetitions))
+        Figure(name=name, values=tuple(percentile(samples, part) for samples in repetitions))
         for name, part in ((P50, 0.5), (P99, 0.99), ("most, ms", 1.0))
     )
-
-
-def _percentile(ordered: Sequence[float], part: float) -> float:
-    """The value that this part of them does not exceed."""
-    return ordered[max(0, min(len(ordered) - 1, round(part * len(ordered)) - 1))]

@@ -14,12 +14,14 @@ class Plan:
         seconds: How long each repetition is measured, after its warm-up.
         repeat: How many repetitions there are.
         parked: How many parked runs are in the table where there are any.
+        minutes: How long a soak lasts.
         profile: The directory that profiles of the worker are written to, if any are.
     """
 
     seconds: float = 10.0
     repeat: int = 2
     parked: int = 1_000_000
+    minutes: float = 30.0
     profile: Path | None = None
 
     @property

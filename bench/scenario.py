@@ -28,6 +28,7 @@ class Scenario:
         targets: What its figures should be.
         yardstick: The ceiling of the first of them.
         has_worker: Whether the tuning of the worker matters.
+        only_named: Whether it is measured only where it is asked for, because it takes very long.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Scenario:
     targets: Sequence[Target] = ()
     yardstick: Yardstick | None = None
     has_worker: bool = True
+    only_named: bool = False
 
     async def run(self, sitting: Sitting, tunings: Sequence[Tuning]) -> AsyncGenerator[Record]:
         """A record for each tuning; one that could not be measured says why."""

@@ -12,7 +12,7 @@ from bench.database import Database
 from bench.plan import Plan
 from bench.server import Server
 from bench.tuning import Tuning
-from bench.worker import run_worker
+from bench.worker import WorkerProcess, run_worker
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,11 +33,13 @@ class Sitting:
         self.notes.print(f"{self.subject}: {text}", markup=False)
 
     @asynccontextmanager
-    async def worker(self, database: Database, tuning: Tuning, *, profiled: bool = True) -> AsyncGenerator[None]:
+    async def worker(
+        self, database: Database, tuning: Tuning, *, profiled: bool = True
+    ) -> AsyncGenerator[WorkerProcess]:
         """A worker on this database; its profile is written if the plan asks for one."""
         profile = None
         if self.plan.profile is not None and profiled:
             self._profiles[self.subject] = number = self._profiles.get(self.subject, 0) + 1
             profile = self.plan.profile / f"{self.subject.replace(' ', '-')}-{number}.prof"
-        async with run_worker(database.url, tuning, profile=profile):
-            yield
+        async with run_worker(database.url, tuning, profile=profile) as worker:
+            yield worker

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.failure import BenchFailed
+from bench.footprint import Footprint
 from bench.tuning import Tuning
 
 _ROOT = Path(__file__).parent.parent
@@ -28,6 +29,11 @@ class WorkerProcess:
         self._stopping = False
         self.is_lost = False
         """Whether it has ended without having been told to."""
+
+    @property
+    def footprint(self) -> Footprint:
+        """The memory that it has."""
+        return Footprint.of(self._process.pid)
 
     async def stop(self) -> None:
         """Ends it in order; raises BenchFailed if that does not work."""
@@ -61,7 +67,7 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def run_worker(url: str, tuning: Tuning, *, profile: Path | None = None) -> AsyncGenerator[None]:
+async def run_worker(url: str, tuning: Tuning, *, profile: Path | None = None) -> AsyncGenerator[WorkerProcess]:
     """A worker on this database for as long as the block lasts; ``profile`` is the file for its profile."""
     with TemporaryDirectory(prefix="holdfast-bench-worker-") as folder:
         log = Path(folder) / "log"
@@ -84,7 +90,7 @@ async def run_worker(url: str, tuning: Tuning, *, profile: Path | None = None) -
         assert body is not None
         watch = asyncio.create_task(worker.watch(body))
         try:
-            yield
+            yield worker
             await worker.stop()
         except asyncio.CancelledError:
             if not worker.is_lost:

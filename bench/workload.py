@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from holdfast import App
+from holdfast import App, Signal
 
 app = App(schema="holdfast")
 
@@ -35,6 +35,15 @@ async def noop(order: Order) -> Receipt:
 async def step(n: int) -> int:
     """One step of a workflow."""
     return n + 1
+
+
+go = Signal[int]("go")
+
+
+@app.workflow
+async def waits(n: int) -> int:
+    """One step, and then a wait for a signal."""
+    return await step(n) + await go.wait()
 
 
 @app.workflow

@@ -31,7 +31,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 def tiny(server: EmbeddedPostgres, name: str, file: Path, *arguments: str) -> dict[str, Any]:
     """One scenario at the smallest size that gives figures."""
     ended = bench(
-        *(name, "--seconds", "0.1", "--repeat", "1", "--factor", "default", "--parked", "500"),
+        *(name, "--seconds", "0.1", "--repeat", "1", "--factor", "default", "--parked", "500", "--minutes", "0.1"),
         *("--database-url", server.dsn, "--json", str(file)),
         *arguments,
     )
