@@ -5,6 +5,10 @@
     ├── DefinitionError          a workflow, activity or signal that cannot be registered
     │   └── UnknownName          a name that the app does not know
     ├── InvalidInput             arguments or payload that do not fit the annotations
+    ├── ScheduleError            about one schedule
+    │   ├── InvalidSchedule      its times cannot be read, or never come; says at which place of the text
+    │   ├── ScheduleNotFound     no schedule has this name
+    │   └── ScheduleExists       the name belongs to another schedule
     ├── Unstorable               a value that cannot be stored as JSON, or is too large
     ├── Unreadable               a stored value that this process cannot read: its codec is missing or another one
     ├── DatabaseError            the database said no
@@ -68,6 +72,38 @@ class UnknownName(DefinitionError):
 
 class InvalidInput(HoldfastError):
     """Arguments or a payload that do not fit the annotations, with the path of each offending field."""
+
+
+class ScheduleError(HoldfastError):
+    """What was asked of a schedule cannot be done."""
+
+
+class InvalidSchedule(ScheduleError):
+    """The times of a schedule cannot be read, or never come. ``position`` is where in ``text``, counted from 0."""
+
+    def __init__(self, text: str, position: int, problem: str) -> None:
+        self.text = text
+        self.position = position
+        self.problem = problem
+        super().__init__(f"the schedule {text!r} cannot be used: at character {position + 1}: {problem}")
+
+
+class ScheduleNotFound(ScheduleError):
+    """No schedule has this name in this database and schema."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"there is no schedule {name!r} in this database and schema; `holdfast schedule list` shows those there are"
+        )
+
+
+class ScheduleExists(ScheduleError):
+    """The name belongs to another schedule."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is a schedule {name!r} already: choose another name, or change that one with update")
 
 
 class Unstorable(HoldfastError):
