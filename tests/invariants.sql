@@ -22,6 +22,13 @@ union all
 select 'inbox', i.run_id from holdfast.inbox i where not exists (select from holdfast.run r where r.id = i.run_id)
 limit 10
 
+-- invariant: 1d. a run is paused exactly while it has a row that says since when
+select coalesce(t.run_id, p.run_id) as run_id, t.flags, p.at
+  from holdfast.task t
+  full join holdfast.pause p on p.run_id = t.run_id
+ where (coalesce(t.flags, 0) & 1 <> 0) <> (p.run_id is not null)
+ limit 10
+
 -- invariant: 2. the seqs of a journal are distinct, and its keys are
 select run_id, count(*), count(distinct seq), count(distinct key)
   from holdfast.journal

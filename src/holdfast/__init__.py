@@ -4,7 +4,7 @@ This is what users import; everything else is an interior whose names may move.
 """
 
 from holdfast.app import App, Resource
-from holdfast.client import Cancellation, Client, Page, RunDescription, RunHandle, RunSummary
+from holdfast.client import Cancellation, Client, Effect, Page, RunDescription, RunHandle, RunSummary
 from holdfast.core.definition import Call
 from holdfast.core.errors import (
     AccessDenied,
@@ -72,6 +72,7 @@ __all__ = [
     "DatabaseError",
     "DatabaseUnavailable",
     "DefinitionError",
+    "Effect",
     "EmbeddedError",
     "EmbeddedSettings",
     "ForbiddenInWorkflow",

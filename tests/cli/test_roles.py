@@ -83,6 +83,11 @@ async def use_everything_of_a_client(rooms: Rooms) -> None:
             f"update {rooms.schema}.task set first_claim_at = clock_timestamp() where run_id = $1", keyed.id
         )
         assert await keyed.cancel() == "requested"
+        assert await keyed.pause() == "done"
+        assert await keyed.resume() == "done"
+        assert await keyed.wake() == "nothing"
+        await rooms.owner.execute(f"update {rooms.schema}.task set flags = flags | 2 where run_id = $1", keyed.id)
+        assert await keyed.terminate() == "done"
     connection = await connect(rooms.client, application="tests")
     try:
         await connection.execute(f"set search_path = {rooms.schema}")

@@ -69,6 +69,8 @@ async def test_a_start_makes_a_run_and_its_task(ground: Ground, send: Any) -> No
         "options": None,
         "trace": None,
         "created_at": task["due_at"],
+        "continued_from": None,
+        "continuation": None,
     }
     assert task == {
         "run_id": asked.id,
@@ -85,6 +87,7 @@ async def test_a_start_makes_a_run_and_its_task(ground: Ground, send: Any) -> No
         "flags": 0,
         "first_claim_at": None,
         "deadline": task["due_at"] + HOUR,
+        "waits_for": None,
     }
 
 

@@ -9,12 +9,14 @@ from holdfast.client.client import Client
 from holdfast.client.description import AttemptView, LetterView, RunDescription, Sealed, StepView
 from holdfast.client.handle import RunHandle
 from holdfast.client.listing import Page, RunSummary
+from holdfast.client.operations import Effect
 from holdfast.client.sending import Cancellation
 
 __all__ = [
     "AttemptView",
     "Cancellation",
     "Client",
+    "Effect",
     "LetterView",
     "Page",
     "RunDescription",

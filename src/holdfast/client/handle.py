@@ -10,8 +10,10 @@ from uuid import UUID
 from holdfast.client import sending
 from holdfast.client.context import plain_json
 from holdfast.client.description import describe
+from holdfast.client.operations import Effect, operate
 from holdfast.client.outcome import open_outcome
 from holdfast.core.errors import InvalidInput, ResultTimeout, RunNotFound
+from holdfast.store.operations import Verb
 from holdfast.store.runs import read_status
 
 if TYPE_CHECKING:
@@ -124,6 +126,39 @@ class RunHandle(Generic[R_co]):
             RunNotFound: there is no such run.
         """
         return await sending.cancel(self._context, self.id, connection=connection)
+
+    # ---- operating it
+
+    async def pause(self, *, at_once: bool = False, connection: Connection | None = None) -> Effect:
+        """Stops the run until it is resumed; what is sent to it meanwhile is kept.
+
+        Where a worker holds it, activities that run are finished and recorded, and nothing new begins; with ``at_once``
+        they are abandoned, and begin again when it is resumed. Its timers and its timeout do not stand still: what
+        passed meanwhile takes effect when it is resumed. One that nobody has begun ends when its timeout passes.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        return await self._operate(Verb.PAUSE_AT_ONCE if at_once else Verb.PAUSE, connection)
+
+    async def resume(self, *, connection: Connection | None = None) -> Effect:
+        """Lets a paused run go on where it was."""
+        return await self._operate(Verb.RESUME, connection)
+
+    async def wake(self, *, connection: Connection | None = None) -> Effect:
+        """Ends a sleep early: the earliest timer that is open rings now, or the next attempt of a back-off begins.
+
+        That may be the timer of a timeout, which then is over. A run that has not begun begins, a blocked one is tried
+        again. ``NOTHING`` says that it does not sleep: it is due, or waits for a signal only, or is paused.
+        """
+        return await self._operate(Verb.WAKE, connection)
+
+    async def terminate(self, *, connection: Connection | None = None) -> Effect:
+        """Ends the run as cancelled, at once and without its clean-up code; ``cancel`` is the gentle way."""
+        return await self._operate(Verb.TERMINATE, connection)
+
+    async def _operate(self, verb: Verb, connection: Connection | None) -> Effect:
+        return (await operate(self._context, verb, [self.id], connection=connection))[self.id]
 
     def __repr__(self) -> str:
         return f"<run {self.id}>" if self._definition is None else f"<run {self.id} of {self._definition.name!r}>"

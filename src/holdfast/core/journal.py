@@ -15,13 +15,16 @@ class EntryKind(IntEnum):
     ATTEMPT = 2
     """A failed attempt that will be retried, key ``charge#1@2``. Not an outcome: it delivers nothing."""
     TIMER = 3
-    """A timer that fired, key ``timer#3``."""
+    """A timer that fired, key ``timer#3``. Its output is ``WOKEN`` where it was made to, before its time."""
     SIGNAL = 4
     """A signal taken from the inbox, key ``signal:upgrade#7``; 7 is its number in the inbox."""
     CANCEL = 5
     """A request to cancel, taken from the inbox, key ``cancel#8``."""
     PATCH = 11
     """The run takes the new way of a patch, key ``patch:new-tax``. Not an outcome: it delivers nothing."""
+
+
+WOKEN = '{"woken":true}'
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,16 @@ class Ending(IntEnum):
     CANCELLED = 3
 
 
+class Continuation(IntEnum):
+    """How a run goes on from another one: ``run.continuation``. The numbers are stored."""
+
+    CONTINUE_AS_NEW = 1
+    RETRY = 2
+    REWIND = 3
+    FORK = 4
+    """A run of its own: the other one is not replaced by it."""
+
+
 class RunStatus(StrEnum):
     """The status of a run, as people see it: derived by the view ``runs``, stored nowhere."""
 
@@ -92,3 +102,9 @@ class Flag(IntEnum):
     Without it nobody has gone beyond what the journal holds: what the code does from there on it does for the first
     time.
     """
+    TERMINATE = 128
+    """To its holder: end it at once."""
+    WAKE = 256
+    """To its holder: ring its earliest timer now."""
+    AT_ONCE = 512
+    """With PAUSED: what runs of it is not waited for."""

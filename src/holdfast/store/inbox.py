@@ -20,18 +20,19 @@ _ENDED = "HF004"
 
 async def send_signal(session: Session, run_id: UUID, *, name: str, payload: str, key: str | None) -> bool:
     """Puts a signal into the run's inbox; False where one with this key lay there before."""
-    with _about(run_id):
+    with about(run_id):
         return bool(await session.value("send_signal", run=run_id, name=name, payload=payload, key=key))
 
 
 async def request_cancel(session: Session, run_id: UUID) -> str:
     """Cancels the run, at once or by asking it to; gives ``cancelled``, ``requested`` or ``ended``."""
-    with _about(run_id):
+    with about(run_id):
         return str(await session.value("request_cancel", run=run_id))
 
 
 @contextmanager
-def _about(run_id: UUID) -> Generator[None]:
+def about(run_id: UUID) -> Generator[None]:
+    """The database's refusals leave this block as errors about that run."""
     try:
         yield
     except asyncpg.PostgresError as error:

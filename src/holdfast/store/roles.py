@@ -38,12 +38,16 @@ CLIENT = _grants(
     inbox="select insert delete",
     start_key="select insert",
     journal="select",
-    blockage="select",
+    blockage="select delete",
+    pause="select insert delete",
     worker="select",
     bucket="select",
     runs="select",
 )
-"""What a client needs: it can start, signal, cancel and look; it cannot write a journal, hold a run or be a worker."""
+"""What a client needs: it can start, signal, cancel, pause, resume, wake, terminate and look.
+
+It cannot write a journal, hold a run or be a worker.
+"""
 
 WORKER = _grants(
     migration="select",
@@ -53,6 +57,7 @@ WORKER = _grants(
     result="select insert",
     inbox="select update delete",
     blockage="select insert update delete",
+    pause="select delete",
     worker="select insert update",
     fence="select insert update delete",
     bucket="select insert update delete",

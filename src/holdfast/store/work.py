@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from holdfast.core.journal import Entry, EntryKind
+from holdfast.core.states import Flag
 
 if TYPE_CHECKING:
     from holdfast.core.states import Ending
@@ -161,7 +162,8 @@ class JournalWrite(NamedTuple):
 class Move(NamedTuple):
     """Gives a held run back: parked until ``due`` (or ``after`` from now; neither: at once).
 
-    ``seen`` is the inbox count that the run has journaled; with ``waits`` a higher one makes it due at once.
+    ``seen`` is the inbox count that the run has journaled; with ``waits`` a higher one makes it due at once. ``what``
+    says what it waits for, one a line; it counts with ``progress`` only.
     """
 
     due: datetime | None
@@ -171,6 +173,7 @@ class Move(NamedTuple):
     set: int
     clear: int
     progress: bool
+    what: str | None = None
 
 
 class End(NamedTuple):
@@ -184,7 +187,7 @@ class End(NamedTuple):
 class Writes:
     """What one run wants written, in one transaction or not at all. At most one of ``move`` and ``end`` is given."""
 
-    __slots__ = ("begun", "blocked", "end", "hold", "journal", "move", "run_id", "seen")
+    __slots__ = ("begun", "blocked", "end", "hold", "journal", "move", "run_id", "seen", "woken")
 
     def __init__(
         self,
@@ -196,6 +199,7 @@ class Writes:
         move: Move | None = None,
         end: End | None = None,
         begun: bool = False,
+        woken: bool = False,
         blocked: str | None = None,
     ) -> None:
         self.run_id = run_id
@@ -205,6 +209,7 @@ class Writes:
         self.move = move
         self.end = end
         self.begun = begun
+        self.woken = woken
         self.blocked = blocked
 
     @property
@@ -240,7 +245,7 @@ def _columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
     moves: list[tuple[object, ...]] = []
     ends: list[tuple[object, ...]] = []
     seen: list[tuple[object, ...]] = []
-    begun: list[tuple[object, ...]] = []
+    marks: list[tuple[object, ...]] = []
     blocked: list[tuple[object, ...]] = []
     for one in writes:
         run_id, hold = one.run_id, one.hold
@@ -251,15 +256,17 @@ def _columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
         elif one.move is not None:
             moves.append((run_id, hold, *one.move))
         if one.begun:
-            begun.append((run_id, hold))
+            marks.append((run_id, hold, Flag.BEGUN, 0))
+        if one.woken:
+            marks.append((run_id, hold, 0, Flag.WAKE))
         if one.blocked is not None:
             blocked.append((run_id, one.blocked))
     return [
         *_transposed(journal, 12),
-        *_transposed(moves, 9),
+        *_transposed(moves, 10),
         *_transposed(ends, 5),
         *_transposed(seen, 2),
-        *_transposed(begun, 2),
+        *_transposed(marks, 4),
         *_transposed(blocked, 2),
     ]
 

@@ -18,10 +18,10 @@ select at, busy, lost
   from holdfast.flush(
          :worker, :epoch, :wait, :again,
          :j_run, :j_hold, :j_seq, :j_kind, :j_key, :j_digest, :j_output, :j_error, :j_attempts, :j_elapsed, :j_at, :j_after,
-         :m_run, :m_hold, :m_due, :m_after, :m_seen, :m_waits, :m_set, :m_clear, :m_progress,
+         :m_run, :m_hold, :m_due, :m_after, :m_seen, :m_waits, :m_set, :m_clear, :m_progress, :m_what,
          :e_run, :e_hold, :e_status, :e_output, :e_error,
          :s_run, :s_number,
-         :b_run, :b_hold,
+         :b_run, :b_hold, :b_set, :b_clear,
          :k_run, :k_reason)
 
 -- name: leave

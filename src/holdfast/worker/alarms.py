@@ -78,6 +78,18 @@ class Alarms:
             del self._timers[key]
         return due
 
+    def take_earliest(self, calls: Calls) -> str | None:
+        """The timer that would ring first, taken out; None where a back-off ends before it: that is over now."""
+        timer = min(self._timers.items(), key=_by_deadline, default=None)
+        retry = calls.earliest_retry()
+        if retry is not None and retry.not_before is not None and (timer is None or retry.not_before < timer[1]):
+            retry.not_before = None
+            return None
+        if timer is None:
+            return None
+        del self._timers[timer[0]]
+        return timer[0]
+
 
 def _by_deadline(item: tuple[str, datetime]) -> tuple[datetime, int, str]:
     key, deadline = item

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from holdfast.worker.alarms import FOREVER_AWARE
 from holdfast.worker.attempt import Attempt, Outcome
 
 if TYPE_CHECKING:
@@ -86,6 +87,12 @@ class Calls:
         for call in self._calls.values():
             if call.attempt is None and call.not_before is not None:
                 yield call.not_before
+
+    def earliest_retry(self) -> Call | None:
+        """The call whose back-off ends first; not one of which it is not known yet when."""
+        resting = [call for call in self._calls.values() if call.attempt is None and call.not_before is not None]
+        first = min(resting, key=lambda call: call.not_before or FOREVER_AWARE, default=None)
+        return None if first is None or first.not_before == FOREVER_AWARE else first
 
     def start(self, executor: Executor, clock: DatabaseClock) -> None:
         """Begins an attempt at each that is due."""

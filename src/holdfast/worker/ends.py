@@ -86,6 +86,14 @@ class Condemned(_Written):
         return Unit(self, end=End(Ending.FAILED, None, self._desk.sealed(failure)))
 
 
+class Terminated(_Written):
+    """A run that is to end at once, and was given back before its holder knew: it ends as cancelled."""
+
+    def unit(self) -> Unit:
+        """Its end."""
+        return Unit(self, end=End(Ending.CANCELLED, None, None))
+
+
 class Unreadable(_Written):
     """A run whose input or journal this worker cannot read: it is blocked, for a deploy that can."""
 
@@ -103,7 +111,7 @@ class Unreadable(_Written):
             seen=self._claimed.inbox_count,
             waits=False,
             set=Flag.BLOCKED,
-            clear=Flag.BEGUN,
+            clear=Flag.BEGUN | Flag.WAKE,
             progress=False,
         )
         return Unit(self, move=move, blocked=f"{type(self._error).__name__}: {self._error}")

@@ -73,6 +73,7 @@ class Unit(Writes):
         move: Move | None = None,
         end: End | None = None,
         begun: bool = False,
+        woken: bool = False,
         blocked: str | None = None,
     ) -> None:
         super().__init__(
@@ -83,6 +84,7 @@ class Unit(Writes):
             move=move,
             end=end,
             begun=begun,
+            woken=woken,
             blocked=blocked,
         )
         self.owner = owner

@@ -13,7 +13,7 @@ from holdfast.core.failure import Failure
 from holdfast.core.priority import Priority
 from holdfast.core.states import Flag
 from holdfast.worker.clock import DatabaseClock
-from holdfast.worker.ends import Condemned, Stray, Unreadable
+from holdfast.worker.ends import Condemned, Stray, Terminated, Unreadable
 from holdfast.worker.job_run import JobRun
 from holdfast.worker.opened import opened
 from holdfast.worker.workflow_run import WorkflowRun
@@ -122,6 +122,8 @@ class Holdings:
         definition = self._definitions[claimed.name]
         if claimed.crashes >= MOST_CRASHES:
             return Condemned(self, bucket, claimed)
+        if claimed.flags & Flag.TERMINATE:
+            return Terminated(self, bucket, claimed.run_id, claimed.hold)
         if not isinstance(definition, Workflow):
             assert isinstance(definition, Activity)
             return JobRun(self, bucket, definition, claimed, journal)

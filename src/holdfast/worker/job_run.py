@@ -184,8 +184,13 @@ class JobRun:
             return False
         if seen is None or seen.hold != self.hold:
             self.lost()
-        elif seen.flags & Flag.CANCEL and not self._cancelled:
+        elif seen.flags & (Flag.CANCEL | Flag.TERMINATE) and not self._cancelled:
             self._cancel()
+        elif seen.flags & Flag.PAUSED:
+            if seen.flags & Flag.AT_ONCE:
+                self._give_back()
+            else:
+                self.drain()
         return False
 
     def _cancel(self) -> None:
@@ -233,6 +238,9 @@ class JobRun:
         attempt = self._attempt
         if self._over or (attempt is not None and not attempt.waiting):
             return
+        self._give_back()
+
+    def _give_back(self) -> None:
         self._drop()
         move = Move(
             due=None,

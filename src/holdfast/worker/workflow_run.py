@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
-from holdfast.core.journal import EntryKind, attempt_key, cancel_key, patch_key
+from holdfast.core.journal import WOKEN, EntryKind, attempt_key, cancel_key, patch_key
 from holdfast.core.states import Ending, Flag
 from holdfast.store.work import FOREVER, End, JournalWrite, Move
 from holdfast.worker.alarms import FOREVER_AWARE, Alarms
@@ -43,6 +43,9 @@ log = logging.getLogger("holdfast.worker")
 LINGER = timedelta(seconds=1)
 """What is nearer than this is waited for in memory."""
 
+REQUESTS = Flag.PAUSED | Flag.TERMINATE | Flag.WAKE | Flag.AT_ONCE
+"""What may be asked of a run while it is held."""
+
 BLOCKED_FOR = timedelta(minutes=5)
 """How long a blocked run rests before it is tried again; a worker that starts with its name tries it at once."""
 
@@ -52,6 +55,7 @@ class WorkflowRun:
 
     __slots__ = (
         "_alarms",
+        "_asked",
         "_begun",
         "_blocked",
         "_calls",
@@ -100,6 +104,7 @@ class WorkflowRun:
         self.looked_at = 0.0
         self.crashed = claimed.crashes
         self._blocked = claimed.flags & Flag.BLOCKED
+        self._asked = claimed.flags & REQUESTS
         self._under_way = 0
         self._begun = False
         self._entered = False
@@ -148,12 +153,35 @@ class WorkflowRun:
         if seen is None or seen.hold != self.hold:
             self.lost()
             return False
+        if seen.flags & REQUESTS != self._asked:
+            self._obey(seen.flags & REQUESTS)
         return seen.inbox_count > self._letterbox.seen
+
+    def _obey(self, asked: int) -> None:
+        """What is asked of it from outside, or is not asked any more, has changed."""
+        self._asked = asked
+        if asked & Flag.TERMINATE:
+            self._end(Ended(Ending.CANCELLED))
+        elif asked & Flag.PAUSED:
+            self._alarms.disarm()
+            if asked & Flag.AT_ONCE:
+                self._calls.abandon()
+            self.drain()
+        elif self._entered and not self._under_way:
+            if asked & Flag.WAKE:
+                self._ring_early()
+            self._start_calls()
+            self._rest()
 
     def step(self) -> None:
         """One activation, and what follows from it. Must be called outside of any task."""
         self._stepping = False
-        if self._over or not self._entered or (self._desk.draining and self._calls.running):
+        if self._over or not self._entered or (self._held_back and self._calls.running):
+            return
+        if self._asked & Flag.PAUSED:
+            # What was recorded is delivered when it is resumed.
+            if not self._under_way:
+                self._park(at_once=True)
             return
         began = time.perf_counter()
         activation = self._instance.activate()
@@ -161,8 +189,13 @@ class WorkflowRun:
             warn_if_slow(f"workflow {self.name!r}", began)
         self._follow(activation)
 
+    @property
+    def _held_back(self) -> bool:
+        """Whether nothing new is to begin."""
+        return self._desk.draining or self._asked & Flag.PAUSED != 0
+
     def drain(self) -> None:
-        """The worker stops: what runs may finish, then the run is given back."""
+        """The worker stops, or the run is paused: what runs may finish, then the run is given back."""
         if self._over:
             return
         if not self._begun:
@@ -204,6 +237,8 @@ class WorkflowRun:
                 self._alarms.set(command.key, command.deadline)
             else:
                 self._calls.ask(command)
+        if self._asked & Flag.WAKE:
+            self._ring_early()
         self._start_calls()
         self._rest()
 
@@ -237,14 +272,14 @@ class WorkflowRun:
             seen=self._letterbox.seen,
             waits=False,
             set=Flag.BLOCKED,
-            clear=Flag.BEGUN,
+            clear=Flag.BEGUN | Flag.WAKE,
             progress=False,
         )
         self._write(Unit(self, move=move, blocked=f"{type(reason).__name__}: {reason}"))
 
     def _start_calls(self) -> None:
         # What lies beyond a patch begins when it is durable that the run went that way.
-        if not self._desk.draining and not self._instance.undecided:
+        if not self._held_back and not self._instance.undecided:
             self._calls.start(self._desk.executor, self._desk.clock)
 
     def _attempt_done(self, call: Call, outcome: Outcome) -> None:
@@ -287,7 +322,7 @@ class WorkflowRun:
         if self._calls.running:
             self._arm()
             return
-        if self._desk.draining:
+        if self._held_back:
             self._park(at_once=self._calls.any_due(self._desk.clock.now()))
             return
         wake = self._alarms.next(self._calls)
@@ -322,6 +357,14 @@ class WorkflowRun:
         if not rows:
             self._rest()
 
+    def _ring_early(self) -> None:
+        """Somebody wants its sleep to end: the earliest timer rings now, and its row says that it was woken."""
+        self._asked &= ~Flag.WAKE
+        key = self._alarms.take_earliest(self._calls)
+        rows = [] if key is None else [self._row(EntryKind.TIMER, key, output=WOKEN)]
+        # In one commit with the end of the request: a crash in between must not ring another one.
+        self._write(Unit(self, journal=rows, woken=True))
+
     def _park(self, *, at_once: bool) -> None:
         wake = self._alarms.next(self._calls)
         waits = self._instance.waits_for_signal
@@ -340,6 +383,7 @@ class WorkflowRun:
             set=Flag.ENTERED if settled else 0,
             clear=Flag.BEGUN | self._blocked | (0 if settled else Flag.ENTERED),
             progress=True,
+            what=self._instance.waits_for,
         )
         self._write(Unit(self, move=move))
 

@@ -17,11 +17,12 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from heapq import heappop, heappush
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.core.errors import ActivityFailed, HoldfastError, MissingClass
 from holdfast.core.failure import Failure
-from holdfast.core.journal import Entry, EntryKind, patch_name, signal_name
+from holdfast.core.journal import WOKEN, Entry, EntryKind, patch_name, signal_name
 from holdfast.core.parameters import Encoded
 from holdfast.workflow.handle import Timer
 from holdfast.workflow.mailbox import Mailbox
@@ -176,6 +177,11 @@ class Delivery:
         """Whether a wait for a signal is open."""
         return self._mailbox.waiting > 0
 
+    def waits_for(self, most: int) -> Iterator[str]:
+        """What is waited for, at most so much of each kind: the names of signals, then the keys of outcomes."""
+        yield from islice((f"signal:{name}" for name in self._mailbox.awaited), most)
+        yield from islice((key for key, asked in self._asked.items() if asked is not None and not asked.known), most)
+
     @property
     def unasked(self) -> Entry | None:
         """The first outcome of the journal that the code has never asked for."""
@@ -218,7 +224,7 @@ class Delivery:
         if entry is None:
             self.fresh.append(timer)
             heappush(self._deadlines, (timer.deadline, self._counts["timer"], timer))
-        elif entry.kind is not EntryKind.TIMER or entry.at < timer.deadline:
+        elif entry.kind is not EntryKind.TIMER or (entry.at < timer.deadline and entry.output != WOKEN):
             self.blocked = other_timer(timer, entry)
         else:
             timer.known = True

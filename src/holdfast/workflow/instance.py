@@ -23,6 +23,8 @@ from holdfast.workflow.step import Step
 from holdfast.workflow.task import WorkflowTask
 from holdfast.workflow.workflow import Workflow
 
+_MOST_WAITS = 4
+
 
 class RunActivity(NamedTuple):
     """The worker is to run this activity and to record its outcome under ``key``."""
@@ -184,6 +186,11 @@ class Instance:
         """Whether the way that the run takes at a patch is not durable yet: nothing it has asked for may begin."""
         patches = self._loop.delivery.patches
         return patches is not None and bool(patches.unrecorded)
+
+    @property
+    def waits_for(self) -> str:
+        """What it waits for, in short, one a line: ``signal:upgrade``, ``timer#2``, ``charge#1``."""
+        return "\n".join(self._loop.delivery.waits_for(_MOST_WAITS))
 
     @property
     def replaying(self) -> bool:

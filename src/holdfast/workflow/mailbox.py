@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 from heapq import heappop, heappush
 
 from holdfast.core.journal import Entry, signal_name
@@ -40,6 +41,11 @@ class Mailbox:
         self._waits[name].remove(waiter)
         self.waiting -= 1
         return True
+
+    @property
+    def awaited(self) -> Iterator[str]:
+        """The names that are waited for."""
+        return (name for name, waits in self._waits.items() if waits)
 
     def serve(self, entry: Entry) -> asyncio.Future[Entry] | None:
         """Who gets this signal: None if nobody waits, or an earlier one comes first. Both leave the mailbox."""

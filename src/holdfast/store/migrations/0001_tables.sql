@@ -11,7 +11,7 @@
 --
 -- SQLSTATEs of our own: HF001 the worker is fenced, HF002 wrong isolation level, HF003 there is no such run,
 -- HF004 the run has ended, HF005 the key belongs to a run with another input, HF006 a run in this flush is another
--- holder's (its ids in the detail), HF007 bad argument.
+-- holder's (its ids in the detail), HF007 bad argument, HF008 the run is not in a state for this.
 --
 -- Hints travel on one channel, named for the schema: `due LANE`, `inbox BUCKET`, `end RUN RUN …`, `worker`.
 -- They only make things faster.
@@ -49,8 +49,13 @@ create table holdfast.run (
   tags       jsonb,
   options    json,
   trace      json,
-  created_at timestamptz not null
+  created_at timestamptz not null,
+  -- The run that this one goes on from, and how: 1 continue as new, 2 retry, 3 rewind, 4 fork.
+  continued_from uuid,
+  continuation   smallint check (continuation between 1 and 4),
+  check ((continued_from is null) = (continuation is null))
 );
+create index run_continued on holdfast.run (continued_from) where continued_from is not null;
 
 create table holdfast.task (
   run_id         uuid primary key,
@@ -66,7 +71,8 @@ create table holdfast.task (
   crashes        smallint not null default 0,
   flags          smallint not null default 0,
   first_claim_at timestamptz,
-  deadline       timestamptz
+  deadline       timestamptz,
+  waits_for      text              -- what it waited for when it was parked, one a line: signal:upgrade, timer#2, charge#1
 ) with (
   fillfactor = 80,
   autovacuum_vacuum_scale_factor = 0.02,
@@ -131,6 +137,13 @@ create table holdfast.start_key (
 create table holdfast.blockage (
   run_id uuid primary key,
   reason text not null,
+  at     timestamptz not null
+);
+
+-- A paused run, and when it would have been due: null where it was held when it was paused.
+create table holdfast.pause (
+  run_id uuid primary key,
+  due_at timestamptz,
   at     timestamptz not null
 );
 

@@ -8,10 +8,10 @@ create function holdfast.flush(
   j_run uuid[], j_hold int[], j_seq int[], j_kind smallint[], j_key text[], j_digest bytea[], j_output json[],
   j_error json[], j_attempts smallint[], j_elapsed interval[], j_at timestamptz[], j_after interval[],
   m_run uuid[], m_hold int[], m_due timestamptz[], m_after interval[], m_seen int[], m_waits boolean[],
-  m_set smallint[], m_clear smallint[], m_progress boolean[],
+  m_set smallint[], m_clear smallint[], m_progress boolean[], m_what text[],
   e_run uuid[], e_hold int[], e_status smallint[], e_output json[], e_error json[],
   s_run uuid[], s_number int[],
-  b_run uuid[], b_hold int[],
+  b_run uuid[], b_hold int[], b_set smallint[], b_clear smallint[],
   k_run uuid[], k_reason text[]
 ) returns table (at timestamptz, busy uuid[], lost uuid[])
 language plpgsql volatile
@@ -131,12 +131,12 @@ begin
        and i.run_id <> all (v_out);
   end if;
 
-  -- 4. A run that was held by a worker which died says so before its code is entered again. Before a move, which may take
-  --    it back.
+  -- 4. Flags of runs that stay held: one that was held by a worker which died says so before its code is entered again;
+  --    one that was woken has obeyed. Before a move, which may take it back.
   if cardinality(b_run) > 0 then
     update holdfast.task t
-       set flags = t.flags | 8
-      from unnest(b_run, b_hold) as b (run_id, hold)
+       set flags = ((t.flags | b.set) & ~b.clear)::smallint
+      from unnest(b_run, b_hold, b_set, b_clear) as b (run_id, hold, set, clear)
      where t.run_id = b.run_id
        and t.hold = b.hold
        and t.bucket_id is not null
@@ -151,15 +151,20 @@ begin
          set bucket_id = null,
              waits_inbox = m.waits,
              due_at = case
+                        -- Asked for since the holder last looked: terminate and wake at once, pause for good.
+                        when (t.flags & ~m.clear) & 384 <> 0 then v_now
+                        when t.flags & 1 <> 0 then 'infinity'
                         when t.inbox_count > m.seen and (m.waits or t.flags & 4 <> 0) then v_now
                         else greatest(coalesce(m.due, v_now + m.after, t.due_at), v_now)
                       end,
              flags = ((t.flags & ~m.clear) | m.set)::smallint,
              crashes = case when m.progress then 0 else t.crashes end,
+             -- Given back before its code was entered, it waits for what it waited for.
+             waits_for = case when m.progress then m.what else t.waits_for end,
              -- Progress clears a suspect: it goes back to its own lane.
              lane = case when m.progress and t.lane like '% alone' then left(t.lane, -6) else t.lane end
-        from unnest(m_run, m_hold, m_due, m_after, m_seen, m_waits, m_set, m_clear, m_progress)
-             as m (run_id, hold, due, after, seen, waits, set, clear, progress)
+        from unnest(m_run, m_hold, m_due, m_after, m_seen, m_waits, m_set, m_clear, m_progress, m_what)
+             as m (run_id, hold, due, after, seen, waits, set, clear, progress, what)
        where t.run_id = m.run_id
          and t.hold = m.hold
          -- The same call again finds it given back already, and must not undo what came since.
@@ -198,7 +203,7 @@ begin
       select d.run_id, v_now, d.first_claim_at, d.status, d.output, d.error from ended d
     )
     select array_agg(d.run_id) filter (where d.inbox_count > 0),
-           array_agg(d.run_id) filter (where d.flags & 2 <> 0)
+           array_agg(d.run_id) filter (where d.flags & 3 <> 0)
       into v_touched, v_blocked
       from ended d;
     if v_touched is not null then
@@ -206,6 +211,7 @@ begin
     end if;
     if v_blocked is not null then
       delete from holdfast.blockage k where k.run_id = any (v_blocked);
+      delete from holdfast.pause p where p.run_id = any (v_blocked);
     end if;
   end if;
 

@@ -142,6 +142,10 @@ begin
   -- First the row's lock, then in a later statement the look at the key: two senders with one key queue up here.
   select t.run_id, t.lane, t.bucket_id into v_task from holdfast.task t where t.run_id = signal.run_id for update;
   if not found then
+    -- Whoever has its old id means the run that it has become.
+    if holdfast.newest(signal.run_id) <> signal.run_id then
+      return holdfast.signal(holdfast.newest(signal.run_id), signal.name, signal.payload, signal.key);
+    end if;
     perform 1 from holdfast.run r where r.id = signal.run_id;
     if found then
       raise exception 'run % has ended', signal.run_id using errcode = 'HF004';
@@ -192,6 +196,9 @@ begin
    where t.run_id = cancel.run_id
      for update of t;
   if not found then
+    if holdfast.newest(cancel.run_id) <> cancel.run_id then
+      return holdfast.cancel(holdfast.newest(cancel.run_id));
+    end if;
     perform 1 from holdfast.run r where r.id = cancel.run_id;
     if found then
       return 'ended';
@@ -207,6 +214,10 @@ begin
     select d.run_id, holdfast.now(), d.first_claim_at, 3 from ended d;
     if v_task.inbox_count > 0 then
       delete from holdfast.inbox i where i.run_id = cancel.run_id;
+    end if;
+    if v_task.flags & 3 <> 0 then
+      delete from holdfast.blockage k where k.run_id = cancel.run_id;
+      delete from holdfast.pause p where p.run_id = cancel.run_id;
     end if;
     perform holdfast.hint('end ' || cancel.run_id);
     return 'cancelled';

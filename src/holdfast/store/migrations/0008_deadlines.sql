@@ -45,6 +45,7 @@ begin
     return 0;
   end if;
   delete from holdfast.inbox i where i.run_id = any (v_ended);
+  delete from holdfast.pause p where p.run_id = any (v_ended);
   perform holdfast.hint('end *');
   return cardinality(v_ended);
 end $$;

@@ -1,0 +1,234 @@
+-- Operating runs: pause, resume, wake, terminate
+--
+-- What can be done to a parked run is done at once. A held run is moved and ended by its holder only, so for one of these
+-- it is a request, a flag that the holder sees within a second: 128 terminate, 256 wake, 1 pause, and with it 512 if what
+-- runs is not to be waited for. A request that the holder overlooks because it parks is obeyed by the row itself (`flush`).
+--
+-- A run that was continued by another one (`run.continued_from`) is meant by its old id too: except as a fork, which is a
+-- run of its own.
+-- oldest code: 9
+
+create function holdfast.newest(p_run uuid) returns uuid
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run  uuid := p_run;
+  v_next uuid;
+begin
+  loop
+    select r.id into v_next
+      from holdfast.run r
+     where r.continued_from = v_run
+       and r.continuation <> 4
+     limit 1;
+    if v_next is null then
+      return v_run;
+    end if;
+    v_run := v_next;
+  end loop;
+end $$;
+comment on function holdfast.newest(uuid) is
+  'The run that this one has become by retries, rewinds and continue-as-new; itself if by none.';
+
+create function holdfast.lock_newest(p_run uuid) returns uuid
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+-- Locks the task of the run, or of what it has become, and gives the id of that; there is none if that has ended.
+as $$
+declare
+  v_run uuid := p_run;
+begin
+  loop
+    perform 1 from holdfast.task t where t.run_id = v_run for update;
+    if found then
+      return v_run;
+    end if;
+    -- In a later statement than the lock, for which the transaction that continued it may have had to be waited for.
+    if holdfast.newest(v_run) = v_run then
+      perform 1 from holdfast.run r where r.id = v_run;
+      if not found then
+        raise exception 'there is no run %', p_run using errcode = 'HF003';
+      end if;
+      return v_run;
+    end if;
+    v_run := holdfast.newest(v_run);
+  end loop;
+end $$;
+
+create function holdfast.pause(run_id uuid, at_once boolean default false) returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  v_run  uuid := holdfast.lock_newest(pause.run_id);
+  v_task record;
+  v_set  int := case when at_once then 513 else 1 end;
+begin
+  select t.bucket_id, t.flags, t.due_at into v_task from holdfast.task t where t.run_id = v_run;
+  if not found then
+    return 'ended';
+  end if;
+  if v_task.flags & v_set = v_set or v_task.flags & 1 <> 0 and v_task.bucket_id is null then
+    return case when v_task.bucket_id is null then 'nothing' else 'requested' end;
+  end if;
+  insert into holdfast.pause (run_id, due_at, at)
+  values (v_run, case when v_task.bucket_id is null then v_task.due_at end, holdfast.now())
+  on conflict do nothing;
+  -- Due never, held or not: so neither recovery nor a signal makes it due.
+  update holdfast.task t
+     set flags = t.flags | v_set,
+         due_at = 'infinity'
+   where t.run_id = v_run;
+  if v_task.bucket_id is null then
+    return 'done';
+  end if;
+  perform holdfast.hint('inbox ' || v_task.bucket_id);
+  return 'requested';
+end $$;
+comment on function holdfast.pause(uuid, boolean) is
+  'Pauses a run until it is resumed: at once where it is parked, else what runs is finished first. '
+  'Gives done, requested, nothing (it was paused) or ended.';
+
+create function holdfast.resume(run_id uuid) returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  v_run  uuid := holdfast.lock_newest(resume.run_id);
+  v_task record;
+  v_now  timestamptz;
+  v_due  timestamptz;
+begin
+  select t.bucket_id, t.flags, t.lane, t.waits_inbox into v_task from holdfast.task t where t.run_id = v_run;
+  if not found then
+    return 'ended';
+  end if;
+  if v_task.flags & 1 = 0 then
+    return 'nothing';
+  end if;
+  delete from holdfast.pause p where p.run_id = v_run returning p.due_at into v_due;
+  v_now := holdfast.now();
+  -- As it would have been due; at once where it was held when it was paused, or where something came meanwhile.
+  if v_task.flags & 388 <> 0
+     or v_task.waits_inbox and exists (select from holdfast.inbox i where i.run_id = v_run and not i.seen) then
+    v_due := v_now;
+  end if;
+  update holdfast.task t
+     set flags = t.flags & ~513,
+         due_at = greatest(coalesce(v_due, v_now), v_now)
+   where t.run_id = v_run;
+  perform holdfast.hint(coalesce('inbox ' || v_task.bucket_id, 'due ' || v_task.lane));
+  return 'done';
+end $$;
+comment on function holdfast.resume(uuid) is 'Lets a paused run go on. Gives done, nothing (it was not paused) or ended.';
+
+create function holdfast.wake(run_id uuid) returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  v_run  uuid := holdfast.lock_newest(wake.run_id);
+  v_task record;
+begin
+  select t.bucket_id, t.flags, t.due_at, t.lane, t.first_claim_at, r.kind
+    into v_task
+    from holdfast.task t
+    join holdfast.run r on r.id = t.run_id
+   where t.run_id = v_run;
+  if not found then
+    return 'ended';
+  end if;
+  if v_task.flags & 256 <> 0 then
+    return 'requested';
+  end if;
+  if v_task.bucket_id is not null then
+    if v_task.kind <> 1 or v_task.flags & 1 <> 0 then
+      return 'nothing';
+    end if;
+    update holdfast.task t set flags = t.flags | 256 where t.run_id = v_run;
+    perform holdfast.hint('inbox ' || v_task.bucket_id);
+    return 'requested';
+  end if;
+  if v_task.due_at <= holdfast.now() or v_task.due_at = 'infinity' then
+    return 'nothing';
+  end if;
+  -- Which of its timers is the earliest is known to its code only: so whoever claims it next rings that one. Where it has
+  -- not begun, or is blocked, or is a job, there is no timer to ring, and to be due is all.
+  update holdfast.task t
+     set flags = case
+                   when v_task.kind = 1 and v_task.first_claim_at is not null and t.flags & 2 = 0 then t.flags | 256
+                   else t.flags
+                 end,
+         due_at = holdfast.now()
+   where t.run_id = v_run;
+  perform holdfast.hint('due ' || v_task.lane);
+  return 'done';
+end $$;
+comment on function holdfast.wake(uuid) is
+  'Ends the sleep of a run early: its earliest timer rings now, or its next attempt begins. '
+  'Gives done, requested, nothing (it does not sleep) or ended.';
+
+create function holdfast.drop_task(p_run uuid) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+-- Ends a run that nobody holds, and whose row the caller has locked, as cancelled.
+as $$
+declare
+  v_ended record;
+begin
+  with ended as (
+    delete from holdfast.task t
+     where t.run_id = p_run
+       and t.bucket_id is null
+    returning t.run_id, t.first_claim_at, t.inbox_count, t.flags
+  ), written as (
+    insert into holdfast.result (run_id, at, first_claim_at, status)
+    select d.run_id, holdfast.now(), d.first_claim_at, 3 from ended d
+  )
+  select d.inbox_count, d.flags into strict v_ended from ended d;
+  if v_ended.inbox_count > 0 then
+    delete from holdfast.inbox i where i.run_id = p_run;
+  end if;
+  if v_ended.flags & 3 <> 0 then
+    delete from holdfast.blockage k where k.run_id = p_run;
+    delete from holdfast.pause p where p.run_id = p_run;
+  end if;
+end $$;
+
+create function holdfast.terminate(run_id uuid) returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  v_run  uuid := holdfast.lock_newest(terminate.run_id);
+  v_task record;
+begin
+  select t.bucket_id, t.flags into v_task from holdfast.task t where t.run_id = v_run;
+  if not found then
+    return 'ended';
+  end if;
+  if v_task.bucket_id is null then
+    perform holdfast.drop_task(v_run);
+    perform holdfast.hint('end ' || v_run);
+    return 'done';
+  end if;
+  if v_task.flags & 128 = 0 then
+    update holdfast.task t set flags = t.flags | 128 where t.run_id = v_run;
+    perform holdfast.hint('inbox ' || v_task.bucket_id);
+  end if;
+  return 'requested';
+end $$;
+comment on function holdfast.terminate(uuid) is
+  'Ends a run as cancelled, without its clean-up code: at once where it is parked, else its holder does within a second. '
+  'Gives done, requested or ended.';
