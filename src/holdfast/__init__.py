@@ -8,6 +8,7 @@ from holdfast.client import Cancellation, Client, Effect, Page, RunDescription, 
 from holdfast.core.definition import Call
 from holdfast.core.errors import (
     AccessDenied,
+    ActivityCrashed,
     ActivityFailed,
     ActivityTimedOut,
     BinariesNotFound,
@@ -59,6 +60,7 @@ from holdfast.workflow.workflow import Workflow
 __all__ = [
     "AccessDenied",
     "Activity",
+    "ActivityCrashed",
     "ActivityFailed",
     "ActivityInfo",
     "ActivityTimedOut",

@@ -160,6 +160,18 @@ async def test_a_worker_runs_on_uvloop_where_it_is_installed(yard: Yard) -> None
     assert await run.result(timedelta(seconds=20)) == "uvloop"
 
 
+async def test_options_can_come_from_the_environment_and_the_command_line_goes_first(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLDFAST_WORKER_LANE", "reports")
+    monkeypatch.setenv("HOLDFAST_WORKER_MAX_PROCESSES", "0")
+    command = await yard.worker()
+    assert await command.exit() == 2
+    assert "max_processes: 1 to 1000, not 0" in command.log
+    await yard.worker("--max-processes", "2")
+    await yard.house.until("select exists (select from holdfast.worker where lane = 'reports')")
+
+
 async def test_a_process_that_dies_is_replaced_and_its_runs_go_on_at_once(yard: Yard) -> None:
     """The lease is an hour: only the supervisor can have seen to it."""
     command = await yard.worker("--processes", "2", "--lease", "1h")

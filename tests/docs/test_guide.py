@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
 from datetime import timedelta
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, cast
@@ -116,6 +117,11 @@ async def test_the_snippets_do_what_they_show(
     # A real module, because exceptions are made again from the names of their classes.
     module = ModuleType(re.sub(r"[^a-z]", "_", f"{Path(section.page).stem} {section.title}".lower()))
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    # Its definitions as a file, too: another process may have to import them.
+    source = place / f"{module.__name__}.py"
+    source.touch()
+    module.__spec__ = spec_from_file_location(module.__name__, source)
+    monkeypatch.setattr(sys, "path", [str(place), *sys.path])
     for block in section.blocks:
         if block.language == "python":
             await execute(section.page, block, module)
@@ -141,6 +147,9 @@ async def execute(page: str, block: Block, module: ModuleType) -> None:
             if asynchronous:
                 async with asyncio.timeout(60):
                     await cast("Coroutine[Any, Any, None]", coroutine)
+    if not asynchronous and module.__spec__ is not None and module.__spec__.origin is not None:
+        with Path(module.__spec__.origin).open("a", encoding="utf-8") as source:
+            source.write(block.text)
     if not asynchronous and expected:
         vars(module)["__shown_later__"] = expected
         return
@@ -370,6 +379,8 @@ def test_the_settings_of_a_worker() -> None:
                 assert (default, known[name]) == ("1 each", {})
             case "max_threads":
                 assert (default, known[name]) == ("4 for each processor", 4 * (os.cpu_count() or 1))
+            case "max_processes":
+                assert (default, known[name]) == ("1 for each processor", os.cpu_count() or 1)
             case _:
                 assert default == written(known[name])
 

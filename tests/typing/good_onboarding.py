@@ -43,6 +43,11 @@ def measure(text: str, *, wide: bool = False) -> int:
     return len(text) * (1 + wide)
 
 
+@app.activity(isolation="process")
+def render(pages: int) -> bytes:
+    return b"x" * pages
+
+
 @app.workflow(name="trial-onboarding")
 async def trial_onboarding(signup: Signup) -> str:
     workspace, _ = await asyncio.gather(provision_workspace(signup.company), send_welcome(signup.email))
@@ -55,6 +60,7 @@ async def trial_onboarding(signup: Signup) -> str:
         task = group.create_task(measure(workspace, wide=True))
     assert_type(await task, int)
     assert_type(await asyncio.wait_for(measure(workspace), 5), int)
+    assert_type(await render(3), bytes)
     assert_type(await measure.options(key="again")(workspace), int)
     return f"{workspace}: {decision.plan if decision.upgraded else 'not upgraded'}"
 

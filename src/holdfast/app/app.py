@@ -20,7 +20,7 @@ from holdfast.core.errors import DefinitionError
 from holdfast.core.retry import Retry
 from holdfast.core.seal import Codec, Seal
 from holdfast.embedded import EmbeddedSettings
-from holdfast.workflow.activity import Activity
+from holdfast.workflow.activity import Activity, Isolation
 from holdfast.workflow.workflow import Workflow
 
 P = ParamSpec("P")
@@ -86,6 +86,7 @@ class App:
         timeout: timedelta | None = None,
         total_timeout: timedelta | None = None,
         max_threads: int | None = None,
+        isolation: Isolation | None = None,
     ) -> ActivityDecorator: ...
     def activity(
         self,
@@ -97,12 +98,14 @@ class App:
         timeout: timedelta | None = None,
         total_timeout: timedelta | None = None,
         max_threads: int | None = None,
+        isolation: Isolation | None = None,
         lane: str | None = None,
     ) -> Any:
         """Makes a function an activity: ``@app.activity``, or ``@app.activity(retry=..., timeout=...)``.
 
         An ``async def`` runs on the worker's loop, any other function in a thread; both are awaited. ``timeout`` is
         for one attempt, ``total_timeout`` for all of them; ``max_threads`` limits how many of this one run at once.
+        ``isolation="process"`` runs a function that is not async in a process of its own, which can be killed.
 
         Raises:
             DefinitionError: the function or its name cannot be used, or the name is taken.
@@ -116,6 +119,7 @@ class App:
                 timeout=timeout,
                 total_timeout=total_timeout,
                 max_threads=max_threads,
+                isolation=isolation,
             )
             self._registry.add(made)
             return made

@@ -29,6 +29,7 @@ class WorkerOptions(TypedDict, total=False):
     skip_warm_up: bool
     max_activities: int
     max_threads: int
+    max_processes: int
     lease: timedelta
     poll: timedelta
     grace: timedelta

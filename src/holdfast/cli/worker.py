@@ -40,7 +40,10 @@ def _option(flag: str, meaning: str, metavar: str, kind: Any) -> Callable[[Any],
     default = _DEFAULTS[flag.replace("-", "_")]
     if isinstance(default, timedelta):
         default = f"{default.total_seconds():g}s"
-    return click.option(f"--{flag}", type=kind, metavar=metavar, help=f"{meaning}  [default: {default}]")
+    variable = f"HOLDFAST_WORKER_{flag.upper().replace('-', '_')}"
+    return click.option(
+        f"--{flag}", type=kind, metavar=metavar, envvar=variable, help=f"{meaning}  [default: {default}]"
+    )
 
 
 @click.command()
@@ -53,6 +56,7 @@ def _option(flag: str, meaning: str, metavar: str, kind: Any) -> Callable[[Any],
 @_option("poll", "How often it looks for work when no hint comes.", "TIME", duration)
 @_option("max-activities", "Async activities of workflows at once.", "N", int)
 @_option("max-threads", "Sync activities at once.", "N", int)
+@_option("max-processes", "Activities in processes of their own at once.", "N", int)
 @_option("bucket-buffer-size", "Most runs that one bucket holds in memory beyond those that run.", "N", int)
 @click.option(
     "--buckets",
@@ -83,7 +87,8 @@ def worker(door: Door, /, *, processes: int, log_level: str, buckets: tuple[str,
     back at once; a second one cuts the grace short. After kill -9 other workers take over when the lease has ended;
     with --processes the supervisor sees to that at once, and replaces the process.
 
-    All logs go to stderr, nothing to stdout.
+    Options with a value can come from the environment: HOLDFAST_WORKER_MAX_THREADS for --max-threads, and so on. All
+    logs go to stderr, nothing to stdout.
     """  # noqa: D301 - \b keeps click from wrapping the examples
     options = _options(given, buckets)
     patience = (WorkerSettings(**options).grace + _MARGIN).total_seconds()

@@ -26,7 +26,8 @@
     │   │   └── RunTimedOut      because its timeout passed
     │   └── RunCancelled         the run was cancelled
     ├── ActivityFailed           what an activity raised, where its own class cannot be rebuilt
-    │   └── ActivityTimedOut     it took longer than its timeout
+    │   ├── ActivityTimedOut     it took longer than its timeout
+    │   └── ActivityCrashed      the process that it ran in died
     ├── MissingClass             an exception to be raised again whose class this process has not loaded; blocks the run
     ├── NonDeterminismError      the code asks for something else than the journal holds; blocks the run
     ├── ForbiddenInWorkflow      I/O, threads or foreign futures in workflow code
@@ -218,6 +219,13 @@ class ActivityFailed(HoldfastError):
 
 class ActivityTimedOut(ActivityFailed):
     """An activity took longer than its timeout."""
+
+
+class ActivityCrashed(ActivityFailed):
+    """The process that an activity ran in died, or was killed: by a signal, for lack of memory, by ``os._exit``.
+
+    It counts as a failed attempt, and the next one runs in another process; the worker and its runs are not touched.
+    """
 
 
 class MissingClass(HoldfastError):

@@ -44,7 +44,7 @@ def take_apart(error: BaseException, *, limit: int) -> Parts | None:
     characters of JSON are not kept. Never raises.
     """
     kind = type(error)
-    if not isinstance(error, Exception) or _loaded(type_name(kind)) is not kind:
+    if not isinstance(error, Exception) or loaded(type_name(kind)) is not kind:
         return None
     second_best: Parts | None = None
     for parts_of in (_by_args, _by_names):
@@ -68,7 +68,7 @@ def put_together(name: str, parts: Parts) -> Exception:
     Raises:
         MissingClass: this process has not loaded the class, or it cannot be made from these parts any more.
     """
-    kind = _loaded(name)
+    kind = loaded(name)
     if kind is None:
         raise MissingClass(name, "this process has not loaded")
     try:
@@ -77,7 +77,8 @@ def put_together(name: str, parts: Parts) -> Exception:
         raise MissingClass(name, f"cannot be made from what was recorded ({type(error).__name__}: {error})") from error
 
 
-def _loaded(name: str) -> type[Exception] | None:
+def loaded(name: str) -> type[Exception] | None:
+    """The exception class of this name, ``module:qualname``, if this process has loaded it. Imports nothing."""
     module, _, qualname = name.partition(":")
     found: object = sys.modules.get(module)
     for part in qualname.split("."):

@@ -37,6 +37,8 @@ class WorkerSettings:
     """Async activities of workflows at once in this worker; beyond that they wait in line."""
     max_threads: int = field(default_factory=lambda: 4 * _processors())
     """Sync activities at once, jobs included."""
+    max_processes: int = field(default_factory=_processors)
+    """Processes for activities with ``isolation="process"``, each for one at a time; started when they are needed."""
     lease: timedelta = timedelta(seconds=30)
     """How long after a worker's death others may take its runs."""
     poll: timedelta = timedelta(seconds=1)
@@ -76,6 +78,7 @@ class WorkerSettings:
             ("bucket_buffer_size", self.bucket_buffer_size, 0, 100_000),
             ("max_activities", self.max_activities, 1, 100_000),
             ("max_threads", self.max_threads, 1, 10_000),
+            ("max_processes", self.max_processes, 1, 1_000),
             ("cached_runs", self.cached_runs, 0, 1_000_000),
         ):
             if not least <= value <= most:

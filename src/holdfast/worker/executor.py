@@ -1,4 +1,4 @@
-"""Executing activities: async ones on the worker's loop, sync ones in threads, within the worker's limits.
+"""Executing activities: async ones on the worker's loop, sync ones in threads or processes, within the worker's limits.
 
 A thread cannot be cancelled: an activity that is abandoned in one keeps its place until it returns, is told through
 ``activity_info().cancelled``, and its outcome is discarded.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.errors import HoldfastError
 from holdfast.worker.attempt import Outcome
+from holdfast.worker.process.pool import ProcessPool
 from holdfast.worker.slow import watched
 from holdfast.workflow.activity import current_activity
 
@@ -30,7 +31,9 @@ log = logging.getLogger("holdfast.worker")
 class Executor:
     """Runs attempts. Async attempts of workflows and all sync ones wait in line where the limits are reached."""
 
-    def __init__(self, *, max_activities: int, max_threads: int, relieved: Callable[[], None]) -> None:
+    def __init__(
+        self, *, max_activities: int, max_threads: int, max_processes: int, relieved: Callable[[], None]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._max_activities = max_activities
         self._max_threads = max_threads
@@ -42,6 +45,7 @@ class Executor:
         self._relieved = relieved
         self._pressed = False
         self._pool: ThreadPoolExecutor | None = None
+        self._processes = ProcessPool(most=max_processes, freed=self._relieve)
         self._running: set[Attempt] = set()
         self._closed = False
 
@@ -56,7 +60,11 @@ class Executor:
 
     @property
     def _too_much(self) -> bool:
-        return len(self._async_line) > self._max_activities or len(self._threads_line) > self._max_threads
+        return (
+            len(self._async_line) > self._max_activities
+            or len(self._threads_line) > self._max_threads
+            or self._processes.crowded
+        )
 
     def _relieve(self) -> None:
         if self._pressed and not self._too_much:
@@ -67,7 +75,9 @@ class Executor:
         """Runs the attempt as soon as it may; ``limited`` attempts count towards ``max_activities``."""
         if self._closed:
             return
-        if not attempt.activity.is_async:
+        if attempt.activity.isolation is not None:
+            self._processes.start(attempt)
+        elif not attempt.activity.is_async:
             self._threads_line.append(attempt)
             self._fill_threads()
         elif not limited:
@@ -79,20 +89,22 @@ class Executor:
             self._async_line.append(attempt)
 
     def close(self) -> None:
-        """Abandons all that runs. Threads that do not return are left behind."""
+        """Abandons all that runs. Processes are killed, threads that do not return are left behind."""
         self._closed = True
         self._async_line.clear()
         self._threads_line.clear()
         for attempt in list(self._running):
             attempt.abandon()
+        self._processes.close()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def settled(self) -> None:
-        """Returns when no async attempt is left, cancelled ones included."""
+        """Returns when no async attempt is left, cancelled ones included, and no process."""
         tasks = [attempt.task for attempt in self._running if attempt.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=2.0)
+        await self._processes.settled(patience=2.0)
 
     # -- async
 

@@ -69,7 +69,10 @@ class Tenure:
     ) -> None:
         self.name = name
         self._executor = Executor(
-            max_activities=settings.max_activities, max_threads=settings.max_threads, relieved=self._hint_due
+            max_activities=settings.max_activities,
+            max_threads=settings.max_threads,
+            max_processes=settings.max_processes,
+            relieved=self._hint_due,
         )
         self._holdings = Holdings(
             definitions,

@@ -17,6 +17,8 @@ from holdfast.store.connect import connect, has_transaction_timeout, translated
 from holdfast.store.session import Session
 from holdfast.worker.stop import Stop
 from holdfast.worker.tenure import Tenure
+from holdfast.workflow.activity import Activity
+from holdfast.workflow.reference import Reference
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -57,6 +59,9 @@ class Worker:
             raise ConfigurationError(
                 "the app has neither workflows nor activities: a worker would have nothing to execute"
             )
+        for definition in definitions.values():
+            if isinstance(definition, Activity) and definition.isolation is not None:
+                Reference.of(definition.fn, what=definition.what).check(definition.fn, what=definition.what)
         self._dsn = dsn
         self._statements = statements
         self._seal = seal

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar, get_args, overload
 from uuid import UUID
 
 from holdfast.core.definition import Definition
@@ -17,9 +17,13 @@ from holdfast.core.retry import Retry
 from holdfast.core.states import RunKind
 from holdfast.workflow.cpython import rename, running_loop
 from holdfast.workflow.loop import WorkflowLoop
+from holdfast.workflow.reference import Reference
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+Isolation = Literal["process"]
+"""Where the code of an activity runs, if not in the worker's own process."""
 
 _RESERVED = {"timer", "signal", "cancel", "patch"}
 _LONGEST_KEY = 200
@@ -41,6 +45,8 @@ class Activity(Definition[P, R]):
         timeout: of one attempt.
         total_timeout: of all attempts together, from the moment it is asked for.
         max_threads: how many calls of a function that is not async run at once in one worker.
+        isolation: ``"process"`` runs a function that is not async in a process of its own, which is killed when its
+            time is over or its outcome not wanted any more.
 
     Raises:
         DefinitionError: the name, the function or an option cannot be used.
@@ -50,6 +56,7 @@ class Activity(Definition[P, R]):
     timeout: timedelta | None
     total_timeout: timedelta | None
     max_threads: int | None
+    isolation: Isolation | None
     base: str
     """What the keys of its calls begin with."""
 
@@ -63,6 +70,7 @@ class Activity(Definition[P, R]):
         timeout: timedelta | None = None,
         total_timeout: timedelta | None = None,
         max_threads: int | None = None,
+        isolation: Isolation | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -74,6 +82,7 @@ class Activity(Definition[P, R]):
         timeout: timedelta | None = None,
         total_timeout: timedelta | None = None,
         max_threads: int | None = None,
+        isolation: Isolation | None = None,
     ) -> None: ...
     def __init__(
         self,
@@ -84,6 +93,7 @@ class Activity(Definition[P, R]):
         timeout: timedelta | None = None,
         total_timeout: timedelta | None = None,
         max_threads: int | None = None,
+        isolation: Isolation | None = None,
     ) -> None:
         super().__init__(fn, name=getattr(fn, "__name__", "") if name is None else name, kind=RunKind.ACTIVITY)
         if self.name.partition(":")[0] in _RESERVED:
@@ -94,6 +104,9 @@ class Activity(Definition[P, R]):
         if max_threads is not None and (max_threads < 1 or self.is_async):
             raise DefinitionError(f"{self.what}: max_threads= is a number from 1 up, for functions that are not async")
         self.max_threads = max_threads
+        self.isolation = isolation
+        if isolation is not None:
+            self._check_isolation()
         self.base = self.name
         self._async = self.is_async
 
@@ -149,6 +162,19 @@ class Activity(Definition[P, R]):
         finally:
             # An error that is raised here refers to this frame, and the step to the error.
             del step
+
+    def _check_isolation(self) -> None:
+        if self.isolation not in get_args(Isolation):
+            raise DefinitionError(f'{self.what}: isolation= is "process", or left out, not {self.isolation!r}')
+        if self.is_async:
+            raise DefinitionError(
+                f"{self.what}: isolation= is for functions that are not async; write it as `def`, or leave it out"
+            )
+        if self.max_threads is not None:
+            raise DefinitionError(
+                f"{self.what}: it runs in no thread: the worker's max_processes takes max_threads' place"
+            )
+        Reference.of(self.fn, what=self.what)
 
     async def _once(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         outcome: R = await (self.fn(*args, **kwargs) if self._async else asyncio.to_thread(self.fn, *args, **kwargs))
