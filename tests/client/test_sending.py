@@ -201,3 +201,29 @@ async def test_a_cancel_in_a_transaction_that_rolls_back_was_not_asked(client: C
     assert await handle.cancel(connection=db) is Cancellation.CANCELLED
     await transaction.rollback()
     assert await handle.status() is RunStatus.READY
+
+
+@pytest.mark.parametrize("hints", [True, False])
+async def test_the_hint_of_a_signal_is_not_part_of_its_commit(dsn: str, db: Connection, *, hints: bool) -> None:
+    """Of those that notify only one at a time can commit; and one in a transaction of the caller's is part of that."""
+    heard: list[object] = []
+    await db.add_listener("holdfast", lambda *said: heard.append(said[-1]))
+    async with client_of(dsn, hints=hints) as client:
+        run = await client.start(nothing)
+        await park(db, run.id, waits=True)
+        await run.signal(upgrade, Receipt(7))
+        await db.execute("select 1")
+        transaction = db.transaction()
+        await transaction.start()
+        await run.signal(upgrade, Receipt(7), connection=db)
+        await transaction.commit()
+    await db.execute("select pg_notify('holdfast', 'over')")
+
+    async def over() -> bool:
+        await db.execute("select 1")
+        return "over" in heard
+
+    await until(over, "the last hint is heard")
+    signals = [said for said in heard if said == "due default"]
+    # With hints: of the start, of the signal, of the one in the transaction; without only the last.
+    assert len(signals) == (3 if hints else 1)

@@ -14,6 +14,7 @@ from holdfast.client.context import Context
 from holdfast.client.database import Database
 from holdfast.client.encoding import Encoder, as_call
 from holdfast.client.handle import RunHandle, run_id_of
+from holdfast.client.hinter import Hinter
 from holdfast.client.listing import list_runs
 from holdfast.client.options import key_mistakes, start_options
 from holdfast.client.starter import Starter
@@ -79,6 +80,7 @@ class Client:
             database=self._database,
             seal=seal,
             waiter=Waiter(self._database, hints=hints),
+            hinter=Hinter(self._database, hints=hints),
             definitions=definitions,
         )
 
@@ -91,6 +93,7 @@ class Client:
     ) -> None:
         try:
             await self._starter.close()
+            await self._context.hinter.close()
         finally:
             try:
                 await self._context.waiter.close()

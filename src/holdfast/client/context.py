@@ -11,6 +11,7 @@ from holdfast.core.returns import Returns
 
 if TYPE_CHECKING:
     from holdfast.client.database import Database
+    from holdfast.client.hinter import Hinter
     from holdfast.client.waiter import Waiter
     from holdfast.core.definition import Definition
     from holdfast.core.seal import Seal
@@ -23,6 +24,7 @@ class Context:
     database: Database
     seal: Seal
     waiter: Waiter
+    hinter: Hinter
     definitions: Mapping[str, Definition[..., Any]]
 
 

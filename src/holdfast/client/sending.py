@@ -9,7 +9,7 @@ from uuid import UUID
 from holdfast.client.context import plain_json
 from holdfast.client.options import key_mistakes, name_mistakes
 from holdfast.core.errors import DatabaseUnavailable, InvalidInput
-from holdfast.store.inbox import request_cancel, send_signal
+from holdfast.store.inbox import Hint, request_cancel, send_signal
 
 if TYPE_CHECKING:
     from holdfast.client.context import Context
@@ -52,7 +52,9 @@ async def signal_by_name(
 
 async def cancel(context: Context, run_id: UUID, *, connection: Connection | None) -> Cancellation:
     """Cancels the run."""
-    return Cancellation(await context.database.call(lambda session: request_cancel(session, run_id), connection))
+    hint = _after_commit(context, connection)
+    word = await context.database.call(lambda session: request_cancel(session, run_id, hint=hint), connection)
+    return Cancellation(word)
 
 
 async def _send(
@@ -62,8 +64,10 @@ async def _send(
         raise InvalidInput(f"signal {name!r} cannot be sent: {mistake}")
     payload = context.seal.close(text, what=f"the payload of signal {name!r}")
 
+    hint = _after_commit(context, connection)
+
     async def store(session: Session) -> bool:
-        return await send_signal(session, run_id, name=name, payload=payload, key=key)
+        return await send_signal(session, run_id, name=name, payload=payload, key=key, hint=hint)
 
     if key is not None:
         return await context.database.call(store, connection)
@@ -73,3 +77,8 @@ async def _send(
         raise DatabaseUnavailable(
             f"{error}; whether signal {name!r} was stored is not known: with a key= it would be sent again by itself"
         ) from error
+
+
+def _after_commit(context: Context, connection: Connection | None) -> Hint | None:
+    """Where hints go: in a transaction of the caller's they are part of it, since nobody else knows when it commits."""
+    return context.hinter.add if connection is None else None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -18,16 +18,35 @@ _NOT_FOUND = "HF003"
 _ENDED = "HF004"
 
 
-async def send_signal(session: Session, run_id: UUID, *, name: str, payload: str, key: str | None) -> bool:
-    """Puts a signal into the run's inbox; False where one with this key lay there before."""
-    with about(run_id):
-        return bool(await session.value("send_signal", run=run_id, name=name, payload=payload, key=key))
+Hint: TypeAlias = Callable[[str], None]
+"""Takes a hint that is to be sent once the statement is committed."""
 
 
-async def request_cancel(session: Session, run_id: UUID) -> str:
+async def send_signal(
+    session: Session, run_id: UUID, *, name: str, payload: str, key: str | None, hint: Hint | None = None
+) -> bool:
+    """Puts a signal into the run's inbox; False where one with this key lay there before.
+
+    Without ``hint`` its hints are part of the transaction.
+    """
+    return bool(await _tell(session, "send_signal", hint, run=run_id, name=name, payload=payload, key=key))
+
+
+async def request_cancel(session: Session, run_id: UUID, *, hint: Hint | None = None) -> str:
     """Cancels the run, at once or by asking it to; gives ``cancelled``, ``requested`` or ``ended``."""
-    with about(run_id):
-        return str(await session.value("request_cancel", run=run_id))
+    return str(await _tell(session, "request_cancel", hint, run=run_id))
+
+
+async def _tell(session: Session, statement: str, hint: Hint | None, *, run: UUID, **values: object) -> object:
+    with about(run):
+        if hint is None:
+            return await session.value(statement, run=run, **values)
+        row = await session.row(f"{statement}_quietly", run=run, **values)
+    assert row is not None
+    for payload in (row["hints"] or "").splitlines():
+        hint(payload)
+    answer: object = row["answer"]
+    return answer
 
 
 @contextmanager

@@ -3,5 +3,16 @@
 -- name: send_signal
 select holdfast.signal(:run::uuid, :name::text, :payload::text::json, :key::text)
 
+-- name: send_signal_quietly
+-- Gives the hints instead of sending them; the columns are evaluated in their order.
+select set_config('holdfast.hints', 'later', true),
+       holdfast.signal(:run::uuid, :name::text, :payload::text::json, :key::text) as answer,
+       current_setting('holdfast.hinted', true) as hints
+
 -- name: request_cancel
 select holdfast.cancel(:run::uuid)
+
+-- name: request_cancel_quietly
+select set_config('holdfast.hints', 'later', true),
+       holdfast.cancel(:run::uuid) as answer,
+       current_setting('holdfast.hinted', true) as hints

@@ -6,6 +6,13 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if current_setting('holdfast.hints', true) = 'later' then
+    -- The caller sends them itself, after its commit: of all transactions that notify, only one at a time can commit, and
+    -- each would wait for the disk in its turn.
+    perform set_config('holdfast.hinted',
+                       concat_ws(chr(10), nullif(current_setting('holdfast.hinted', true), ''), p_payload), true);
+    return;
+  end if;
   perform pg_notify('{channel}', p_payload);
 end $$;
 
