@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.embedded import EmbeddedPostgres, EmbeddedSettings
-from tests.conftest import make_template
+from holdfast.testing import Databases
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +30,12 @@ def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
         options={"autovacuum": "off", "bgwriter_delay": "10s", "checkpoint_timeout": "1h"},
     )
     with EmbeddedPostgres(settings) as server:
-        asyncio.run(make_template(server))
         yield server
     shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def holdfast_databases(server: EmbeddedPostgres) -> Databases:
+    databases = Databases(server.dsn, template="holdfast_template")
+    asyncio.run(databases.__aenter__())
+    return databases

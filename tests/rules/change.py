@@ -42,9 +42,13 @@ def reworded(statement: str, *pieces: tuple[str, str]) -> Change:
     """A named statement, with pieces of its text replaced; each must be there."""
 
     async def change(_db: Connection, patch: pytest.MonkeyPatch) -> None:
-        sources = dict(statements._sources())
+        sources = dict(statements._sources("holdfast.store"))
         sources[statement] = _replaced(sources[statement], *pieces)
-        patch.setattr(statements, "_sources", lambda: sources)
+
+        def _sources(_folder: str) -> dict[str, str]:
+            return sources
+
+        patch.setattr(statements, "_sources", _sources)
 
     return change
 

@@ -14,6 +14,8 @@ from holdfast.core.errors import ConfigurationError
 from holdfast.store.migrate import migrate, migrations
 from holdfast.store.session import Session
 from holdfast.store.statements import Statements
+from holdfast.store.testbed.clock import statements as statements_of_testbed
+from holdfast.store.testbed.clock import stop_clock
 
 SCHEMAS = ("holdfast", "billing_jobs")
 NAMES = sorted(statement.name for statement in Statements())
@@ -43,6 +45,15 @@ async def test_every_statement_can_be_prepared(prepared: Session) -> None:
             refused.append(f"{statement.name}: takes {plan.get_parameters()}, is given {statement.parameters}")
     assert not refused, "\n".join(refused)
     assert len(NAMES) > 30
+
+
+@pytest.mark.parametrize("prepared", SCHEMAS, indirect=True)
+async def test_every_statement_for_tests_can_be_prepared_where_the_clock_stands(prepared: Session) -> None:
+    testbed = Session(prepared.connection, statements_of_testbed(prepared.statements.schema))
+    await stop_clock(testbed, None)
+    for statement in testbed.statements:
+        plan = await prepared.connection.prepare(statement.text)
+        assert len(plan.get_parameters()) == len(statement.parameters), statement.name
 
 
 @pytest.mark.parametrize("prepared", ["billing_jobs"], indirect=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
@@ -20,6 +20,7 @@ from holdfast.core.errors import DefinitionError
 from holdfast.core.retry import Retry
 from holdfast.core.seal import Codec, Seal
 from holdfast.embedded import EmbeddedSettings
+from holdfast.worker.seams import USUAL, Seams
 from holdfast.workflow.activity import Activity, Isolation
 from holdfast.workflow.workflow import Workflow
 
@@ -208,6 +209,20 @@ class App:
             if value is not None:
                 self._given[name] = Found(value=value, origin=origin, base=Path())
 
+    @contextmanager
+    def overridden(self, *, origin: str, database_url: str, auto_setup: bool) -> Generator[None]:
+        """As ``override``, for as long as the block lasts: for tests, which take an app to another database."""
+        before = dict(self._given)
+        self.override(origin=origin, database_url=database_url, auto_setup=auto_setup)
+        try:
+            yield
+        finally:
+            self._given = before
+
+    def seal(self) -> Seal:
+        """What is done to payloads at the border to the database: its codec, and the payload limit as it is now."""
+        return Seal(self._codec, self.settings().payload_limit.value)
+
     @asynccontextmanager
     async def client(
         self, *, pool_size: int = 4, hints: bool = True, application: str = "holdfast client"
@@ -239,11 +254,18 @@ class App:
         ):
             yield client
 
-    def worker(self, *, alone_command: Sequence[str] | None = None, **options: Unpack[WorkerOptions]) -> HostedWorker:
+    def worker(
+        self,
+        *,
+        alone_command: Sequence[str] | None = None,
+        seams: Seams = USUAL,
+        **options: Unpack[WorkerOptions],
+    ) -> HostedWorker:
         """A worker of everything that is registered: ``async with app.worker(): ...``, or ``await app.worker().run()``.
 
         With ``alone_command``, which starts a process with such a worker and ``alone=True``, runs whose workers have
-        died twice are executed there, so that they take no others along.
+        died twice are executed there, so that they take no others along. ``seams`` are for tests: parts of the worker
+        that they bring themselves.
 
         Raises:
             ConfigurationError: an option cannot work; all mistakes at once.
@@ -255,6 +277,7 @@ class App:
             resources=self._resources,
             options=options,
             alone_command=alone_command,
+            seams=seams,
         )
 
     def __repr__(self) -> str:

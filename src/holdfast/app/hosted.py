@@ -16,6 +16,7 @@ from holdfast.core.definition import Definition
 from holdfast.core.seal import Codec, Seal
 from holdfast.core.settings import WorkerSettings
 from holdfast.worker import Worker
+from holdfast.worker.seams import USUAL, Seams
 
 
 class WorkerOptions(TypedDict, total=False):
@@ -50,6 +51,7 @@ class HostedWorker:
         resources: Sequence[Resource[Any]],
         options: WorkerOptions,
         alone_command: Sequence[str] | None = None,
+        seams: Seams = USUAL,
     ) -> None:
         self.settings = WorkerSettings(**options)
         self._app_settings = settings
@@ -57,11 +59,17 @@ class HostedWorker:
         self._definitions = definitions
         self._resources = resources
         self._alone_command = alone_command
+        self._seams = seams
         # Guards the two below: `stop` may be called from any thread, also before the worker has been made.
         self._guard = threading.Lock()
         self._worker: Worker | None = None
         self._stops = 0
         self._stack = AsyncExitStack()
+
+    @property
+    def worker(self) -> Worker | None:
+        """The worker itself; None before it has been opened."""
+        return self._worker
 
     async def run(self) -> None:
         """Works until :meth:`stop` is called, then returns when everything has been given back.
@@ -103,6 +111,7 @@ class HostedWorker:
             settings=self.settings,
             lifespans=tuple(resource.open for resource in self._resources),
             alone_command=self._alone_command,
+            seams=self._seams,
         )
         with self._guard:
             self._worker = worker

@@ -33,15 +33,15 @@ class Statement:
 
 
 class Statements:
-    """Every named statement, written for one schema; ``statements["claim"]``."""
+    """Every named statement of a folder with ``.sql`` files, written for one schema; ``statements["claim"]``."""
 
-    def __init__(self, schema: str = "holdfast") -> None:
+    def __init__(self, schema: str = "holdfast", *, folder: str = "holdfast.store") -> None:
         if not _SCHEMA.fullmatch(schema):
             raise ConfigurationError(
                 f"schema {schema!r} is not a plain lower-case name of at most 48 letters, digits and underscores"
             )
         self.schema = schema
-        self._statements = {name: _positional(name, in_schema(text, schema)) for name, text in _sources().items()}
+        self._statements = {name: _positional(name, in_schema(text, schema)) for name, text in _sources(folder).items()}
 
     def __getitem__(self, name: str) -> Statement:
         return self._statements[name]
@@ -56,9 +56,9 @@ def in_schema(text: str, schema: str) -> str:
 
 
 @cache
-def _sources() -> dict[str, str]:
+def _sources(folder: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    for file in sorted(resources.files("holdfast.store").iterdir(), key=lambda f: f.name):
+    for file in sorted(resources.files(folder).iterdir(), key=lambda f: f.name):
         if not file.name.endswith(".sql"):
             continue
         parts = _NAME.split(file.read_text(encoding="utf-8"))

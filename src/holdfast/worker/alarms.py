@@ -54,6 +54,11 @@ class Alarms:
         if wake is not None and wake < FOREVER_AWARE:
             self._handle = asyncio.get_running_loop().call_later(min(clock.until(wake), _LONGEST), rang)
 
+    @property
+    def armed(self) -> bool:
+        """Whether something is to ring."""
+        return self._handle is not None
+
     def disarm(self) -> None:
         """Nothing rings any more."""
         if self._handle is not None:

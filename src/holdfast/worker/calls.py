@@ -78,6 +78,10 @@ class Calls:
         """Whether there is one at which no attempt is under way."""
         return len(self._calls) > self._attempts
 
+    def attempts(self) -> Iterator[Attempt]:
+        """The attempts that are under way, or in line to begin."""
+        return (call.attempt for call in self._calls.values() if call.attempt is not None)
+
     def any_due(self, now: datetime) -> bool:
         """Whether an attempt could begin now."""
         return any(call.is_due(now) for call in self._calls.values())

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from holdfast.store.link import Link
     from holdfast.worker.clock import DatabaseClock
     from holdfast.worker.held import Unit
+    from holdfast.worker.seams import Flush
 
 log = logging.getLogger("holdfast.worker")
 
@@ -62,6 +63,7 @@ class GroupCommit:
         fenced: Callable[[WorkerFenced], None],
         flushed: Callable[[Sequence[Unit]], None],
         doubted: Callable[[], None],
+        flush: Flush | None = None,
     ) -> None:
         self._link = link
         self._patient = patient
@@ -71,6 +73,7 @@ class GroupCommit:
         self._fenced = fenced
         self._flushed = flushed
         self._doubted = doubted
+        self._call = flush
         self._loop = asyncio.get_running_loop()
         self._pending: deque[Unit] = deque()
         self._scheduled = False
@@ -214,7 +217,8 @@ class GroupCommit:
         while batch:
             try:
                 async with asyncio.timeout(self._limit), link.session() as session:
-                    flushed = await work.flush(session, self._identity, batch, wait=wait, again=again)
+                    call = self._call or work.flush
+                    flushed = await call(session, self._identity, batch, wait=wait, again=again)
             except Exception as error:
                 verdict = _judge(error, again=again)
                 # Whatever follows may be the second time: the answer may have been lost, not the call.

@@ -12,7 +12,6 @@ from holdfast.core.errors import RunTimedOut
 from holdfast.core.failure import Failure
 from holdfast.core.priority import Priority
 from holdfast.core.states import Flag
-from holdfast.worker.clock import DatabaseClock
 from holdfast.worker.ends import Condemned, Stray, Terminated, Unreadable
 from holdfast.worker.job_run import JobRun
 from holdfast.worker.opened import opened
@@ -25,14 +24,17 @@ from holdfast.workflow.workflow import Workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from holdfast.core.definition import Definition
     from holdfast.core.journal import Entry
     from holdfast.core.seal import Seal
     from holdfast.store.work import Claimed
+    from holdfast.worker.attempt import Attempt
     from holdfast.worker.bucket import Bucket
     from holdfast.worker.claimer import Cargo
+    from holdfast.worker.clock import DatabaseClock
     from holdfast.worker.executor import Executor
     from holdfast.worker.held import HeldRun, Unit
 
@@ -59,12 +61,13 @@ class Holdings:
         executor: Executor,
         seal: Seal,
         *,
+        clock: DatabaseClock,
         cached_runs: int,
         write: Callable[[Unit], None],
         look: Callable[[], None],
         room_made: Callable[[], None],
     ) -> None:
-        self.clock = DatabaseClock()
+        self.clock = clock
         self.draining = False
         self.executor = executor
         self.seal = seal
@@ -183,6 +186,25 @@ class Holdings:
             begun += 1
             if held:
                 run.begin()
+
+    # -- what a test asks
+
+    def time_moved(self, at: datetime) -> None:
+        """It is later now than these runs could know."""
+        self.clock.observe(at)
+        for run in list(self.held.values()):
+            if isinstance(run, WorkflowRun):
+                run.time_moved()
+
+    def at_rest(self, hangs: Callable[[Attempt], bool]) -> dict[UUID, datetime] | None:
+        """The moment that each run held here waits for; None while something of one is under way."""
+        found: dict[UUID, datetime] = {}
+        for run in self.held.values():
+            until = run.rests_until(self.clock.now(), hangs) if isinstance(run, WorkflowRun | JobRun) else None
+            if until is None:
+                return None
+            found[run.run_id] = until
+        return found
 
     # -- giving back
 

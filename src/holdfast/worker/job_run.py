@@ -11,11 +11,12 @@ from holdfast.core.failure import Failure
 from holdfast.core.journal import EntryKind, attempt_key
 from holdfast.core.states import Ending, Flag
 from holdfast.store.work import End, JournalWrite, Move
+from holdfast.worker.alarms import FOREVER_AWARE
 from holdfast.worker.attempt import Attempt, Outcome
 from holdfast.worker.held import Unit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from holdfast.core.journal import Entry
@@ -110,6 +111,11 @@ class JobRun:
     def step(self) -> None:
         """The mark is durable."""
         self.begin()
+
+    def rests_until(self, now: datetime, hangs: Callable[[Attempt], bool]) -> datetime | None:
+        """For ever, while its one attempt hangs; None while something of it is under way."""
+        attempt = self._attempt
+        return None if self._over or attempt is None or not hangs(attempt) else FOREVER_AWARE
 
     def _done(self, attempt: Attempt, outcome: Outcome) -> None:
         self._attempt = None

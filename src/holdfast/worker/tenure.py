@@ -13,7 +13,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
 
@@ -25,7 +25,6 @@ from holdfast.store.link import Link, Notice
 from holdfast.supervise.backoff import Backoff
 from holdfast.worker.bucket import Bucket
 from holdfast.worker.claimer import Claimer
-from holdfast.worker.executor import Executor
 from holdfast.worker.floors import Floors
 from holdfast.worker.group_commit import GroupCommit
 from holdfast.worker.heartbeat import Heartbeat, boot_time
@@ -37,18 +36,28 @@ from holdfast.worker.suspects import Suspects
 from holdfast.worker.watch import Watch
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
+    from uuid import UUID
 
     from holdfast.core.definition import Definition
     from holdfast.core.seal import Seal
     from holdfast.core.settings import WorkerSettings
     from holdfast.store.statements import Statements
+    from holdfast.worker.attempt import Attempt
+    from holdfast.worker.seams import Seams
     from holdfast.worker.stop import Stop
 
 log = logging.getLogger("holdfast.worker")
 
 _LETTER_RACE = 1.0
 """Seconds after the hint of a letter for which a run that parks may be due again at once because of it."""
+
+
+class Stillness(NamedTuple):
+    """A worker that waits: each run that it holds with the moment it waits for; and how much it has done so far."""
+
+    runs: Mapping[UUID, datetime]
+    done: int
 
 
 class Tenure:
@@ -66,9 +75,10 @@ class Tenure:
         transaction_timeout: timedelta | None,
         alone_command: Sequence[str] | None,
         idle: Callable[[], None],
+        seams: Seams,
     ) -> None:
         self.name = name
-        self._executor = Executor(
+        self._executor = seams.executor(
             max_activities=settings.max_activities,
             max_threads=settings.max_threads,
             max_processes=settings.max_processes,
@@ -78,11 +88,13 @@ class Tenure:
             definitions,
             self._executor,
             seal,
+            clock=seams.clock(),
             cached_runs=settings.cached_runs,
             write=self._to_commit,
             look=self._look,
             room_made=self._room_made,
         )
+        self._seams = seams
         self._dsn = dsn
         self._statements = statements
         self._definitions = definitions
@@ -123,6 +135,28 @@ class Tenure:
     def draining(self) -> bool:
         """Whether it begins nothing more, and gives back what it holds."""
         return self._holdings.draining
+
+    # -- what a test asks of it
+
+    def time_moved(self, at: datetime) -> None:
+        """The database's clock was set to ``at``: what waits in memory for an earlier moment goes on."""
+        self._holdings.time_moved(at)
+        self.look_around()
+
+    def look_around(self) -> None:
+        """There may be something to claim, or letters for what is held."""
+        self._watch.hint()
+        self._hint_due()
+
+    def stillness(self, hangs: Callable[[Attempt], bool]) -> Stillness | None:
+        """What the runs in memory wait for; None while something of one is under way, or before it has begun.
+
+        An attempt of which ``hangs`` says so counts as waiting.
+        """
+        if self._claimer is None or self._commit is None:
+            return None
+        runs = self._holdings.at_rest(hangs)
+        return None if runs is None else Stillness(runs, self._claimer.runs + self._commit.flushes)
 
     # -- its life
 
@@ -226,6 +260,7 @@ class Tenure:
             fenced=self._fenced,
             flushed=self._flushed,
             doubted=self._doubted,
+            flush=self._seams.flush,
         )
         self._claimer = Claimer(
             self._claims,

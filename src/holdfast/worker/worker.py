@@ -15,6 +15,7 @@ from holdfast.store import migrate, work
 from holdfast.store.check import read_server
 from holdfast.store.connect import connect, has_transaction_timeout, translated
 from holdfast.store.session import Session
+from holdfast.worker.seams import USUAL, Seams
 from holdfast.worker.stop import Stop
 from holdfast.worker.tenure import Tenure
 from holdfast.workflow.activity import Activity
@@ -54,6 +55,7 @@ class Worker:
         settings: WorkerSettings,
         lifespans: Sequence[Lifespan] = (),
         alone_command: Sequence[str] | None = None,
+        seams: Seams = USUAL,
     ) -> None:
         if not definitions:
             raise ConfigurationError(
@@ -69,6 +71,7 @@ class Worker:
         self._settings = settings
         self._lifespans = tuple(lifespans)
         self._alone_command = alone_command
+        self._seams = seams
         self._stop: Stop | None = None
         self._stops = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -80,6 +83,17 @@ class Worker:
     def name(self) -> str | None:
         """The name of its present identity; another one after it was fenced, None before it has begun."""
         return None if self._tenure is None else self._tenure.name
+
+    @property
+    def tenure(self) -> Tenure | None:
+        """Its present identity; None before it has begun."""
+        return self._tenure
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What it ended with, where it was in the background and has failed."""
+        ended = self._task is not None and self._task.done() and not self._task.cancelled()
+        return self._task.exception() if self._task is not None and ended else None
 
     async def run(self) -> None:
         """Works until ``stop()``; raises a DatabaseError or ConfigurationError where it cannot begin."""
@@ -102,6 +116,7 @@ class Worker:
                     transaction_timeout=transaction_timeout,
                     alone_command=self._alone_command,
                     idle=self.stop,
+                    seams=self._seams,
                 )
                 log.info("worker %s begins, lane %r", self._tenure.name, self._settings.lane)
                 self._ready.set()

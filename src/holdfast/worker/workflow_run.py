@@ -28,13 +28,13 @@ from holdfast.worker.verdict import Conclusion, judge
 from holdfast.workflow.instance import Activation, Ended, Instance, StartTimer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from holdfast.core.journal import Entry
     from holdfast.store.work import Claimed, Letter, Seen
-    from holdfast.worker.attempt import Outcome
+    from holdfast.worker.attempt import Attempt, Outcome
     from holdfast.worker.bucket import Bucket
     from holdfast.worker.desk import Desk
 
@@ -215,6 +215,20 @@ class WorkflowRun:
         """Lets go of everything at once: nothing of it is left to the collector, which looks seldom."""
         self._instance.close()
         self._calls.close()
+
+    def time_moved(self) -> None:
+        """The clock was set: what waits in memory looks whether its time has come."""
+        if self._alarms.armed:
+            self._rang()
+
+    def rests_until(self, now: datetime, hangs: Callable[[Attempt], bool]) -> datetime | None:
+        """The moment that it waits for in memory; None while something of it is under way."""
+        if self._over or self._under_way or self._stepping or not self._entered:
+            return None
+        if not all(hangs(attempt) for attempt in self._calls.attempts()):
+            return None
+        until = self._alarms.next(self._calls) or FOREVER_AWARE
+        return until if until > now else None
 
     # -- what follows from an activation
 

@@ -8,7 +8,7 @@ from contextvars import Context
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 
-from holdfast.core.errors import ForbiddenInWorkflow, HoldfastError, RunTimedOut
+from holdfast.core.errors import ForbiddenInWorkflow, HoldfastError, NonDeterminismError, RunTimedOut
 from holdfast.core.failure import Failure
 from holdfast.core.journal import Entry
 from holdfast.core.remake import type_name
@@ -196,6 +196,12 @@ class Instance:
     def replaying(self) -> bool:
         """Whether the code does what it has done before."""
         return self._loop.delivery.replaying
+
+    @property
+    def left_over(self) -> NonDeterminismError | None:
+        """What is wrong where the journal holds an outcome that the code, as far as it has come, has not asked for."""
+        unasked = self._loop.delivery.unasked
+        return None if unasked is None else left_over(unasked)
 
     def open_commands(self) -> list[RunActivity | StartTimer]:
         """Every command that still holds, as it is now: for a run that continues from memory."""
