@@ -207,7 +207,11 @@ async def test_a_cancel_in_a_transaction_that_rolls_back_was_not_asked(client: C
 async def test_the_hint_of_a_signal_is_not_part_of_its_commit(dsn: str, db: Connection, *, hints: bool) -> None:
     """Of those that notify only one at a time can commit; and one in a transaction of the caller's is part of that."""
     heard: list[object] = []
-    await db.add_listener("holdfast", lambda *said: heard.append(said[-1]))
+
+    def hear(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+        heard.append(payload)
+
+    await db.add_listener("holdfast", hear)
     async with client_of(dsn, hints=hints) as client:
         run = await client.start(nothing)
         await park(db, run.id, waits=True)
