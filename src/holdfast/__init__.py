@@ -50,10 +50,14 @@ from holdfast.embedded import EmbeddedSettings
 from holdfast.workflow.activity import Activity, ActivityInfo, activity_info
 from holdfast.workflow.chance import random, uuid4
 from holdfast.workflow.clock import now, sleep, sleep_until
+from holdfast.workflow.condition import wait_until
 from holdfast.workflow.current import run_info
+from holdfast.workflow.fan_out import fan_out
 from holdfast.workflow.info import RunInfo
 from holdfast.workflow.log import get_logger
 from holdfast.workflow.patched import patched
+from holdfast.workflow.race import First, FirstSignal, first_of, first_signal
+from holdfast.workflow.shield import shield
 from holdfast.workflow.signal import Signal
 from holdfast.workflow.workflow import Workflow
 
@@ -77,6 +81,8 @@ __all__ = [
     "Effect",
     "EmbeddedError",
     "EmbeddedSettings",
+    "First",
+    "FirstSignal",
     "ForbiddenInWorkflow",
     "GiveUp",
     "HoldfastError",
@@ -113,12 +119,17 @@ __all__ = [
     "WorkerFenced",
     "Workflow",
     "activity_info",
+    "fan_out",
+    "first_of",
+    "first_signal",
     "get_logger",
     "now",
     "patched",
     "random",
     "run_info",
+    "shield",
     "sleep",
     "sleep_until",
     "uuid4",
+    "wait_until",
 ]

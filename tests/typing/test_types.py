@@ -56,10 +56,11 @@ def test_what_is_right_passes(checker: Checker, file: Path) -> None:
 
 
 @pytest.mark.parametrize("checker", [pyright, mypy])
-def test_what_is_wrong_does_not(checker: Checker, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", sorted(HERE.glob("bad_*.py.txt")), ids=lambda text: text.name.partition(".")[0])
+def test_what_is_wrong_does_not(checker: Checker, text: Path, tmp_path: Path) -> None:
     # Kept as a text, so that the checks of the whole project pass it by.
-    file = tmp_path / "bad_calls.py"
-    file.write_text((HERE / "bad_calls.py.txt").read_text(encoding="utf-8"), encoding="utf-8")
+    file = tmp_path / text.name.removesuffix(".txt")
+    file.write_text(text.read_text(encoding="utf-8"), encoding="utf-8")
     found = checker(file)
     expected = wrong_lines(file)
     passed = sorted(expected - set(found))

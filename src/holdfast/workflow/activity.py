@@ -134,9 +134,7 @@ class Activity(Definition[P, R]):
         """
         other = copy.copy(self)
         if key is not None:
-            if not key or len(key) > _LONGEST_KEY or not key.isprintable():
-                raise DefinitionError(f"{self.what}: a key has 1 to {_LONGEST_KEY} printable characters, not {key!r}")
-            other.base = f"{self.name}:{key}"
+            other.base = self.base_of(key)
         if retry is not None:
             other.retry = _policy(self.what, retry)
         if timeout is not None:
@@ -144,6 +142,16 @@ class Activity(Definition[P, R]):
         if total_timeout is not None:
             other.total_timeout = _positive(self.what, "total_timeout", total_timeout)
         return other
+
+    def base_of(self, key: object) -> str:
+        """What the keys of calls with this ``key`` begin with.
+
+        Raises:
+            DefinitionError: it cannot be a key.
+        """
+        if not isinstance(key, str) or not key or len(key) > _LONGEST_KEY or not key.isprintable():
+            raise DefinitionError(f"{self.what}: a key has 1 to {_LONGEST_KEY} printable characters, not {key!r}")
+        return f"{self.name}:{key}"
 
     async def _outcome(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         loop = running_loop()

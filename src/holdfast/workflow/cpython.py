@@ -59,6 +59,11 @@ def waiter_of(task: asyncio.Task[Any]) -> asyncio.Future[Any] | None:
     return cast("asyncio.Future[Any] | None", getattr(task, "_fut_waiter", None))
 
 
+def must_cancel(task: asyncio.Task[Any]) -> bool:
+    """Whether a task was cancelled and is told so when it waits next."""
+    return bool(getattr(task, "_must_cancel", False))
+
+
 def rename(coroutine: Coroutine[Any, Any, Any], name: str) -> None:
     """What the coroutine of an ``async def`` is called in warnings and in its repr."""
     cast("CoroutineType[Any, Any, Any]", coroutine).__qualname__ = name

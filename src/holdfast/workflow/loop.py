@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context, copy_context
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.core.errors import ForbiddenInWorkflow
 from holdfast.workflow.audit import watch
@@ -26,6 +26,9 @@ from holdfast.workflow.info import RunInfo
 from holdfast.workflow.instant import deadline_at, later, seconds_of
 from holdfast.workflow.shift import Shift, is_working
 from holdfast.workflow.task import WorkflowTask
+
+if TYPE_CHECKING:
+    from holdfast.workflow.condition import Condition
 
 T = TypeVar("T")
 
@@ -53,6 +56,7 @@ class WorkflowLoop(Forbidding):
         "_seconds_at",
         "_tasks_in_order",
         "chance",
+        "conditions",
         "delivery",
         "dropped",
         "info",
@@ -68,6 +72,8 @@ class WorkflowLoop(Forbidding):
         """Whether the run has left this loop: nothing that its code still does has an effect."""
         self.chance: Any = None
         """The run's streams of random numbers, once it has asked for one."""
+        self.conditions: list[Condition] = []
+        """What the code waits for to be true."""
         self._ready: deque[Handle | Timer] = deque()
         self._running = False
         self._seconds_at: datetime | None = None
@@ -103,7 +109,7 @@ class WorkflowLoop(Forbidding):
         """Calls what is ready until nothing is, or the run is blocked. Only in a turn."""
         ready, delivery = self._ready, self.delivery
         called = 0
-        while ready and delivery.blocked is None:
+        while (ready or (self.conditions and self._come_true())) and delivery.blocked is None:
             called += 1
             if called > _PATIENCE and called > min(_PATIENCE_PER_TASK * len(self._all_tasks), _MOST_PATIENCE):
                 delivery.blocked = ForbiddenInWorkflow(
@@ -119,6 +125,18 @@ class WorkflowLoop(Forbidding):
             except BaseException as error:
                 self.call_exception_handler({"message": "a callback of the workflow failed", "exception": error})
 
+    def _come_true(self) -> bool:
+        """Whether anything is ready because what it waits for is true.
+
+        One at a time: it still is when its turn comes.
+        """
+        for condition in tuple(self.conditions):
+            if condition.look():
+                self.conditions.remove(condition)
+                if self._ready:
+                    return True
+        return False
+
     def report(self) -> None:
         """Lets go of the tasks that are done: those that failed, while nobody looked, say so in the log."""
         self._all_tasks = [task for task in self._all_tasks if not task.done()]
@@ -129,6 +147,7 @@ class WorkflowLoop(Forbidding):
             return
         self.dropped = True
         self._ready.clear()
+        self.conditions.clear()
         open_tasks = [task for task in self._all_tasks if not task.done()]
         self._all_tasks.clear()
         self._tasks_in_order.clear()

@@ -58,7 +58,7 @@ class Signal(Generic[T]):
             InvalidInput: what was sent does not fit the type; it is taken.
         """
         loop = workflow_loop(f"signal {self.name!r}.wait()", "send it with run.signal()")
-        _expect_timedelta(self.name, timeout)
+        check_timeout(f"signal {self.name!r}.wait()", timeout)
         returns = self.returns  # before anything is taken: the type may be of no use
         entry = await _next(loop, self.name, timeout)
         return returns.decode(entry.output)
@@ -67,9 +67,14 @@ class Signal(Generic[T]):
         return f"<signal {self.name!r}>"
 
 
-def _expect_timedelta(name: str, timeout: object) -> None:
+def check_timeout(what: str, timeout: object) -> None:
+    """Refuses what is not a timedelta.
+
+    Raises:
+        TypeError: as it says.
+    """
     if timeout is not None and not isinstance(timeout, timedelta):
-        raise TypeError(f"signal {name!r}.wait() takes a timedelta as its timeout, not {timeout!r}")
+        raise TypeError(f"{what} takes a timedelta as its timeout, not {timeout!r}")
 
 
 async def _next(loop: WorkflowLoop, name: str, timeout: timedelta | None) -> Entry:
