@@ -55,8 +55,7 @@ class Scenario:
                 record = replace(record, figures=figures)
             except Exception as error:
                 before = None
-                cause = _first(error)
-                record = replace(record, failure=f"{type(cause).__name__}: {cause}")
+                record = replace(record, failure=f"{type(error).__name__}: {error}")
                 sitting.note(f"FAILED: {record.failure}")
             yield record
 
@@ -74,10 +73,3 @@ class Scenario:
         ratio = Figure(name=RATIO, values=tuple(value / mean for value in own.values))
         ceiling = Figure(name="ceiling, before and after", values=(before, after))
         return (own, ratio, ceiling, *others), after
-
-
-def _first(error: BaseException) -> BaseException:
-    """What went wrong first, where many things did at once."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

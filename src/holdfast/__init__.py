@@ -4,7 +4,18 @@ This is what users import; everything else is an interior whose names may move.
 """
 
 from holdfast.app import App, Resource
-from holdfast.client import Cancellation, Client, Effect, Page, RunDescription, RunHandle, RunSummary
+from holdfast.client import (
+    Cancellation,
+    Client,
+    Effect,
+    Page,
+    RunDescription,
+    RunHandle,
+    RunSummary,
+    Schedule,
+    Schedules,
+    ScheduleStatus,
+)
 from holdfast.core.definition import Call
 from holdfast.core.errors import (
     AccessDenied,
@@ -44,6 +55,7 @@ from holdfast.core.errors import (
     WorkerFenced,
 )
 from holdfast.core.retry import Retry
+from holdfast.core.schedule import CatchUp, Overlap
 from holdfast.core.seal import Codec
 from holdfast.core.states import RunStatus
 from holdfast.embedded import EmbeddedSettings
@@ -72,6 +84,7 @@ __all__ = [
     "BinariesNotFound",
     "Call",
     "Cancellation",
+    "CatchUp",
     "Client",
     "Codec",
     "ConfigurationError",
@@ -91,6 +104,7 @@ __all__ = [
     "KeyConflict",
     "MissingClass",
     "NonDeterminismError",
+    "Overlap",
     "Page",
     "Resource",
     "ResourceClosed",
@@ -108,9 +122,12 @@ __all__ = [
     "RunStatus",
     "RunSummary",
     "RunTimedOut",
+    "Schedule",
     "ScheduleError",
     "ScheduleExists",
     "ScheduleNotFound",
+    "ScheduleStatus",
+    "Schedules",
     "SchemaMismatch",
     "Signal",
     "UnknownName",
