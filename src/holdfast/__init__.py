@@ -4,18 +4,7 @@ This is what users import; everything else is an interior whose names may move.
 """
 
 from holdfast.app import App, Resource
-from holdfast.client import (
-    Cancellation,
-    Client,
-    Effect,
-    Page,
-    RunDescription,
-    RunHandle,
-    RunSummary,
-    Schedule,
-    Schedules,
-    ScheduleStatus,
-)
+from holdfast.client import Cancellation, Client, Effect, Page, RunDescription, RunHandle, RunSummary
 from holdfast.core.definition import Call
 from holdfast.core.errors import (
     AccessDenied,
@@ -36,6 +25,7 @@ from holdfast.core.errors import (
     KeyConflict,
     MissingClass,
     NonDeterminismError,
+    OperationRefused,
     ResourceClosed,
     ResultTimeout,
     RetryAfter,
@@ -55,7 +45,6 @@ from holdfast.core.errors import (
     WorkerFenced,
 )
 from holdfast.core.retry import Retry
-from holdfast.core.schedule import CatchUp, Overlap
 from holdfast.core.seal import Codec
 from holdfast.core.states import RunStatus
 from holdfast.embedded import EmbeddedSettings
@@ -84,7 +73,6 @@ __all__ = [
     "BinariesNotFound",
     "Call",
     "Cancellation",
-    "CatchUp",
     "Client",
     "Codec",
     "ConfigurationError",
@@ -104,7 +92,7 @@ __all__ = [
     "KeyConflict",
     "MissingClass",
     "NonDeterminismError",
-    "Overlap",
+    "OperationRefused",
     "Page",
     "Resource",
     "ResourceClosed",
@@ -122,12 +110,9 @@ __all__ = [
     "RunStatus",
     "RunSummary",
     "RunTimedOut",
-    "Schedule",
     "ScheduleError",
     "ScheduleExists",
     "ScheduleNotFound",
-    "ScheduleStatus",
-    "Schedules",
     "SchemaMismatch",
     "Signal",
     "UnknownName",

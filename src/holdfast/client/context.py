@@ -11,6 +11,7 @@ from holdfast.core.returns import Returns
 
 if TYPE_CHECKING:
     from holdfast.client.database import Database
+    from holdfast.client.encoding import Encoder
     from holdfast.client.hinter import Hinter
     from holdfast.client.waiter import Waiter
     from holdfast.core.definition import Definition
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """One client: its database, its codec and limit, its one waiter, and the definitions that it knows by name."""
+
+    encoder: Encoder
 
     database: Database
     seal: Seal

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 from holdfast.client.context import plain_json
 from holdfast.client.ids import Ids
-from holdfast.client.options import name_mistakes
+from holdfast.client.options import StartOptions, name_mistakes
 from holdfast.core.definition import Call, Definition
 from holdfast.core.digest import canonical, digest_of
 from holdfast.core.errors import DefinitionError, InvalidInput
@@ -16,7 +17,6 @@ from holdfast.core.values import Encoded
 from holdfast.store.starts import Manner, Start
 
 if TYPE_CHECKING:
-    from holdfast.client.options import StartOptions
     from holdfast.core.seal import Seal
 
 _PLAIN = plain_json("the input of a run")
@@ -45,6 +45,14 @@ class Encoder:
             if manner is None:
                 manner = manners[definition.name] = _manner(definition.kind, definition.name, options)
             yield self._start(definition.parameters.encode(call.args, call.kwargs), manner, None)
+
+    def next_id(self) -> UUID:
+        """The id of a run to be."""
+        return self._ids.next()
+
+    def input_of(self, name: str, values: Mapping[str, object]) -> str:
+        """Arguments by name, as they are stored."""
+        return self.named(name, values, StartOptions(), None).input
 
     def named(self, name: str, values: Mapping[str, object], options: StartOptions, key: str | None) -> Start:
         """A start by name, with arguments by name."""

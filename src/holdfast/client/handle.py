@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from uuid import UUID
 
-from holdfast.client import sending
+from holdfast.client import continuing, sending
 from holdfast.client.context import plain_json
 from holdfast.client.description import describe
 from holdfast.client.operations import Effect, operate
 from holdfast.client.outcome import open_outcome
 from holdfast.core.errors import InvalidInput, ResultTimeout, RunNotFound
+from holdfast.store.continuing import read_newest
 from holdfast.store.operations import Verb
 from holdfast.store.runs import read_status
 
@@ -152,6 +154,66 @@ class RunHandle(Generic[R_co]):
         again. ``NOTHING`` says that it does not sleep: it is due, or waits for a signal only, or is paused.
         """
         return await self._operate(Verb.WAKE, connection)
+
+    async def retry(self, *, timeout: timedelta | None = None) -> RunHandle[R_co]:
+        """Tries a failed or cancelled run again from its last good step, as a new run that takes its place.
+
+        Its journal begins with a copy of what was recorded, without what led to the end: the outcome whose error ended
+        the run, or the request to cancel, and what came after it. Failures that the code has handled are kept, and so
+        is what other activities gave that had begun before. Where the code itself failed, everything is kept, for code
+        that was mended meanwhile. A job begins anew.
+
+        This handle then means the new run, in every process, and so does a start with the run's key. To its code and to
+        the outside it is the same run: ``run_info().run_id`` and the idempotency keys of its activities stay what they
+        were. Without a ``timeout`` it has none.
+
+        Raises:
+            OperationRefused: the run has not ended, or has succeeded; or somebody else does this at the same moment.
+            RunNotFound: there is no such run.
+        """
+        return self._of(await continuing.retry(self._context, self.id, timeout=timeout))
+
+    async def rewind(self, to: str, *, timeout: timedelta | None = None) -> RunHandle[R_co]:
+        """Goes back to before the outcome ``to``, a key such as ``charge#1``, as a new run that takes this one's place.
+
+        Its journal begins with a copy of everything before that outcome; what follows is done once more. Signals that
+        the run was sent since are sent to the new one, except ``to`` itself. An open run is ended as cancelled, without
+        its clean-up code, in the same transaction; what a worker runs of it is abandoned before.
+
+        This handle then means the new run, in every process. What follows has new idempotency keys. A timeout that the
+        run has is kept, unless another one is given.
+
+        Raises:
+            InvalidInput: there is no such outcome; the message names those that there are.
+            OperationRefused: the run is a job or a child, or somebody else does this at the same moment.
+            RunNotFound: there is no such run.
+        """
+        return self._of(await continuing.rewind(self._context, self.id, to=to, timeout=timeout))
+
+    async def fork(
+        self,
+        from_: str | None = None,
+        *,
+        input: Mapping[str, object] | None = None,
+        timeout: timedelta | None = None,
+    ) -> RunHandle[R_co]:
+        """A new run beside this one, which stays as it is: it has seen everything before the outcome ``from_``.
+
+        Without ``from_`` it begins at the beginning. With an ``input``, plain JSON by the names of the parameters, it
+        has another one; what is kept must then fit what the code asks for with it. What the run was sent since is sent
+        to the new one too. The new run has an id of its own, and to its code is itself from there on.
+
+        Raises:
+            As ``rewind``; InvalidInput, Unstorable: the input does not fit, or cannot be stored.
+        """
+        return self._of(await continuing.fork(self._context, self.id, from_=from_, input=input, timeout=timeout))
+
+    async def newest(self) -> RunHandle[R_co]:
+        """The run that this one has become by retries, rewinds and continue-as-new; itself, if by none."""
+        return self._of(await self._context.database.call(lambda session: read_newest(session, self.id)))
+
+    def _of(self, run_id: UUID) -> RunHandle[R_co]:
+        return RunHandle(self._context, run_id, self._definition, known=True)
 
     async def terminate(self, *, connection: Connection | None = None) -> Effect:
         """Ends the run as cancelled, at once and without its clean-up code; ``cancel`` is the gentle way."""

@@ -117,6 +117,11 @@ def _time_mistakes(at: object, after: object, timeout: object) -> Iterator[str]:
         elif at.utcoffset() is None:
             yield f"at is {at.isoformat()}, without a time zone: use datetime.now(timezone.utc) or another aware one"
     yield from _span_mistakes("after", after, shortest=timedelta(0), words="zero or more")
+    yield from timeout_mistakes(timeout)
+
+
+def timeout_mistakes(timeout: object) -> Iterator[str]:
+    """What is wrong with the timeout of a run."""
     yield from _span_mistakes("timeout", timeout, shortest=timedelta(microseconds=1), words="more than zero")
 
 

@@ -59,12 +59,18 @@ class Waiter:
         """Whether hints arrive."""
 
     async def wait(self, run_id: UUID, *, name: str | None = None, known: bool = False) -> Ended:
-        """How the run ended, once it has. A run that is not ``known`` to exist is looked for first.
+        """How the run, or what it has become, ended, once it has. One not ``known`` to exist is looked for first.
 
         Raises:
             RunNotFound: there is no such run.
             InvalidInput: the run is one of another ``name``.
         """
+        ended = await self._wait(run_id, name=name, known=known)
+        while ended.newest is not None:
+            ended = await self._wait(ended.newest, name=name, known=True)
+        return ended
+
+    async def _wait(self, run_id: UUID, *, name: str | None, known: bool) -> Ended:
         if self._closed:
             raise closed()
         wait = self._waits.get(run_id)
@@ -88,12 +94,14 @@ class Waiter:
                 self._forget(run_id)
 
     async def look(self, run_id: UUID, *, name: str | None = None) -> Ended | None:
-        """How the run ended; None if it has not. Errors as for ``wait``."""
-        known = await self._database.call(lambda session: read_known(session, [run_id]))
-        if run_id not in known:
+        """How the run, or what it has become, ended; None if it has not. Errors as for ``wait``."""
+        known = (await self._database.call(lambda session: read_known(session, [run_id]))).get(run_id)
+        if known is None:
             raise RunNotFound(run_id)
-        _check_name(run_id, name, known[run_id].name)
-        return known[run_id].ended
+        _check_name(run_id, name, known.name)
+        if known.ended is not None and known.ended.newest is not None:
+            return await self.look(known.ended.newest, name=name)
+        return known.ended
 
     async def close(self) -> None:
         """Ends every wait with an error, and the connection that listens."""

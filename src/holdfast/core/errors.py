@@ -21,6 +21,7 @@
     │   ├── RunNotFound          no run has this id
     │   ├── RunEnded             the run has ended: it takes no signals any more
     │   ├── KeyConflict          the key belongs to a run with another input
+    │   ├── OperationRefused     what was asked of the run does not go with how it stands
     │   ├── ResultTimeout        the run has not ended yet (also a TimeoutError)
     │   ├── RunFailed            the run ended with an error
     │   │   └── RunTimedOut      because its timeout passed
@@ -172,6 +173,14 @@ class KeyConflict(RunError):
             f"key {key!r} of {name!r} belongs to run {run_id}, which was started with another input; "
             "use another key, or get that run by its id",
         )
+
+
+class OperationRefused(RunError):
+    """What was asked of the run does not go with how it stands; the message says why, and what does."""
+
+    def __init__(self, run_id: UUID, reason: str) -> None:
+        self.reason = reason
+        super().__init__(run_id, f"run {run_id} {reason}")
 
 
 class ResultTimeout(RunError, TimeoutError):

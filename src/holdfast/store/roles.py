@@ -42,7 +42,6 @@ CLIENT = _grants(
     pause="select insert delete",
     worker="select",
     bucket="select",
-    schedule="select insert update delete",
     runs="select",
 )
 """What a client needs: it can start, signal, cancel, pause, resume, wake, terminate and look.
@@ -52,23 +51,20 @@ It cannot write a journal, hold a run or be a worker.
 
 WORKER = _grants(
     migration="select",
-    # The runs of schedules are started by workers.
-    run="select insert",
-    task="select insert update delete",
-    start_key="select insert",
+    run="select",
+    task="select update delete",
     journal="select insert",
     result="select insert",
-    inbox="select insert update delete",
+    inbox="select update delete",
     blockage="select insert update delete",
     pause="select delete",
     worker="select insert update",
     fence="select insert update delete",
     bucket="select insert update delete",
     lane_floor="select insert update delete",
-    schedule="select insert update",
     runs="select",
 )
-"""What a worker needs: it executes what others and schedules start, and changes no journal or result."""
+"""What a worker needs: it can execute what others start; it cannot start runs, and changes no journal or result."""
 
 
 def roles_sql(schema: str) -> str:

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 
 class Ended(NamedTuple):
-    """How a run ended."""
+    """How a run ended. Where it has become another run since, that is what counts, and ``newest`` is its id."""
 
     ending: Ending
     output: str | None
     error: str | None
+    newest: UUID | None = None
 
 
 class Known(NamedTuple):
@@ -34,15 +35,15 @@ class Known(NamedTuple):
 async def read_ended(session: Session, runs: Sequence[UUID]) -> dict[UUID, Ended]:
     """How those of these runs ended that have."""
     rows = await session.call("ended_runs", [runs])
-    return {run_id: Ended(Ending(status), output, error) for run_id, status, output, error in rows}
+    return {run_id: Ended(Ending(status), output, error, newest) for run_id, status, output, error, newest in rows}
 
 
 async def read_known(session: Session, runs: Sequence[UUID]) -> dict[UUID, Known]:
     """Those of these runs that exist, and how they ended if they have."""
     rows = await session.call("known_runs", [runs])
     return {
-        run_id: Known(name, None if status is None else Ended(Ending(status), output, error))
-        for run_id, name, status, output, error in rows
+        run_id: Known(name, None if status is None else Ended(Ending(status), output, error, newest))
+        for run_id, name, status, output, error, newest in rows
     }
 
 

@@ -2,21 +2,26 @@
 
 -- name: ended_runs
 -- How those of these runs ended that have.
-select e.run_id, e.status, e.output, e.error
+-- `newest` is the run that one has become, if it has: that is to be asked for instead.
+select e.run_id, e.status, e.output, e.error,
+       case when c.id is not null then holdfast.newest(c.id) end as newest
   from holdfast.result e
+  left join holdfast.run c on c.continued_from = e.run_id and c.continuation <> 4
  where e.run_id = any (:runs::uuid[])
 
 -- name: known_runs
 -- Which of these runs exist, and how those of them ended that have.
-select r.id, r.name, e.status, e.output, e.error
+select r.id, r.name, e.status, e.output, e.error,
+       case when c.id is not null then holdfast.newest(c.id) end as newest
   from holdfast.run r
   left join holdfast.result e on e.run_id = r.id
+  left join holdfast.run c on c.continued_from = r.id and c.continuation <> 4
  where r.id = any (:runs::uuid[])
 
 -- name: run_status
 select v.status
   from holdfast.runs v
- where v.id = :run::uuid
+ where v.id = holdfast.newest(:run::uuid)
 
 -- name: run_details
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,

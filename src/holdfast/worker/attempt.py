@@ -58,6 +58,7 @@ class Attempt:
         "interrupt",
         "key",
         "number",
+        "origin",
         "run_id",
         "started",
         "task",
@@ -76,10 +77,12 @@ class Attempt:
         workflow: str | None,
         timeout: float | None,
         done: Callable[[Attempt, Outcome], None],
+        origin: UUID | None = None,
     ) -> None:
         self.activity = activity
         self.input = input_text
         self.run_id = run_id
+        self.origin = origin
         self.key = key
         self.number = number
         self.workflow = workflow
@@ -109,6 +112,7 @@ class Attempt:
             attempt=self.number,
             workflow=self.workflow,
             is_cancelled=lambda: self.abandoned,
+            origin=self.origin,
         )
 
     def finish(self, outcome: Outcome) -> None:

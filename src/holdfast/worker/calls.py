@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from holdfast.store.work import Claimed
     from holdfast.worker.clock import DatabaseClock
     from holdfast.worker.executor import Executor
     from holdfast.workflow.instance import RunActivity
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 class Call:
     """One activity that the workflow waits for."""
 
-    __slots__ = ("attempt", "command", "failed", "not_before")
+    __slots__ = ("_made_at", "attempt", "command", "failed", "not_before")
 
-    def __init__(self, command: RunActivity) -> None:
+    def __init__(self, command: RunActivity, made_at: datetime) -> None:
         self.command = command
+        self._made_at = made_at
         self.failed = command.attempts
         self.not_before = command.not_before
         self.attempt: Attempt | None = None
@@ -31,7 +33,10 @@ class Call:
     def left(self, now: datetime) -> float | None:
         """Seconds that are left of its total timeout; None without one."""
         total = self.command.activity.total_timeout
-        return None if total is None else (self.command.first_asked + total - now).total_seconds()
+        if total is None:
+            return None
+        # A run that goes on from another one may have asked long before it was made: its time begins then.
+        return (max(self.command.first_asked, self._made_at) + total - now).total_seconds()
 
     def is_due(self, now: datetime) -> bool:
         """Whether its next attempt could begin now."""
@@ -41,18 +46,20 @@ class Call:
 class Calls:
     """The open calls of one run, by key."""
 
-    __slots__ = ("_attempts", "_calls", "_done", "_run_id", "_workflow")
+    __slots__ = ("_attempts", "_calls", "_done", "_made_at", "_origin", "_run_id", "_workflow")
 
-    def __init__(self, run_id: UUID, workflow: str, *, done: Callable[[Call, Outcome], None]) -> None:
-        self._run_id = run_id
-        self._workflow = workflow
+    def __init__(self, claimed: Claimed, identity: UUID, *, done: Callable[[Call, Outcome], None]) -> None:
+        self._run_id = claimed.run_id
+        self._origin = None if identity == claimed.run_id else identity
+        self._workflow = claimed.name
+        self._made_at = claimed.created_at
         self._done: Callable[[Call, Outcome], None] | None = done
         self._calls: dict[str, Call] = {}
         self._attempts = 0
 
     def ask(self, command: RunActivity) -> None:
         """The workflow asks for it."""
-        self._calls[command.key] = Call(command)
+        self._calls[command.key] = Call(command, self._made_at)
 
     def withdraw(self, key: str) -> None:
         """The workflow does not wait for it any more: what runs is abandoned."""
@@ -122,6 +129,7 @@ class Calls:
             workflow=self._workflow,
             timeout=timeout,
             done=self._attempt_done,
+            origin=self._origin,
         )
         self._attempts += 1
         executor.start(call.attempt, limited=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import dataclasses
 import time
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import RunTimedOut
 from holdfast.core.failure import Failure
+from holdfast.core.lineage import first_tags, lineage_of
 from holdfast.core.priority import Priority
 from holdfast.core.states import Flag
 from holdfast.worker.ends import Condemned, Stray, Terminated, Unreadable
@@ -289,16 +290,25 @@ class Holdings:
 
 
 def _instance(definition: Workflow[..., Any], claimed: Claimed, journal: Sequence[Entry], seal: Seal) -> Instance:
+    lineage = lineage_of(claimed.options, claimed.run_id, claimed.created_at)
     info = RunInfo(
-        run_id=claimed.run_id,
+        run_id=lineage.identity,
         name=claimed.name,
         lane=claimed.lane,
         priority=Priority(claimed.priority).word,
-        created_at=claimed.created_at,
-        tags=json.loads(claimed.tags) if claimed.tags else {},
+        created_at=lineage.created_at,
+        tags=first_tags(claimed.options, claimed.tags),
         parent=claimed.parent,
         root=claimed.root,
     )
     entries = [opened(entry, seal) for entry in journal]
     text = seal.open(claimed.input or "{}")
-    return Instance(definition, info, text, claimed.first_claim_at, entries, resumed=bool(claimed.flags & Flag.ENTERED))
+    return Instance(
+        definition,
+        info,
+        text,
+        claimed.first_claim_at,
+        entries,
+        resumed=bool(claimed.flags & Flag.ENTERED),
+        earlier=[(dataclasses.replace(info, run_id=run_id), until) for run_id, until in lineage.earlier],
+    )

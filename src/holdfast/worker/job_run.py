@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
 from holdfast.core.journal import EntryKind, attempt_key
+from holdfast.core.lineage import lineage_of
 from holdfast.core.states import Ending, Flag
 from holdfast.store.work import End, JournalWrite, Move
 from holdfast.worker.alarms import FOREVER_AWARE
@@ -104,6 +105,7 @@ class JobRun:
             workflow=None,
             timeout=timeout,
             done=self._done,
+            origin=_origin(claimed),
         )
         self.bucket.running += 1
         desk.executor.start(self._attempt, limited=False)
@@ -262,3 +264,11 @@ class JobRun:
     def close(self) -> None:
         """The worker is fenced or gone: what runs is abandoned, nothing is written."""
         self._drop()
+
+
+def _origin(claimed: Claimed) -> UUID | None:
+    """The run that it is a retry of."""
+    if claimed.options is None:
+        return None
+    identity = lineage_of(claimed.options, claimed.run_id, claimed.created_at).identity
+    return None if identity == claimed.run_id else identity

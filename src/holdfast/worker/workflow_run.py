@@ -84,7 +84,7 @@ class WorkflowRun:
         self.run_id: UUID = claimed.run_id
         self.name = claimed.name
         self._letterbox = Letterbox(journal)
-        self._calls = Calls(claimed.run_id, claimed.name, done=self._attempt_done)
+        self._calls = Calls(claimed, instance.identity, done=self._attempt_done)
         self._alarms = Alarms(None if cancel_key(0) in self._letterbox.cancels else claimed.deadline)
         self._resume(claimed)
 

@@ -219,11 +219,13 @@ class ActivityInfo:
     """The name of the workflow that asked; None for a job."""
     is_cancelled: Callable[[], bool] = field(default=bool, repr=False, compare=False)
     """Asks the worker."""
+    origin: UUID | None = None
+    """The run that this one is a retry of, however often; None where it is none."""
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt of this call, in any process, and for no other call."""
-        return f"{self.run_id}:{self.key}"
+        """The same for every attempt of this call, in any process, retries of the run included; and for no other."""
+        return f"{self.origin or self.run_id}:{self.key}"
 
     @property
     def cancelled(self) -> bool:

@@ -12,6 +12,7 @@ from holdfast.workflow.current import workflow_loop
 class Chance(NamedTuple):
     """The streams of one run. Apart, so that a new call of one does not change what the other gives."""
 
+    run_id: UUID
     numbers: Random
     identities: Random
 
@@ -28,8 +29,8 @@ def uuid4() -> UUID:
 
 def _chance(what: str, otherwise: str) -> Chance:
     loop = workflow_loop(what, otherwise)
-    if loop.chance is None:
-        seed = loop.info.run_id.int
-        loop.chance = Chance(Random(seed), Random(~seed))
-    chance: Chance = loop.chance
+    run_id = loop.known_as.run_id
+    chance: Chance | None = loop.chance
+    if chance is None or chance.run_id != run_id:
+        chance = loop.chance = Chance(run_id, Random(run_id.int), Random(~run_id.int))
     return chance

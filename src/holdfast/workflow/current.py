@@ -27,4 +27,4 @@ def workflow_loop(what: str, otherwise: str) -> WorkflowLoop:
 
 def run_info() -> RunInfo:
     """The run that this workflow code belongs to."""
-    return workflow_loop("run_info()", "use activity_info(), or what client.start() returned").info
+    return workflow_loop("run_info()", "use activity_info(), or what client.start() returned").known_as

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextvars import Context
 from datetime import datetime
 from typing import Any, NamedTuple, cast
+from uuid import UUID
 
 from holdfast.core.errors import ForbiddenInWorkflow, HoldfastError, NonDeterminismError, RunTimedOut
 from holdfast.core.failure import Failure
@@ -88,6 +89,7 @@ class Instance:
         journal: what is committed so far.
         resumed: the run was activated before, anywhere, so that what its code does before the next delivery it has done
             before: ``logger`` keeps silent about it, and a patch in it is not taken.
+        earlier: the runs that it is to its code, each until the entry with that seq is delivered; then it is ``info``.
     """
 
     __slots__ = ("_began", "_ended", "_input", "_loop", "_main", "_workflow", "next_seq", "settled")
@@ -106,11 +108,12 @@ class Instance:
         journal: Sequence[Entry],
         *,
         resumed: bool = False,
+        earlier: Sequence[tuple[RunInfo, int]] = (),
     ) -> None:
         self._workflow = workflow
         self._input = input_text
         delivery = Delivery(began, journal, resumed=resumed)
-        self._loop = WorkflowLoop(info, delivery)
+        self._loop = WorkflowLoop(info, delivery, earlier)
         self._began = False
         self._main: WorkflowTask[Any] | None = None
         self._ended: Ended | None = None
@@ -170,6 +173,11 @@ class Instance:
     def info(self) -> RunInfo:
         """The run."""
         return self._loop.info
+
+    @property
+    def identity(self) -> UUID:
+        """The run whose work it does: what its activities are told, so that the outside knows them again."""
+        return self._loop.info.run_id
 
     @property
     def next_timer(self) -> datetime | None:

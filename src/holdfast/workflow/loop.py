@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -47,6 +47,7 @@ class WorkflowLoop(Forbidding):
 
     __slots__ = (
         "_all_tasks",
+        "_earlier",
         "_made",
         "_order",
         "_purge_at",
@@ -65,8 +66,9 @@ class WorkflowLoop(Forbidding):
     guards = True
     """While it is the running loop, the guard of :mod:`holdfast.workflow.audit` acts."""
 
-    def __init__(self, info: RunInfo, delivery: Delivery) -> None:
+    def __init__(self, info: RunInfo, delivery: Delivery, earlier: Sequence[tuple[RunInfo, int]] = ()) -> None:
         self.info = info
+        self._earlier = list(earlier)
         self.delivery = delivery
         self.dropped = False
         """Whether the run has left this loop: nothing that its code still does has an effect."""
@@ -78,12 +80,20 @@ class WorkflowLoop(Forbidding):
         self._running = False
         self._seconds_at: datetime | None = None
         self._seconds = 0.0
-        self._order = info.run_id.int & _WORD
+        self._order = (earlier[0][0] if earlier else info).run_id.int & _WORD
         self._made = 0
         self._all_tasks: list[WorkflowTask[Any]] = []  # those that are not done, and some that are
         self._purge_at = 64
         self._tasks_in_order: dict[int, WorkflowTask[Any]] = {}
         watch()
+
+    @property
+    def known_as(self) -> RunInfo:
+        """The run as its code knows it now: another one as long as entries are to come that it has recorded."""
+        earlier = self._earlier
+        while earlier and self.delivery.front >= earlier[0][1]:
+            del earlier[0]
+        return earlier[0][0] if earlier else self.info
 
     # ---- what the instance does with it ----
 

@@ -55,7 +55,8 @@ create table holdfast.run (
   continuation   smallint check (continuation between 1 and 4),
   check ((continued_from is null) = (continuation is null))
 );
-create index run_continued on holdfast.run (continued_from) where continued_from is not null;
+-- What a run has become: one run at most, and forks, which are others.
+create unique index run_continued on holdfast.run (continued_from) where continuation <> 4;
 
 create table holdfast.task (
   run_id         uuid primary key,
@@ -154,7 +155,6 @@ create table holdfast.worker (
   pid         int not null,
   lane        text not null,
   names       text[] not null,
-  schedules   jsonb,                -- what its code has of these: their names, each with its digest
   epoch       int not null default 1,
   lease       interval not null,
   lease_until timestamptz not null,

@@ -53,7 +53,7 @@ begin
      -- `is true` keeps this a look into a hash table; as a join it would be planned as a nested loop.
      where (a.id in (select made.id from made)) is true
   )
-  select a.owner, a.owner <> a.id,
+  select case when a.owner = a.id then a.owner else holdfast.newest(a.owner) end, a.owner <> a.id,
          case when a.owner = a.id then true
               when a.held_digest is not null and a.digest is not null then a.held_digest = a.digest
               -- Started from SQL, which knows no digests: the inputs themselves are compared.

@@ -232,3 +232,109 @@ end $$;
 comment on function holdfast.terminate(uuid) is
   'Ends a run as cancelled, without its clean-up code: at once where it is parked, else its holder does within a second. '
   'Gives done, requested or ended.';
+
+create function holdfast.continue_run(
+  p_run uuid, p_new uuid, p_how smallint,
+  p_kept int[],        -- the seqs of its journal that the new run keeps
+  p_without text,      -- a signal that the new run is not sent again
+  p_input json, p_timeout interval, p_options json
+) returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+-- Makes a run that goes on from another one: its journal begins with a copy of what is kept, and what was sent to the
+-- other one beyond that lies in its inbox. A rewind ends the other one, if that is open, in the same transaction.
+-- Gives done, open (a retry is of what has ended), held (it must be given back first), child, or continued.
+as $$
+declare
+  v_now    timestamptz;
+  v_run    record;
+  v_task   record;
+  v_open   boolean;
+  v_begun  timestamptz;
+  v_number int;
+begin
+  perform 1 from holdfast.run r where r.id = p_new;
+  if found then
+    return 'done';  -- by the same call before, of which the answer was lost
+  end if;
+  select r.kind, r.name, r.lane, r.priority, r.input, r.parent, r.tags, r.trace
+    into v_run
+    from holdfast.run r
+   where r.id = p_run;
+  if not found then
+    raise exception 'there is no run %', p_run using errcode = 'HF003';
+  end if;
+  select t.bucket_id, t.first_claim_at, t.deadline into v_task from holdfast.task t where t.run_id = p_run for update;
+  v_open := found;
+  if v_open and p_how = 2 then
+    return 'open';
+  end if;
+  if v_open and p_how = 3 and v_run.parent is not null then
+    return 'child';
+  end if;
+  if v_open and p_how = 3 and v_task.bucket_id is not null then
+    return 'held';
+  end if;
+  v_now := holdfast.now();
+  -- Its own time begins when it did: then its timers are due when they were.
+  if v_run.kind = 1 and cardinality(p_kept) > 0 then
+    select case when v_open then v_task.first_claim_at
+                else (select e.first_claim_at from holdfast.result e where e.run_id = p_run)
+           end
+      into v_begun;
+  end if;
+  insert into holdfast.run (id, kind, name, lane, priority, input, tags, options, trace, created_at, continued_from, continuation)
+  values (p_new, v_run.kind, v_run.name, v_run.lane, v_run.priority, coalesce(p_input, v_run.input), v_run.tags, p_options,
+          v_run.trace, v_now, p_run, p_how)
+  on conflict do nothing;
+  if not found then
+    -- One of two who did this at the same time.
+    return 'continued';
+  end if;
+  insert into holdfast.journal (run_id, at, started_at, not_before, seq, hold, kind, attempts, key, digest, output, error)
+  select p_new, j.at, j.started_at, j.not_before, j.seq, 1, j.kind, j.attempts, j.key, j.digest, j.output, j.error
+    from holdfast.journal j
+   where j.run_id = p_run
+     and j.seq = any (p_kept);
+  -- Signals keep their numbers. A key that is known to be used, which only an open run still knows, stays used.
+  insert into holdfast.inbox (run_id, number, kind, name, key, seen, payload, at)
+  select p_new, l.number, 4, l.name, i.key, l.kept, case when not l.kept then l.payload end, l.at
+    from (select substring(j.key from '#(\d+)$')::int as number,
+                 substring(j.key from '^signal:(.*)#\d+$') as name,
+                 j.seq = any (p_kept) as kept, j.output as payload, j.at
+            from holdfast.journal j
+           where j.run_id = p_run
+             and j.kind = 4
+             and j.key is distinct from p_without) l
+    left join holdfast.inbox i on i.run_id = p_run and i.number = l.number
+   where not l.kept
+      or i.key is not null;
+  insert into holdfast.inbox (run_id, number, kind, name, key, seen, payload, at)
+  select p_new, i.number, i.kind, i.name, i.key, false, i.payload, i.at
+    from holdfast.inbox i
+   where i.run_id = p_run
+     and i.kind = 4
+     and not i.seen;
+  -- The highest number there is, and no more: else the run would look for a letter that is not there.
+  select coalesce(max(n.number), 0)
+    into v_number
+    from (select i.number from holdfast.inbox i where i.run_id = p_new
+          union all
+          select substring(j.key from '#(\d+)$')::int
+            from holdfast.journal j
+           where j.run_id = p_new
+             and j.kind in (4, 5)) n;
+  insert into holdfast.task (run_id, name, lane, priority, due_at, hold, inbox_count, first_claim_at, deadline)
+  values (p_new, v_run.name, v_run.lane, v_run.priority, v_now,
+          -- A journal is read of runs that were held before.
+          case when cardinality(p_kept) > 0 then 1 else 0 end,
+          v_number, v_begun,
+          case when p_timeout is not null then v_now + p_timeout when v_open and p_how = 3 then v_task.deadline end);
+  if v_open and p_how = 3 then
+    perform holdfast.drop_task(p_run);
+    perform holdfast.hint('end ' || p_run);
+  end if;
+  perform holdfast.hint('due ' || v_run.lane);
+  return 'done';
+end $$;
