@@ -4,7 +4,18 @@ This is what users import; everything else is an interior whose names may move.
 """
 
 from holdfast.app import App, Resource
-from holdfast.client import Cancellation, Client, Effect, Page, RunDescription, RunHandle, RunSummary
+from holdfast.client import (
+    Cancellation,
+    Client,
+    Effect,
+    Page,
+    RunDescription,
+    RunHandle,
+    RunSummary,
+    Schedule,
+    Schedules,
+    ScheduleStatus,
+)
 from holdfast.core.definition import Call
 from holdfast.core.errors import (
     AccessDenied,
@@ -45,6 +56,7 @@ from holdfast.core.errors import (
     WorkerFenced,
 )
 from holdfast.core.retry import Retry
+from holdfast.core.schedule import CatchUp, Overlap
 from holdfast.core.seal import Codec
 from holdfast.core.states import RunStatus
 from holdfast.embedded import EmbeddedSettings
@@ -73,6 +85,7 @@ __all__ = [
     "BinariesNotFound",
     "Call",
     "Cancellation",
+    "CatchUp",
     "Client",
     "Codec",
     "ConfigurationError",
@@ -93,6 +106,7 @@ __all__ = [
     "MissingClass",
     "NonDeterminismError",
     "OperationRefused",
+    "Overlap",
     "Page",
     "Resource",
     "ResourceClosed",
@@ -110,9 +124,12 @@ __all__ = [
     "RunStatus",
     "RunSummary",
     "RunTimedOut",
+    "Schedule",
     "ScheduleError",
     "ScheduleExists",
     "ScheduleNotFound",
+    "ScheduleStatus",
+    "Schedules",
     "SchemaMismatch",
     "Signal",
     "UnknownName",

@@ -88,13 +88,21 @@ async def use_everything_of_a_client(rooms: Rooms) -> None:
         assert await keyed.wake() == "nothing"
         await rooms.owner.execute(f"update {rooms.schema}.task set flags = flags | 2 where run_id = $1", keyed.id)
         assert await keyed.terminate() == "done"
+        await client.schedules.create("daily", "idle", "every day at 09:00")
+        await client.schedules.update("daily", lane="other")
+        await client.schedules.pause("daily")
+        await client.schedules.resume("daily")
+        await (await client.schedules.trigger("daily")).cancel()
+        assert len(await client.schedules.preview(name="daily")) == 5
+        await client.schedules.delete("daily")
+        assert len(await client.schedules.list()) == 0
     connection = await connect(rooms.client, application="tests")
     try:
         await connection.execute(f"set search_path = {rooms.schema}")
         run = await connection.fetchval("select start('idle', '{\"a\": 1}', key => 'from sql')")
         assert await connection.fetchval("select signal($1, 'go', '1')", run)
         assert await connection.fetchval("select cancel($1)", run) == "cancelled"
-        assert await connection.fetchval("select count(*) from runs") == 3
+        assert await connection.fetchval("select count(*) from runs") == 4
         # What `holdfast db check` shows.
         await read_live_workers(Session(connection, Statements(rooms.schema)))
     finally:
@@ -136,9 +144,14 @@ async def test_a_client_cannot_do_what_a_worker_does(rooms: Rooms, statement: st
 
 @pytest.mark.parametrize(
     "statement",
-    ["select {0}.start('idle')", "update {0}.journal set seq = 0", "delete from {0}.result", "delete from {0}.run"],
+    [
+        "update {0}.journal set seq = 0",
+        "update {0}.run set lane = 'x'",
+        "delete from {0}.result",
+        "delete from {0}.run",
+    ],
 )
-async def test_a_worker_starts_nothing_and_rewrites_nothing(rooms: Rooms, statement: str) -> None:
+async def test_a_worker_rewrites_nothing(rooms: Rooms, statement: str) -> None:
     connection = await connect(rooms.worker, application="tests")
     try:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -148,7 +161,7 @@ async def test_a_worker_starts_nothing_and_rewrites_nothing(rooms: Rooms, statem
 
 
 async def test_a_worker_can_do_all_that_a_worker_does(rooms: Rooms, caplog: pytest.LogCaptureFixture) -> None:
-    """Steps, retries, timers, signals with and without a key, cancelling, blocking, recovery and leaving."""
+    """Steps, retries, timers, signals with and without a key, cancelling, blocking, recovery, schedules and leaving."""
     apps = App(), App()
     tried = list[int]()
 
@@ -178,6 +191,8 @@ async def test_a_worker_can_do_all_that_a_worker_does(rooms: Rooms, caplog: pyte
     async def changes() -> None:
         await other_step()
 
+    apps[0].schedule(every=timedelta(seconds=1), overlap="cancel_running")(long_story)
+
     for app in apps:
         app.override(origin="the test", database_url=rooms.worker, schema=rooms.schema)
     async with app_on(rooms.client, rooms.schema).client() as client:
@@ -192,6 +207,8 @@ async def test_a_worker_can_do_all_that_a_worker_does(rooms: Rooms, caplog: pyte
             assert await parked.cancel() == "requested"
             with pytest.raises(HoldfastError, match="was cancelled"):
                 await parked.result(timedelta(seconds=20))
+            await until_true(rooms, "select made >= 2 from {}.schedule")
+            await client.schedules.pause("long_story")
             job = await client.start_by_name("hopeless")
             with pytest.raises(HoldfastError, match="GiveUp"):
                 await job.result(timedelta(seconds=20))

@@ -70,7 +70,7 @@ async def test_a_server_without_enough_connections(house: House, monkeypatch: py
         return 1, 100
 
     monkeypatch.setattr(work, "free_connections", nearly_none)
-    needs = r"needs up to 5 connections and the server has 2 left of max_connections = 100: raise max_connections"
+    needs = r"needs up to 6 connections and the server has 2 left of max_connections = 100: raise max_connections"
     with pytest.raises(ConfigurationError, match=needs):
         await app_at(house.dsn).worker(**QUICK).run()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
@@ -14,6 +14,7 @@ from holdfast.app.registry import Registry
 from holdfast.app.resource import Resource
 from holdfast.app.settings import AppSettings, read_settings
 from holdfast.app.sources import Found
+from holdfast.app.timetable import ScheduleOptions, Timetable
 from holdfast.client import Client
 from holdfast.core.definition import Definition
 from holdfast.core.errors import DefinitionError
@@ -27,6 +28,7 @@ from holdfast.workflow.workflow import Workflow
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+D = TypeVar("D", bound=Definition[..., Any])
 
 
 class App:
@@ -69,6 +71,7 @@ class App:
         self._codec = codec
         self._embedded = embedded
         self._registry = Registry()
+        self._timetable = Timetable(self._registry)
         self._resources: list[Resource[Any]] = []
 
     # ---- what is written -----------------------------------------------------------------------------------------
@@ -150,6 +153,37 @@ class App:
 
         return register if fn is None else register(fn)
 
+    def schedule(
+        self,
+        when: str | None = None,
+        /,
+        *,
+        every: timedelta | None = None,
+        tz: str | None = None,
+        start: datetime | None = None,
+        name: str | None = None,
+        **options: Unpack[ScheduleOptions],
+    ) -> Callable[[D], D]:
+        """Starts a run of the workflow or activity below at these times: ``@app.schedule("0 18 * * mon-fri", tz=...)``.
+
+        ``when`` is a cron expression or readable text, by the wall clock of ``tz`` (UTC without); ``every`` an
+        interval, counted from ``start`` or the beginning of 1970. Its name is that of the workflow or activity; more
+        than one need ``name=``. The other options are those of ``client.schedules.create``.
+
+        Workers store it when they start. While two versions of the code run, the newer one counts; when no live worker
+        has it in its code any more, it becomes inactive.
+
+        Raises:
+            InvalidSchedule: the times cannot be read, or never come; with the place in the text.
+            DefinitionError: an option or the input cannot be used, or the name is taken.
+        """
+
+        def add(definition: D) -> D:
+            self._timetable.add(definition, name, when, every=every, tz=tz, start=start, options=options)
+            return definition
+
+        return add
+
     @overload
     def lifespan(self, fn: Callable[[], AsyncGenerator[T, None]], /) -> Resource[T]: ...
     @overload
@@ -170,7 +204,7 @@ class App:
         return resource
 
     def include(self, other: App) -> None:
-        """Takes in all definitions and resources of another app, so that a project can be written in several.
+        """Takes in all that another app has, schedules and resources too, so that a project can be written in several.
 
         Settings and codec stay those of this one.
 
@@ -179,6 +213,7 @@ class App:
         """
         for definition in other.definitions.values():
             self._registry.add(definition)
+        self._timetable.include(other._timetable)
         self._resources += other._resources
 
     @property
@@ -276,6 +311,7 @@ class App:
             definitions=self.definitions,
             resources=self._resources,
             options=options,
+            schedules=self._timetable.terms,
             alone_command=alone_command,
             seams=seams,
         )

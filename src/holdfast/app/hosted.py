@@ -9,13 +9,15 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypedDict
 
-from holdfast.app.database import open_database
+from holdfast.app.database import Database, open_database
 from holdfast.app.resource import Resource
 from holdfast.app.settings import AppSettings
+from holdfast.client.terms import Terms
 from holdfast.core.definition import Definition
 from holdfast.core.seal import Codec, Seal
 from holdfast.core.settings import WorkerSettings
-from holdfast.worker import Worker
+from holdfast.upkeep import CodeSchedule, Scheduler
+from holdfast.worker import Companion, Worker
 from holdfast.worker.seams import USUAL, Seams
 
 
@@ -50,6 +52,7 @@ class HostedWorker:
         definitions: Mapping[str, Definition[..., Any]],
         resources: Sequence[Resource[Any]],
         options: WorkerOptions,
+        schedules: Mapping[str, Terms],
         alone_command: Sequence[str] | None = None,
         seams: Seams = USUAL,
     ) -> None:
@@ -58,11 +61,13 @@ class HostedWorker:
         self._codec = codec
         self._definitions = definitions
         self._resources = resources
+        self._schedules = schedules
         self._alone_command = alone_command
         self._seams = seams
         # Guards the two below: `stop` may be called from any thread, also before the worker has been made.
         self._guard = threading.Lock()
         self._worker: Worker | None = None
+        self._scheduler: Scheduler | None = None
         self._stops = 0
         self._stack = AsyncExitStack()
 
@@ -86,6 +91,8 @@ class HostedWorker:
         """Begins the ordered end; a second call cuts the grace short. May be called from any thread."""
         with self._guard:
             self._stops += 1
+            if self._scheduler is not None:
+                self._scheduler.stop()
             if self._worker is not None:
                 self._worker.stop()
 
@@ -98,23 +105,49 @@ class HostedWorker:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._scheduler is not None:
+            self._scheduler.stop()
         await self._stack.__aexit__(kind, error, trace)
 
     async def _open(self, stack: AsyncExitStack) -> Worker:
         settings = self._app_settings()
         database = await stack.enter_async_context(open_database(settings))
+        seal = Seal(self._codec, settings.payload_limit.value)
+        scheduler = None if self.settings.alone else self._make_scheduler(database, seal)
+        if scheduler is not None:
+            await stack.enter_async_context(scheduler)
         worker = Worker(
             dsn=database.dsn,
             statements=database.statements,
-            seal=Seal(self._codec, settings.payload_limit.value),
+            seal=seal,
             definitions=self._definitions,
             settings=self.settings,
             lifespans=tuple(resource.open for resource in self._resources),
             alone_command=self._alone_command,
             seams=self._seams,
+            companion=None
+            if scheduler is None
+            else Companion(schedules=scheduler.carried, registered=scheduler.begin, heard=scheduler.heard),
         )
         with self._guard:
             self._worker = worker
+            self._scheduler = scheduler
+            if scheduler is not None and self._stops:
+                scheduler.stop()
             for _ in range(self._stops):
                 worker.stop()
         return worker
+
+    def _make_scheduler(self, database: Database, seal: Seal) -> Scheduler:
+        return Scheduler(
+            dsn=database.dsn,
+            statements=database.statements,
+            seal=seal,
+            schedules={
+                name: CodeSchedule(spec=terms.spec(seal), digest=terms.digest)
+                for name, terms in self._schedules.items()
+            },
+            poll=self.settings.poll,
+            hints=self.settings.hints,
+            application=f"holdfast schedules {self.settings.name}",
+        )

@@ -10,6 +10,8 @@ from holdfast.client.description import AttemptView, LetterView, RunDescription,
 from holdfast.client.handle import RunHandle
 from holdfast.client.listing import Page, RunSummary
 from holdfast.client.operations import Effect
+from holdfast.client.schedule import Schedule, ScheduleStatus
+from holdfast.client.schedules import Schedules
 from holdfast.client.sending import Cancellation
 
 __all__ = [
@@ -22,6 +24,9 @@ __all__ = [
     "RunDescription",
     "RunHandle",
     "RunSummary",
+    "Schedule",
+    "ScheduleStatus",
+    "Schedules",
     "Sealed",
     "StepView",
 ]

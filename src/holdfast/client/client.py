@@ -17,6 +17,7 @@ from holdfast.client.handle import RunHandle, run_id_of
 from holdfast.client.hinter import Hinter
 from holdfast.client.listing import list_runs
 from holdfast.client.options import key_mistakes, start_options
+from holdfast.client.schedules import Schedules
 from holdfast.client.starter import Starter
 from holdfast.client.waiter import Waiter
 from holdfast.core.definition import Call, Definition
@@ -84,6 +85,8 @@ class Client:
             hinter=Hinter(self._database, hints=hints),
             definitions=definitions,
         )
+        self.schedules = Schedules(self._context, hints=hints)
+        """What starts runs by the clock: make, list, change, pause, trigger and preview schedules."""
 
     async def __aenter__(self) -> Self:
         await self._database.open()

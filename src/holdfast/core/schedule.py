@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
+from typing import Literal
 
 from holdfast.core.cadence import Cadence, Span
+from holdfast.core.cadence.zone import find_zone
+
+OverlapName = Literal["skip", "queue", "allow", "cancel_running"]
+CatchUpName = Literal["none", "last", "all"]
 
 LATE = timedelta(minutes=1)
 """A tick that is seen to later than this has been missed."""
@@ -83,6 +89,13 @@ def decide(
         missed=len(due) - len(chosen),
         next_at=span.after(cadence, max(now, next_at - timedelta(microseconds=1))),
     )
+
+
+def filled(text: str, parameter: str, tick: datetime, zone: str) -> str:
+    """An input, as JSON, with the time of the tick in that parameter: ISO 8601, with the offset of the zone."""
+    values = json.loads(text)
+    values[parameter] = tick.astimezone(find_zone(zone)).isoformat()
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
 def _back(cadence: Cadence, span: Span, moment: datetime, low: datetime) -> Iterator[datetime]:

@@ -42,6 +42,7 @@ CLIENT = _grants(
     pause="select insert delete",
     worker="select",
     bucket="select",
+    schedule="select insert update delete",
     runs="select",
 )
 """What a client needs: it can start, signal, cancel, pause, resume, wake, terminate and look.
@@ -51,20 +52,23 @@ It cannot write a journal, hold a run or be a worker.
 
 WORKER = _grants(
     migration="select",
-    run="select",
-    task="select update delete",
+    # The runs of schedules are started by workers.
+    run="select insert",
+    task="select insert update delete",
+    start_key="select insert",
     journal="select insert",
     result="select insert",
-    inbox="select update delete",
+    inbox="select insert update delete",
     blockage="select insert update delete",
     pause="select delete",
     worker="select insert update",
     fence="select insert update delete",
     bucket="select insert update delete",
     lane_floor="select insert update delete",
+    schedule="select insert update",
     runs="select",
 )
-"""What a worker needs: it can execute what others start; it cannot start runs, and changes no journal or result."""
+"""What a worker needs: it executes what others and schedules start, and changes no journal or result."""
 
 
 def roles_sql(schema: str) -> str:

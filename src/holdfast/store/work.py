@@ -38,8 +38,12 @@ async def register(
     names: Sequence[str],
     lease: timedelta,
     slots: Sequence[tuple[str, int]],
+    schedules: str | None = None,
 ) -> Identity:
-    """Makes a new worker with a lease from now on and one bucket for each (lane, priority)."""
+    """Makes a new worker with a lease from now on and one bucket for each (lane, priority).
+
+    ``schedules`` is a JSON object: those that its code has, each with its digest.
+    """
     row = await session.row(
         "register",
         name=name,
@@ -50,6 +54,7 @@ async def register(
         lease=lease,
         lanes=[lane for lane, _ in slots],
         priorities=[priority for _, priority in slots],
+        schedules=schedules,
     )
     assert row is not None
     return Identity(worker=row["worker_id"], epoch=row["epoch"], buckets=tuple(row["bucket_ids"] or ()))

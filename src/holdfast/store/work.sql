@@ -3,7 +3,7 @@
 
 -- name: register
 select worker_id, epoch, bucket_ids
-  from holdfast.register(:name, :host, :pid, :lane, :names, :lease, :lanes, :priorities)
+  from holdfast.register(:name, :host, :pid, :lane, :names, :lease, :lanes, :priorities, :schedules::text::jsonb)
 
 -- name: heartbeat
 select alive, command

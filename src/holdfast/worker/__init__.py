@@ -4,6 +4,7 @@ One ``Worker`` has one ``Tenure`` after another: the time of one identity, from 
 fenced. It may import ``workflow`` and what lies below; it contains no SQL and knows nothing of the app above it.
 """
 
+from holdfast.worker.companion import Companion
 from holdfast.worker.worker import Worker
 
-__all__ = ["Worker"]
+__all__ = ["Companion", "Worker"]

@@ -93,11 +93,13 @@ class Listener:
         due: Callable[[], None],
         inbox: Callable[[int], None],
         command: Callable[[], None],
+        heard: Callable[[str], None] | None = None,
     ) -> None:
         self._lanes = frozenset(lanes)
         self._due = due
         self._inbox = inbox
         self._command = command
+        self._heard = heard
 
     def __call__(self, payload: str) -> None:
         """Handles one payload; one that cannot be understood is ignored: it may be a later version's."""
@@ -110,3 +112,5 @@ class Listener:
                 self._inbox(int(rest))
         elif word == "worker":
             self._command()
+        elif self._heard is not None:
+            self._heard(payload)

@@ -25,6 +25,7 @@ from holdfast.store.link import Link, Notice
 from holdfast.supervise.backoff import Backoff
 from holdfast.worker.bucket import Bucket
 from holdfast.worker.claimer import Claimer
+from holdfast.worker.companion import Companion
 from holdfast.worker.floors import Floors
 from holdfast.worker.group_commit import GroupCommit
 from holdfast.worker.heartbeat import Heartbeat, boot_time
@@ -76,6 +77,7 @@ class Tenure:
         alone_command: Sequence[str] | None,
         idle: Callable[[], None],
         seams: Seams,
+        companion: Companion | None = None,
     ) -> None:
         self.name = name
         self._executor = seams.executor(
@@ -101,6 +103,7 @@ class Tenure:
         self._settings = settings
         self._alone_command = alone_command
         self._idle = idle
+        self._companion = companion
         self._loop = asyncio.get_running_loop()
         self._letter_at = float("-inf")
         self._end: asyncio.Future[None] = self._loop.create_future()
@@ -114,6 +117,7 @@ class Tenure:
                 due=self._hint_due,
                 inbox=self._hint_inbox,
                 command=self._hint_command,
+                heard=None if companion is None else companion.heard,
             )
             if settings.hints
             else None
@@ -166,6 +170,8 @@ class Tenure:
         if registered is None:
             return
         identity, leased_at = registered
+        if self._companion is not None:
+            self._companion.registered()
         try:
             async with asyncio.TaskGroup() as services:
                 running = [
@@ -209,6 +215,7 @@ class Tenure:
                         names=sorted(self._definitions),
                         lease=settings.lease,
                         slots=slots,
+                        schedules=None if self._companion is None else self._companion.schedules,
                     )
                 break
             except Exception as error:

@@ -15,6 +15,7 @@ from holdfast.store import migrate, work
 from holdfast.store.check import read_server
 from holdfast.store.connect import connect, has_transaction_timeout, translated
 from holdfast.store.session import Session
+from holdfast.worker.companion import Companion
 from holdfast.worker.seams import USUAL, Seams
 from holdfast.worker.stop import Stop
 from holdfast.worker.tenure import Tenure
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("holdfast.worker")
 
-CONNECTIONS = 5
-"""The most database connections that a worker opens: claims, flushes, heartbeat, control, and one for busy rows."""
+CONNECTIONS = 6
+"""The most database connections that a worker opens: claims, flushes, heartbeat, control, one for busy rows, and one of
+what runs beside it."""
 
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
@@ -56,6 +58,7 @@ class Worker:
         lifespans: Sequence[Lifespan] = (),
         alone_command: Sequence[str] | None = None,
         seams: Seams = USUAL,
+        companion: Companion | None = None,
     ) -> None:
         if not definitions:
             raise ConfigurationError(
@@ -72,6 +75,7 @@ class Worker:
         self._lifespans = tuple(lifespans)
         self._alone_command = alone_command
         self._seams = seams
+        self._companion = companion
         self._stop: Stop | None = None
         self._stops = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -117,6 +121,7 @@ class Worker:
                     alone_command=self._alone_command,
                     idle=self.stop,
                     seams=self._seams,
+                    companion=self._companion,
                 )
                 log.info("worker %s begins, lane %r", self._tenure.name, self._settings.lane)
                 self._ready.set()

@@ -155,6 +155,7 @@ create table holdfast.worker (
   pid         int not null,
   lane        text not null,
   names       text[] not null,
+  schedules   jsonb,                -- what its code has of these: their names, each with its digest
   epoch       int not null default 1,
   lease       interval not null,
   lease_until timestamptz not null,
