@@ -93,3 +93,44 @@ def test_a_project_can_be_written_in_several_apps() -> None:
     assert dict(whole.definitions) == {"charge": charge, "send": send}
     with pytest.raises(DefinitionError, match="has the name of"):
         whole.include(orders)
+
+
+def test_versions_of_one_workflow_are_registered_together_and_new_runs_are_of_the_highest() -> None:
+    app, whole = App(), App()
+
+    @app.workflow(name="order", version=9)
+    async def before() -> None: ...
+
+    @app.workflow(version=10)
+    async def order() -> None: ...
+
+    @app.workflow(name="order")
+    async def first() -> None: ...
+
+    assert dict(app.definitions) == {"order": order}
+    assert dict(app.executables) == {"order@9": before, "order@10": order, "order": first}
+    assert (order.name, order.version, order.task_name) == ("order", "10", "order@10")
+    whole.include(app)
+    assert dict(whole.executables) == dict(app.executables)
+
+
+def test_two_versions_that_cannot_be_told_apart_are_refused() -> None:
+    app = App()
+
+    @app.workflow(version="01")
+    async def order() -> None: ...
+
+    with pytest.raises(
+        DefinitionError, match=r"has the name of workflow 'order@01' .* or another version with version="
+    ):
+        app.workflow(version=1)(order.fn)
+    with pytest.raises(DefinitionError, match="has the name of workflow 'order@01'"):
+        app.activity(name="order")(print_nothing)
+
+
+def print_nothing() -> None: ...
+
+
+def test_a_name_with_a_version_in_it_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="contains '@', which separates the name of a workflow from its version"):
+        App().activity(name="order@2")(print_nothing)

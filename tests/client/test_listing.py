@@ -210,6 +210,7 @@ async def test_a_page_costs_what_is_on_it(dsn: str, db: Connection) -> None:
                 "from_id": UUID(int=0),
                 "to_id": UUID(int=(1 << 128) - 1),
                 "name": None,
+                "version": None,
                 "lane": None,
                 "tags": None,
                 "count": 20,

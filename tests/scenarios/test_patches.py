@@ -18,6 +18,11 @@ from tests.scenarios.soon import SOON
 go = Signal[str]("go")
 
 LOCK = 471_100
+WAITING = (
+    "select pid from pg_locks where locktype = 'advisory' and objid = $1 and not granted"
+    " and database = (select oid from pg_database where datname = current_database())"
+)
+"""Who waits for the lock in this test's database: other tests have theirs on the same server."""
 
 Ship = Activity[[str], str]
 Body = Callable[[Ship], Coroutine[Any, Any, list[str]]]
@@ -72,9 +77,7 @@ async def decisions_wait(house: House) -> None:
 
 
 async def until_a_decision_waits(house: House) -> None:
-    await house.until(
-        "select exists (select from pg_locks where locktype = 'advisory' and objid = $1 and not granted)", LOCK
-    )
+    await house.until(f"select exists ({WAITING})", LOCK)
 
 
 async def parked_on(house: House, release: Release) -> RunHandle[list[str]]:
@@ -147,10 +150,8 @@ async def test_a_worker_that_is_killed_before_it_knows_the_decision_durable_has_
     await doomed.kill()
     if not arrives:
         # What it has sent is lost with its connection; otherwise the server commits it for a client that is gone.
-        await house.db.execute(
-            "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objid = $1 and not granted",
-            LOCK,
-        )
+        await house.db.execute(WAITING.replace("pid", "pg_terminate_backend(pid)"), LOCK)
+        await house.until(f"select not exists ({WAITING})", LOCK)
     await house.db.execute("select pg_advisory_unlock($1)", LOCK)
     await house.process("tests.apps.patches", "--lease", "2s", env=ledger.env)
     way = "by air" if arrives else "by rail"

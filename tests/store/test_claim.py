@@ -49,6 +49,7 @@ async def test_a_claim_brings_what_is_needed_to_begin(ground: Ground) -> None:
         parent=None,
         root=None,
         created_at=claimed.created_at,
+        task_name="job",
     )
     assert task["bucket_id"] == claimed.bucket
     assert not task["waits_inbox"]

@@ -179,7 +179,12 @@ async def test_what_was_seen_leaves_the_inbox_and_keys_stay(ground: Ground, hand
 
 
 @pytest.mark.parametrize("ending", Ending)
-async def test_an_end_makes_the_result_from_the_task(ground: Ground, hand: Hand, run: UUID, ending: Ending) -> None:
+@pytest.mark.parametrize("version", [None, "2"])
+async def test_an_end_makes_the_result_from_the_task(
+    ground: Ground, hand: Hand, run: UUID, ending: Ending, version: str | None
+) -> None:
+    if version is not None:
+        await ground.execute("update holdfast.task set name = name || '@' || $1", version)
     await ground.value("select holdfast.signal($1, 'upgrade', '1', 'once')", run)
     await ground.execute("update holdfast.task set flags = flags | 2")
     await ground.execute("insert into holdfast.blockage (run_id, reason, at) values ($1, 'why', holdfast.now())", run)
@@ -192,6 +197,7 @@ async def test_an_end_makes_the_result_from_the_task(ground: Ground, hand: Hand,
         "status": ending,
         "output": '{"a":1}',
         "error": '{"b":2}',
+        "version": version,
     }
     left = await ground.everything()
     assert (left["task"], left["inbox"], left["blockage"]) == ([], [], [])

@@ -65,6 +65,16 @@ async def trial_onboarding(signup: Signup) -> str:
     return f"{workspace}: {decision.plan if decision.upgraded else 'not upgraded'}"
 
 
+@app.workflow(name="count", version=1)
+async def count_before(texts: list[str]) -> int:
+    return len(texts)
+
+
+@app.workflow(name="count", version="2026-03-01")
+async def count_now(texts: list[str]) -> list[int]:
+    return [len(text) for text in texts]
+
+
 @app.workflow
 async def count_all(texts: list[str], wide: bool) -> list[int]:
     counts = await asyncio.gather(*(measure(text, wide=wide) for text in texts))
@@ -92,6 +102,8 @@ async def main() -> None:
         assert_type((await run.describe()).status, RunStatus)
         assert_type(await run.result(timeout=timedelta(seconds=3)), str)
         assert_type(await (await client.start(count_all, ["a"], True)).result(), list[int])
+        assert_type(await (await client.start(count_now, ["a"])).result(), list[int])
+        assert_type((await client.list(name="count", version=1)).items[0].version, str | None)
         job = await client.start(measure.call("abc", wide=True), lane="jobs", priority="very-low")
         assert_type(await job.result(), int)
         many = await client.start_many(

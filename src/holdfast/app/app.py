@@ -138,16 +138,24 @@ class App:
     @overload
     def workflow(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
     @overload
-    def workflow(self, /, *, name: str | None = None) -> WorkflowDecorator: ...
-    def workflow(self, fn: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+    def workflow(self, /, *, name: str | None = None, version: int | str | None = None) -> WorkflowDecorator: ...
+    def workflow(
+        self, fn: Callable[..., Any] | None = None, /, *, name: str | None = None, version: int | str | None = None
+    ) -> Any:
         """Makes an ``async def`` a workflow: ``@app.workflow``, or ``@app.workflow(name="trial-onboarding")``.
 
+        With ``version`` a run stays with the version that it begins with: only workers that carry it execute the run.
+        Several versions of one name may be registered; new runs begin with the highest, where numbers in a text count
+        as numbers.
+
         Raises:
-            DefinitionError: the function or its name cannot be used, or the name is taken.
+            DefinitionError: the function, its name or version cannot be used, or both are taken.
         """
 
         def register(function: Callable[..., Any]) -> Workflow[..., Any]:
-            made: Workflow[..., Any] = Workflow(function, name=_name_of(function) if name is None else name)
+            made: Workflow[..., Any] = Workflow(
+                function, name=_name_of(function) if name is None else name, version=version
+            )
             self._registry.add(made)
             return made
 
@@ -211,15 +219,20 @@ class App:
         Raises:
             DefinitionError: a name is taken.
         """
-        for definition in other.definitions.values():
+        for definition in other.executables.values():
             self._registry.add(definition)
         self._timetable.include(other._timetable)
         self._resources += other._resources
 
     @property
     def definitions(self) -> Mapping[str, Definition[..., Any]]:
-        """Every workflow and activity by its name."""
+        """Every workflow and activity by its name; of several versions of a workflow the highest."""
         return self._registry.definitions
+
+    @property
+    def executables(self) -> Mapping[str, Definition[..., Any]]:
+        """Everything that a worker of this app executes; the versions of a workflow as ``name@version``."""
+        return self._registry.executables
 
     # ---- what is opened ------------------------------------------------------------------------------------------
 
@@ -308,7 +321,7 @@ class App:
         return HostedWorker(
             settings=self.settings,
             codec=self._codec,
-            definitions=self.definitions,
+            definitions=self.executables,
             resources=self._resources,
             options=options,
             schedules=self._timetable.terms,

@@ -9,7 +9,7 @@ from enum import Enum
 
 from holdfast.app.settings import AppSettings
 from holdfast.embedded import Description
-from holdfast.store.check import NEWEST_SERVER, OLDEST_SERVER, HorizonHolder, LiveWorker, Server
+from holdfast.store.check import NEWEST_SERVER, OLDEST_SERVER, HorizonHolder, LiveWorker, Server, UnservedVersion
 from holdfast.store.connect import hide_password
 from holdfast.store.roles import Grant
 from holdfast.worker.worker import CONNECTIONS
@@ -194,6 +194,22 @@ def of_workers(workers: list[LiveWorker]) -> list[Finding]:
             },
         )
         for worker in workers
+    ]
+
+
+def of_versions(unserved: list[UnservedVersion]) -> list[Finding]:
+    """Runs that stay as they are because no worker carries the version that they began with."""
+    return [
+        Finding(
+            topic="version",
+            text=f"{one.runs} open run{'s' if one.runs > 1 else ''} of {one.name} began with version {one.version}, "
+            f"which no live worker of lane {one.lane} carries",
+            level=Level.WARNING,
+            advice=f"start a worker whose app has that version beside newer ones; they are found by: holdfast run list "
+            f"--name {one.name} --version {one.version}",
+            data={"lane": one.lane, "name": one.name, "version": one.version, "runs": one.runs},
+        )
+        for one in unserved
     ]
 
 

@@ -15,11 +15,18 @@ from holdfast.cli.findings import (
     of_rights,
     of_server,
     of_settings,
+    of_versions,
     of_workers,
 )
 from holdfast.core.errors import AccessDenied, DatabaseError, EmbeddedError, SchemaMismatch
 from holdfast.embedded import EmbeddedPostgres
-from holdfast.store.check import read_horizon, read_live_workers, read_missing_rights, read_server
+from holdfast.store.check import (
+    read_horizon,
+    read_live_workers,
+    read_missing_rights,
+    read_server,
+    read_unserved_versions,
+)
 from holdfast.store.connect import connect, translated
 from holdfast.store.migrate import code_version, read_applied, verify
 from holdfast.store.roles import CLIENT, WORKER
@@ -70,6 +77,7 @@ async def _look(database: Database, inspection: Inspection) -> None:
             inspection.findings += of_rights(missing, database.statements.schema)
             inspection.findings += of_horizon(await read_horizon(session))
             inspection.findings += of_workers(await read_live_workers(session))
+            inspection.findings += of_versions(await read_unserved_versions(session))
     finally:
         await connection.close()
 

@@ -298,6 +298,7 @@ class Client:
         self,
         *,
         name: str | None = None,
+        version: int | str | None = None,
         status: RunStatus | str | Iterable[RunStatus | str] | None = None,
         lane: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -317,6 +318,7 @@ class Client:
         return await list_runs(
             self._database,
             name=name,
+            version=None if version is None else str(version),
             status=status,
             lane=lane,
             tags=tags,

@@ -195,6 +195,10 @@ def _attempt(row: JournalRow, seal: Seal) -> AttemptView:
 
 def _waits_for(details: Details, steps: Sequence[StepView]) -> Iterator[str]:
     run = details.listed
+    if run.version is not None and not details.has_worker and run.status in _UNHELD:
+        yield f"a worker of lane {run.lane!r} that carries version {run.version} of {run.name!r}: none is there"
+        if run.status is RunStatus.READY:
+            return
     match run.status:
         case RunStatus.SCHEDULED:
             yield f"its time, {_time(run.due_at)}"
@@ -207,6 +211,9 @@ def _waits_for(details: Details, steps: Sequence[StepView]) -> Iterator[str]:
             yield from _parked_for(details, steps)
         case _:
             return
+
+
+_UNHELD = frozenset({RunStatus.READY, RunStatus.WAITING, RunStatus.BLOCKED})
 
 
 def _parked_for(details: Details, steps: Sequence[StepView]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from holdfast.core.digest import canonical, digest_of
 from holdfast.core.errors import DefinitionError, InvalidInput
 from holdfast.core.states import RunKind
 from holdfast.core.values import Encoded
+from holdfast.core.version import rank
 from holdfast.store.starts import Manner, Start
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Encoder:
     def call(self, call: Call[Any], options: StartOptions, key: str | None = None) -> Start:
         """A start of this definition with these arguments."""
         definition = call.definition
+        if definition.version is not None:
+            self._refuse_older(definition)
         encoded = definition.parameters.encode(call.args, call.kwargs)
         return self._start(encoded, _manner(definition.kind, definition.name, options), key)
 
@@ -43,6 +46,7 @@ class Encoder:
             definition = call.definition
             manner = manners.get(definition.name)
             if manner is None:
+                self._refuse_older(definition)
                 manner = manners[definition.name] = _manner(definition.kind, definition.name, options)
             yield self._start(definition.parameters.encode(call.args, call.kwargs), manner, None)
 
@@ -66,6 +70,14 @@ class Encoder:
             raise InvalidInput(f"the input of {name!r} is a mapping by the names of its parameters, which are text")
         text, _ = _PLAIN.encode(dict(values))
         return self._start(Encoded(text, digest_of(canonical(text))), _manner(RunKind.WORKFLOW, name, options), key)
+
+    def _refuse_older(self, definition: Definition[..., Any]) -> None:
+        """Arguments for one version of a workflow are not given to another."""
+        newest = self._definitions.get(definition.name)
+        if newest is not None and rank(newest.version) > rank(definition.version):
+            raise InvalidInput(
+                f"{definition.what} is not what new runs begin with: that is {newest.what}; start that one"
+            )
 
     def _start(self, encoded: Encoded, manner: Manner, key: str | None) -> Start:
         text = self._seal.close(encoded.text, what=f"the input of {manner.name!r}")

@@ -51,6 +51,8 @@ class RunSummary:
     ended_at: datetime | None
     worker: str | None
     """Who holds it now."""
+    version: str | None = None
+    """Of the workflow's code that it began with, if that has versions: only workers that carry it take the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,7 @@ async def list_runs(
     database: Database,
     *,
     name: str | None,
+    version: str | None,
     status: RunStatus | str | Iterable[RunStatus | str] | None,
     lane: str | None,
     tags: Mapping[str, str] | None,
@@ -96,6 +99,7 @@ async def list_runs(
         from_id=lowest_id(since) if since else _LOWEST,
         to_id=to_id if Walk.UNHAPPY in walks else min(to_id, last.id),
         name=name,
+        version=version,
         lane=lane,
         tags=to_json(dict(tags)).decode() if tags else None,
     )
@@ -130,6 +134,7 @@ def summary(row: Listed) -> RunSummary:
         first_claim_at=row.first_claim_at,
         ended_at=row.ended_at,
         worker=row.worker,
+        version=row.version,
     )
 
 

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 
 from holdfast.core.errors import InvalidInput
 from holdfast.core.priority import Priority
+from holdfast.core.version import MARK
 
 _LONGEST_KEY = 500
 _LONGEST_LANE = 200
@@ -83,6 +84,8 @@ def key_mistakes(what: str, key: object) -> Iterator[str]:
 def name_mistakes(what: str, name: object) -> Iterator[str]:
     """What is wrong with a name that no definition has checked."""
     yield from _text_mistakes(what, name, longest=_LONGEST_NAME)
+    if isinstance(name, str) and MARK in name:
+        yield f"{what} is {name!r}: a run begins with the highest version, so start it by the name alone"
 
 
 def _text_mistakes(what: str, text: object, *, longest: int) -> Iterator[str]:

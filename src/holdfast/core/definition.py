@@ -12,6 +12,7 @@ from holdfast.core.hints import Hints
 from holdfast.core.parameters import Parameters
 from holdfast.core.returns import Returns
 from holdfast.core.states import RunKind
+from holdfast.core.version import MARK, checked_version, task_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,6 +29,10 @@ class Definition(Generic[P, R]):
     """
 
     name: str
+    version: str | None
+    """Of a workflow: which of several that have its name."""
+    task_name: str
+    """What tasks call it: its name, with its version if it has one."""
     kind: RunKind
     fn: Callable[P, Any]
     is_async: bool
@@ -35,9 +40,11 @@ class Definition(Generic[P, R]):
     parameters: Parameters
     returns: Returns[R]
 
-    def __init__(self, fn: Callable[P, Any], *, name: str, kind: RunKind) -> None:
+    def __init__(self, fn: Callable[P, Any], *, name: str, kind: RunKind, version: int | str | None = None) -> None:
         self.kind = kind
-        self.name = _checked_name(name, kind)
+        self.name = self.task_name = _checked_name(name, kind)
+        self.version = checked_version(version, self.what)
+        self.task_name = task_name(name, self.version)
         self.fn = _checked_function(fn, self.what)
         self.is_async = _is_coroutine_function(fn)
         hints = Hints.of(fn, what=self.what)
@@ -50,7 +57,7 @@ class Definition(Generic[P, R]):
     @property
     def what(self) -> str:
         """How messages call it: ``workflow 'trial-onboarding'``."""
-        return f"{self.kind.name.lower()} {self.name!r}"
+        return f"{self.kind.name.lower()} {self.task_name!r}"
 
     @property
     def description(self) -> str:
@@ -84,6 +91,8 @@ def _checked_name(name: str, kind: RunKind) -> str:
         problem = "contains a character that cannot be printed"
     elif "#" in name:
         problem = "contains '#', which separates name and number in the keys of a journal"
+    elif MARK in name:
+        problem = f"contains {MARK!r}, which separates the name of a workflow from its version"
     if problem:
         raise DefinitionError(f"the name {name!r} for a {kind.name.lower()} {problem}")
     return name

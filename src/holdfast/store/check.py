@@ -79,6 +79,21 @@ async def read_missing_rights(session: Session, grants: Sequence[Grant]) -> list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnservedVersion:
+    """A version of a workflow that open runs of this lane are pinned to, and that no live worker there carries."""
+
+    lane: str
+    name: str
+    version: str
+    runs: int
+
+
+async def read_unserved_versions(session: Session) -> list[UnservedVersion]:
+    """The versions that runs wait for in vain."""
+    return [UnservedVersion(**row) for row in await session.fetch("unserved_versions")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveWorker:
     """A worker whose lease is alive, and how many runs it holds."""
 

@@ -59,6 +59,29 @@ select g.name, g.right_, g.column_
            end
  order by g.n
 
+-- name: unserved_versions
+-- Open runs that are pinned to a version which no live worker of their lane carries. It walks all tasks.
+select p.lane, p.name, p.version, p.runs
+  from (
+    select regexp_replace(t.lane, ' alone$', '') as lane,
+           split_part(t.name, '@', 1) as name,
+           split_part(t.name, '@', 2) as version,
+           t.name as task_name,
+           count(*)::int as runs
+      from holdfast.task t
+     where position('@' in t.name) > 0
+     group by 1, t.name
+  ) p
+ where not exists (
+         select 1
+           from holdfast.worker w
+          where w.state = 'active'
+            and w.lane = p.lane
+            and p.task_name = any (w.names)
+            and w.lease_until > clock_timestamp()
+       )
+ order by p.lane, p.name, p.version
+
 -- name: live_workers
 select w.id,
        w.name,

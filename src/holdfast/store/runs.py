@@ -68,6 +68,7 @@ class Listed(NamedTuple):
     first_claim_at: datetime | None
     ended_at: datetime | None
     worker: str | None
+    version: str | None
 
 
 class Details(NamedTuple):
@@ -94,7 +95,7 @@ async def read_details(session: Session, run_id: UUID) -> Details | None:
     if row is None:
         return None
     values = tuple(row)
-    return Details(_listed(values[:12]), *values[12:])
+    return Details(_listed(values[:13]), *values[13:])
 
 
 class JournalRow(NamedTuple):
@@ -155,6 +156,7 @@ class Filters(NamedTuple):
     name: str | None
     lane: str | None
     tags: str | None
+    version: str | None = None
 
 
 class Place(NamedTuple):

@@ -25,7 +25,7 @@ select v.status
 
 -- name: run_details
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
-       v.worker, v.parent, v.root,
+       v.worker, v.version, v.parent, v.root,
        r.input, e.output, e.error, t.deadline, t.crashes,
        coalesce(t.waits_inbox, false) as waits_inbox,
        coalesce(t.flags & 4 <> 0, false) as cancel_requested,
@@ -35,7 +35,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
            from holdfast.worker w
           where w.state = 'active'
             and w.lane = v.lane
-            and v.name = any (w.names)
+            and coalesce(t.name, v.name) = any (w.names)
             and w.lease_until > clock_timestamp()
        ) as has_worker
   from holdfast.runs v
@@ -64,12 +64,13 @@ select i.number, i.kind, i.name, i.key, i.payload, i.at
 
 -- name: list_all
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
-       v.worker
+       v.worker, v.version
   from holdfast.run r
  cross join lateral (select * from holdfast.runs v where v.id = r.id offset 0) v
  where r.id >= :from_id::uuid
    and r.id < :to_id::uuid
    and (:name::text is null or r.name = :name)
+   and (:version::text is null or v.version = :version)
    and (:lane::text is null or r.lane = :lane)
    and (:tags::text is null or r.tags @> :tags::text::jsonb)
  order by r.id desc
@@ -79,7 +80,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
 -- Runs that have not ended: each has a task. Their status is worked out as in the view, but from the task alone, so that
 -- the few that are ready are found quickly among a million that wait.
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
-       v.worker
+       v.worker, v.version
   from (select holdfast.now() as now) m
  cross join holdfast.task t
  cross join lateral (select * from holdfast.runs v where v.id = t.run_id offset 0) v
@@ -93,7 +94,8 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
             when t.first_claim_at is null then 'scheduled'
             else 'waiting'
        end = any (:statuses::text[])
-   and (:name::text is null or t.name = :name)
+   and (:name::text is null or split_part(t.name, '@', 1) = :name)
+   and (:version::text is null or split_part(t.name, '@', 2) = :version)
    and (:lane::text is null or t.lane = :lane)
    and (:tags::text is null or v.tags @> :tags::text::jsonb)
  order by t.run_id desc
@@ -102,14 +104,15 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
 -- name: list_held
 -- Runs that a worker holds: few, however many are parked.
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
-       v.worker
+       v.worker, v.version
   from holdfast.task t
  cross join lateral (select * from holdfast.runs v where v.id = t.run_id offset 0) v
  where t.bucket_id is not null
    and t.run_id >= :from_id::uuid
    and t.run_id < :to_id::uuid
    and v.status = any (:statuses::text[])
-   and (:name::text is null or t.name = :name)
+   and (:name::text is null or split_part(t.name, '@', 1) = :name)
+   and (:version::text is null or split_part(t.name, '@', 2) = :version)
    and (:lane::text is null or t.lane = :lane)
    and (:tags::text is null or v.tags @> :tags::text::jsonb)
  order by t.run_id desc
@@ -118,7 +121,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
 -- name: list_blocked
 -- Each has a row that says why. In order first, as below: after a bad deploy they may be many.
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
-       v.worker
+       v.worker, v.version
   from (
     select b.run_id
       from holdfast.blockage b
@@ -130,6 +133,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
  cross join lateral (select * from holdfast.runs v where v.id = k.run_id offset 0) v
  where v.status = any (:statuses::text[])
    and (:name::text is null or v.name = :name)
+   and (:version::text is null or v.version = :version)
    and (:lane::text is null or v.lane = :lane)
    and (:tags::text is null or v.tags @> :tags::text::jsonb)
  order by k.run_id desc
@@ -138,13 +142,14 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
 -- name: list_ended
 -- Runs that have ended: each has a result.
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
-       v.worker
+       v.worker, v.version
   from holdfast.result e
  cross join lateral (select * from holdfast.runs v where v.id = e.run_id offset 0) v
  where e.status = any (:endings::smallint[])
    and e.run_id >= :from_id::uuid
    and e.run_id < :to_id::uuid
    and (:name::text is null or v.name = :name)
+   and (:version::text is null or v.version = :version)
    and (:lane::text is null or v.lane = :lane)
    and (:tags::text is null or v.tags @> :tags::text::jsonb)
  order by e.run_id desc
@@ -154,7 +159,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
 -- Failed and cancelled runs, the last to end first: the order of the one small index that knows them. They are put in
 -- order by themselves (`offset 0`), so that the view is asked for those on the page only.
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
-       v.worker
+       v.worker, v.version
   from (
     select u.run_id, u.at
       from holdfast.result u
@@ -169,6 +174,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
   ) e
  cross join lateral (select * from holdfast.runs v where v.id = e.run_id offset 0) v
  where (:name::text is null or v.name = :name)
+   and (:version::text is null or v.version = :version)
    and (:lane::text is null or v.lane = :lane)
    and (:tags::text is null or v.tags @> :tags::text::jsonb)
  order by e.at desc, e.run_id desc

@@ -95,6 +95,8 @@ class Claimed(NamedTuple):
     parent: UUID | None
     root: UUID | None
     created_at: datetime
+    task_name: str
+    """The name, with the version that the run is pinned to."""
 
 
 @dataclass(slots=True)
@@ -123,10 +125,16 @@ async def claim(
     wanted: Sequence[Wanted],
     *,
     names: Sequence[str],
+    fresh: Sequence[str | None] = (),
+    begun: Sequence[str | None] = (),
     sweep: bool,
     ahead: timedelta,
 ) -> Claim:
-    """Takes due runs into the worker's buckets; a sweep looks below the watermarks as well."""
+    """Takes due runs into the worker's buckets; a sweep looks below the watermarks as well.
+
+    ``fresh`` and ``begun`` have a place for each name: what a task of that name is called from now on, where nobody has
+    claimed the run before, and where somebody has. Nothing: as it is.
+    """
     rows = await session.fetch(
         "claim",
         worker=identity.worker,
@@ -138,6 +146,8 @@ async def claim(
         lower=[w.lower for w in wanted],
         sweep=sweep,
         names=list(names),
+        fresh=list(fresh),
+        begun=list(begun),
         ahead=ahead,
     )
     slots = len(wanted)

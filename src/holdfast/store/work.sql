@@ -11,7 +11,8 @@ select alive, command
 
 -- name: claim
 select *
-  from holdfast.claim(:worker, :epoch, :buckets, :lanes, :priorities, :room, :lower, :sweep, :names, :ahead)
+  from holdfast.claim(
+         :worker, :epoch, :buckets, :lanes, :priorities, :room, :lower, :sweep, :names, :fresh, :begun, :ahead)
 
 -- name: flush
 select at, busy, lost

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from holdfast.store.link import Link
     from holdfast.worker.bucket import Bucket
     from holdfast.worker.clock import DatabaseClock
+    from holdfast.worker.repertoire import Repertoire
 
 log = logging.getLogger("holdfast.worker")
 
@@ -71,7 +72,7 @@ class Claimer:
         buckets: Sequence[Bucket],
         clock: DatabaseClock,
         *,
-        names: Sequence[str],
+        repertoire: Repertoire,
         poll: timedelta,
         limit: float,
         listening: Callable[[], bool],
@@ -87,7 +88,7 @@ class Claimer:
         self._identity = identity
         self._buckets = buckets
         self._clock = clock
-        self._names = names
+        self._repertoire = repertoire
         self._poll = poll.total_seconds()
         self._limit = limit
         self._listening = listening
@@ -201,7 +202,14 @@ class Claimer:
             asked = [self._rotate()]
         async with asyncio.timeout(self._limit), self._link.session() as session:
             claim = await work.claim(
-                session, self._identity, [want for _, want in asked], names=self._names, sweep=sweep, ahead=AHEAD
+                session,
+                self._identity,
+                [want for _, want in asked],
+                names=self._repertoire.names,
+                fresh=self._repertoire.fresh,
+                begun=self._repertoire.begun,
+                sweep=sweep,
+                ahead=AHEAD,
             )
             self.claims += 1
             self.runs += len(claim.runs)

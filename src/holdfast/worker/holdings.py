@@ -123,7 +123,7 @@ class Holdings:
     def _admit(self, claimed: Claimed, bucket: Bucket, cargo: Cargo) -> HeldRun:
         journal: Sequence[Entry] = cargo.journals.get(claimed.run_id, ())
         letters = cargo.inboxes.get(claimed.run_id, ())
-        definition = self._definitions[claimed.name]
+        definition = self._definitions[claimed.task_name]
         if claimed.crashes >= MOST_CRASHES:
             return Condemned(self, bucket, claimed)
         if claimed.flags & Flag.TERMINATE:

@@ -33,6 +33,7 @@ from holdfast.worker.held import Unit
 from holdfast.worker.hints import Hints, Listener
 from holdfast.worker.holdings import Holdings
 from holdfast.worker.recovery import Recovery
+from holdfast.worker.repertoire import Repertoire
 from holdfast.worker.suspects import Suspects
 from holdfast.worker.watch import Watch
 
@@ -99,7 +100,7 @@ class Tenure:
         self._seams = seams
         self._dsn = dsn
         self._statements = statements
-        self._definitions = definitions
+        self._repertoire = Repertoire.of(definitions)
         self._settings = settings
         self._alone_command = alone_command
         self._idle = idle
@@ -212,7 +213,7 @@ class Tenure:
                         host=socket.gethostname(),
                         pid=os.getpid(),
                         lane=settings.lane,
-                        names=sorted(self._definitions),
+                        names=self._repertoire.names,
                         lease=settings.lease,
                         slots=slots,
                         schedules=None if self._companion is None else self._companion.schedules,
@@ -274,7 +275,7 @@ class Tenure:
             identity,
             list(self._holdings.buckets.values()),
             self._holdings.clock,
-            names=sorted(self._definitions),
+            repertoire=self._repertoire,
             poll=settings.poll,
             limit=limit,
             listening=lambda: self._control.is_listening,
@@ -304,7 +305,7 @@ class Tenure:
             suspects = Suspects(
                 self._control,
                 lane=settings.lane,
-                names=sorted(self._definitions),
+                names=self._repertoire.names,
                 lease=settings.lease,
                 command=self._alone_command,
             )

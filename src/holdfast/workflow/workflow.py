@@ -23,13 +23,18 @@ class Workflow(Definition[P, R]):
     Args:
         fn: the function itself; also ``.fn``.
         name: under which it is known to clients and workers; that of the function if left out.
+        version: a number or a text. Several versions of one name may be registered together: new runs begin with the
+            highest, and a run stays with the version that it has begun with.
 
     Raises:
-        DefinitionError: the name or the function cannot be used.
+        DefinitionError: the name, the version or the function cannot be used.
     """
 
-    def __init__(self, fn: Callable[P, Coroutine[Any, Any, R]], *, name: str | None = None) -> None:
-        super().__init__(fn, name=getattr(fn, "__name__", "") if name is None else name, kind=RunKind.WORKFLOW)
+    def __init__(
+        self, fn: Callable[P, Coroutine[Any, Any, R]], *, name: str | None = None, version: int | str | None = None
+    ) -> None:
+        given = getattr(fn, "__name__", "") if name is None else name
+        super().__init__(fn, name=given, kind=RunKind.WORKFLOW, version=version)
         if not self.is_async:
             raise DefinitionError(f"{self.what} is not async: write it as `async def`, and what blocks as activities")
 

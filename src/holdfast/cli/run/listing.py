@@ -28,6 +28,7 @@ def _time_or_age(text: str) -> datetime:
 
 @click.command("list")
 @click.option("--name", metavar="NAME", help="Of this workflow or activity.")
+@click.option("--version", metavar="VERSION", help="Begun with this version of its workflow.")
 @click.option("--status", metavar="STATUS,...", help=f"One or more of: {', '.join(RunStatus)}.")
 @click.option("--lane", metavar="LANE", help="In this lane.")
 @click.option("--tag", "tags", type=tag, multiple=True, metavar="NAME=VALUE", help="With this tag; may be repeated.")
@@ -40,6 +41,7 @@ async def list_runs(
     door: Door,
     *,
     name: str | None,
+    version: str | None,
     status: str | None,
     lane: str | None,
     tags: Sequence[tuple[str, str]],
@@ -56,11 +58,12 @@ async def list_runs(
       holdfast run list --json | jq -r '.runs[].id'
 
     JSON: {"runs": [{"id", "kind", "name", "lane", "priority", "status", "tags", "created_at", "due_at",
-    "first_claim_at", "ended_at", "worker"}], "next"}; next is for --after, null on the last page
+    "first_claim_at", "ended_at", "worker", "version"}], "next"}; next is for --after, null on the last page
     """  # noqa: D301 - \b keeps click from wrapping the examples
     async with door.app_as_it_is.client(application="holdfast run list", hints=False) as client:
         page = await client.list(
             name=name,
+            version=version,
             status=[word.strip() for word in status.split(",")] if status else None,
             lane=lane,
             tags=dict(tags) or None,
@@ -84,7 +87,7 @@ def _table(runs: Sequence[RunSummary]) -> Table:
     for run in runs:
         table.add_row(
             str(run.id),
-            Text(run.name),
+            Text(run.name if run.version is None else f"{run.name}@{run.version}"),
             Text(run.status, style=COLOURS[run.status]),
             Text(run.lane if run.priority == "medium" else f"{run.lane} {run.priority}"),
             run.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),

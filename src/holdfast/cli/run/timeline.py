@@ -77,6 +77,8 @@ def _head(run: RunDescription) -> Text:
     end = run.ended_at or datetime.now(UTC)
     words = [kind_word(run.kind), f"lane {run.lane}", run.priority, f"started {_clock(run.created_at)}"]
     words.append(f"{'took' if run.ended_at else 'for'} {span_words(end - run.created_at)}")
+    if run.version is not None:
+        words.insert(1, f"version {run.version}")
     if run.worker:
         words.append(f"held by {run.worker}")
     words += [f"{name}={value}" for name, value in run.tags.items()]

@@ -60,7 +60,7 @@ create unique index run_continued on holdfast.run (continued_from) where continu
 
 create table holdfast.task (
   run_id         uuid primary key,
-  name           text not null,
+  name           text not null,    -- of the run; with @version from the first claim by a worker whose code has versions
   lane           text not null,
   priority       smallint not null,
   due_at         timestamptz not null,
@@ -109,7 +109,8 @@ create table holdfast.result (
   first_claim_at timestamptz,
   status         smallint not null check (status in (1, 2, 3)),
   output         json,
-  error          json
+  error          json,
+  version        text
 );
 create index result_unhappy on holdfast.result (at) where status <> 1;
 
@@ -216,7 +217,8 @@ select r.id,
        t.due_at,
        coalesce(t.first_claim_at, e.first_claim_at) as first_claim_at,
        e.at as ended_at,
-       w.name as worker
+       w.name as worker,
+       case when t.run_id is null then e.version else nullif(split_part(t.name, '@', 2), '') end as version
   from holdfast.run r
   left join holdfast.task t on t.run_id = r.id
   left join holdfast.result e on e.run_id = r.id

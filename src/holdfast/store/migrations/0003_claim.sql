@@ -4,11 +4,14 @@
 create function holdfast.claim(
   p_worker int, p_epoch int,
   p_buckets bigint[], p_lanes text[], p_priorities smallint[], p_room int[], p_lower timestamptz[],
-  p_sweep boolean, p_names text[], p_ahead interval
+  p_sweep boolean, p_names text[],
+  p_fresh text[], p_begun text[],  -- by the places of p_names: what a task is called from now on; empty: nothing is pinned
+  p_ahead interval
 ) returns table (
   run_id uuid, bucket_id bigint, due_at timestamptz, hold int, kind smallint, name text, lane text, priority smallint,
   input json, inbox_count int, crashes smallint, flags smallint, first_claim_at timestamptz, deadline timestamptz,
-  tags jsonb, options json, parent uuid, root uuid, created_at timestamptz, claimed_at timestamptz
+  tags jsonb, options json, parent uuid, root uuid, created_at timestamptz, task_name text,
+  claimed_at timestamptz
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -75,15 +78,21 @@ begin
        set bucket_id = d.bucket_id,
            hold = t.hold + 1,
            waits_inbox = false,
+           -- The version that a run begins with is the claimer's, and stays: durable with the claim itself.
+           name = case when p_fresh = '{}' then t.name
+                       else coalesce((case when t.first_claim_at is null then p_fresh else p_begun end)
+                                       [array_position(p_names, t.name)],
+                                     t.name)
+                  end,
            first_claim_at = coalesce(t.first_claim_at, v_now)
       from placed d
      where t.run_id = d.run_id
     returning t.run_id, t.bucket_id, t.due_at, t.hold, t.priority, t.inbox_count, t.crashes, t.flags,
-              t.first_claim_at, t.deadline
+              t.first_claim_at, t.deadline, t.name
   )
   select u.run_id, u.bucket_id, u.due_at, u.hold, r.kind, r.name, r.lane, u.priority,
          r.input, u.inbox_count, u.crashes, u.flags, u.first_claim_at, u.deadline,
-         r.tags, r.options, r.parent, r.root, r.created_at, v_now
+         r.tags, r.options, r.parent, r.root, r.created_at, u.name, v_now
     from taken u
     join holdfast.run r on r.id = u.run_id
    order by u.due_at, u.run_id;
@@ -102,6 +111,7 @@ begin
            order by t.due_at
            limit 1),
          0, 0::smallint, null, null, null::smallint, null::json, 0, 0::smallint, 0::smallint, null::timestamptz,
-         null::timestamptz, null::jsonb, null::json, null::uuid, null::uuid, null::timestamptz, v_now
+         null::timestamptz, null::jsonb, null::json, null::uuid, null::uuid, null::timestamptz, null::text,
+         v_now
     from unnest(p_buckets, p_lanes, p_priorities) as s (bucket_id, lane, priority);
 end $$;

@@ -197,10 +197,11 @@ begin
        where t.run_id = e.run_id
          and t.hold = e.hold
          and t.run_id <> all (v_out)
-      returning t.run_id, t.first_claim_at, t.inbox_count, t.flags, e.status, e.output, e.error
+      returning t.run_id, t.first_claim_at, t.inbox_count, t.flags, t.name, e.status, e.output, e.error
     ), written as (
-      insert into holdfast.result (run_id, at, first_claim_at, status, output, error)
-      select d.run_id, v_now, d.first_claim_at, d.status, d.output, d.error from ended d
+      insert into holdfast.result (run_id, at, first_claim_at, status, output, error, version)
+      select d.run_id, v_now, d.first_claim_at, d.status, d.output, d.error, nullif(split_part(d.name, '@', 2), '')
+        from ended d
     )
     select array_agg(d.run_id) filter (where d.inbox_count > 0),
            array_agg(d.run_id) filter (where d.flags & 3 <> 0)

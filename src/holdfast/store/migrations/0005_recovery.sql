@@ -142,6 +142,7 @@ begin
              -- What may have been executed beyond its journal: a look-ahead is entered only by what arrives for it.
              (t.crashes = 0 or t.flags & 8 <> 0)
              and (t.due_at <= v_now
+                  or t.flags & 1 <> 0  -- paused while it was held: then it is due never
                   or exists (select 1 from holdfast.journal j where j.run_id = t.run_id and j.hold = t.hold)) as entered
         from holdfast.bucket b
         join holdfast.task t on t.bucket_id = b.id

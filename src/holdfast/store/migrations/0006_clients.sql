@@ -89,6 +89,10 @@ begin
   if coalesce(start.name, '') = '' then
     raise exception 'start needs the name of a workflow or activity' using errcode = 'HF007';
   end if;
+  if position('@' in start.name) > 0 then
+    raise exception 'name % has an @: a run begins with the highest version, so start it by the name alone', start.name
+      using errcode = 'HF007';
+  end if;
   if length(start.key) not between 1 and 500 then
     raise exception 'key has % characters: use 1 to 500', length(start.key) using errcode = 'HF007';
   end if;
