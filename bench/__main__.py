@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -80,6 +81,8 @@ def bench(
         profile.mkdir(parents=True, exist_ok=True)
     plan = Plan(seconds=seconds, repeat=repeat, parked=parked, minutes=minutes, profile=profile)
     work = _run(_chosen(names), _TUNINGS[factor], plan, database_url, json_file)
+    # So that whoever ends it in order ends the worker and the server too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         records = runner.run(work)
     sys.exit(any(record.failure for record in records))
