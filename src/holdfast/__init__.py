@@ -72,6 +72,7 @@ from holdfast.workflow.patched import patched
 from holdfast.workflow.race import First, FirstSignal, first_of, first_signal
 from holdfast.workflow.shield import shield
 from holdfast.workflow.signal import Signal
+from holdfast.workflow.state import State, set_state
 from holdfast.workflow.workflow import Workflow
 
 __all__ = [
@@ -132,6 +133,7 @@ __all__ = [
     "Schedules",
     "SchemaMismatch",
     "Signal",
+    "State",
     "UnknownName",
     "Unreadable",
     "Unstorable",
@@ -146,6 +148,7 @@ __all__ = [
     "patched",
     "random",
     "run_info",
+    "set_state",
     "shield",
     "sleep",
     "sleep_until",

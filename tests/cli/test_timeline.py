@@ -59,6 +59,7 @@ def run(*journal: StepView, **others: Any) -> RunDescription:
         "blocked_reason": None,
         "waits_for": (),
         "since": at(10),
+        "state": {},
         "journal": journal,
         "inbox": (),
     }
@@ -84,6 +85,10 @@ def test_steps_are_bars_on_one_scale() -> None:
     assert first.index("━") < second.index("━")
     assert "5.00 s" in first
     assert '"box"' in first
+
+
+def test_what_the_run_lets_everybody_know_is_shown() -> None:
+    assert line_of(drawn(run(state={"progress": {"done": 5}})), "state") == 'state     progress = {"done": 5}'
 
 
 def test_a_timer_is_a_mark_after_what_came_before() -> None:

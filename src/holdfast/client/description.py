@@ -14,7 +14,7 @@ from holdfast.client.listing import RunSummary, summary
 from holdfast.client.outcome import read_failure
 from holdfast.core.errors import RunNotFound, Unreadable
 from holdfast.core.failure import Failure
-from holdfast.core.journal import EntryKind, attempt_key
+from holdfast.core.journal import EntryKind, attempt_key, state_name
 from holdfast.core.states import RunStatus
 from holdfast.store.runs import Details, InboxRow, JournalRow, read_details, read_inbox, read_journal
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from holdfast.core.seal import Seal
     from holdfast.store.session import Session
 
-StepKind = Literal["activity", "timer", "signal", "cancel", "patch"]
+StepKind = Literal["activity", "timer", "signal", "cancel", "patch", "state", "update", "reply"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealed:
-    """Stands where a value cannot be read here, because its codec is missing; ``reason`` says so."""
+    """Stands where there is no value to be read here, mostly because its codec is missing; ``reason`` says why."""
 
     reason: str
 
@@ -91,6 +91,8 @@ class RunDescription(RunSummary):
     """In words, as far as the database knows: nothing is written when a timer starts or an activity is called."""
     since: datetime
     """Since when it has been where it is, as far as the database knows."""
+    state: Mapping[str, object]
+    """What it has let everybody know: the newest value of each state."""
     journal: Sequence[StepView]
     inbox: Sequence[LetterView]
 
@@ -132,6 +134,7 @@ def _description(
         blocked_reason=details.blocked_reason,
         waits_for=tuple(_waits_for(details, steps)),
         since=_since(details, rows),
+        state=_state(rows, seal),
         journal=steps,
         inbox=tuple(
             LetterView(
@@ -181,6 +184,18 @@ def _steps(rows: Sequence[JournalRow], seal: Seal) -> Iterator[StepView]:
                 failure=None,
                 failed=tuple(failed),
             )
+
+
+def _state(rows: Sequence[JournalRow], seal: Seal) -> Mapping[str, object]:
+    newest = {state_name(row.key)[0]: row for row in rows if row.kind is EntryKind.STATE}
+    return {
+        name: _opened(row.output, seal) if row.error is None else Sealed(reason=_words(_failure(row.error, seal)))
+        for name, row in sorted(newest.items())
+    }
+
+
+def _words(failure: Failure | Sealed) -> str:
+    return failure.reason if isinstance(failure, Sealed) else failure.message
 
 
 def _attempt(row: JournalRow, seal: Seal) -> AttemptView:
@@ -259,6 +274,9 @@ _STEP_KINDS: Mapping[EntryKind, StepKind] = {
     EntryKind.SIGNAL: "signal",
     EntryKind.CANCEL: "cancel",
     EntryKind.PATCH: "patch",
+    EntryKind.STATE: "state",
+    EntryKind.UPDATE: "update",
+    EntryKind.REPLY: "reply",
 }
 
 

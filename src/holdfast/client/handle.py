@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from uuid import UUID
 
 from holdfast.client import continuing, sending
@@ -13,6 +13,7 @@ from holdfast.client.context import plain_json
 from holdfast.client.description import describe
 from holdfast.client.operations import Effect, operate
 from holdfast.client.outcome import open_outcome
+from holdfast.client.state import plain_state, state
 from holdfast.core.errors import InvalidInput, ResultTimeout, RunNotFound
 from holdfast.store.continuing import read_newest
 from holdfast.store.operations import Verb
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from holdfast.client.description import RunDescription
     from holdfast.client.sending import Cancellation
     from holdfast.core.definition import Definition
-    from holdfast.core.signal import SignalType
+    from holdfast.core.signal import SignalType, StateType
     from holdfast.core.states import RunStatus
     from holdfast.store.runs import Ended
     from holdfast.store.session import Connection
@@ -100,6 +101,24 @@ class RunHandle(Generic[R_co]):
     async def describe(self) -> RunDescription:
         """All that is known of the run: its journal, its attempts, what it waits for and since when."""
         return await describe(self._context, self.id)
+
+    @overload
+    async def state(self, key: str) -> Any: ...
+    @overload
+    async def state(self, key: StateType[T]) -> T | None: ...
+    async def state(self, key: str | StateType[Any]) -> Any:
+        """What the run lets everybody know under this key, at the moment or at its end; None where it was never set.
+
+        By its name it is plain JSON, by its ``State`` it has its type.
+
+        Raises:
+            RunNotFound: there is no such run.
+            InvalidInput: what was set does not fit the type of the ``State``.
+            Unstorable: what was set last could not be stored.
+        """
+        if isinstance(key, str):
+            return await plain_state(self._context, self.id, key)
+        return await state(self._context, self.id, key.name, key.returns)
 
     async def signal(
         self, signal: SignalType[T], value: T, *, key: str | None = None, connection: Connection | None = None

@@ -20,6 +20,12 @@ class EntryKind(IntEnum):
     """A signal taken from the inbox, key ``signal:upgrade#7``; 7 is its number in the inbox."""
     CANCEL = 5
     """A request to cancel, taken from the inbox, key ``cancel#8``."""
+    STATE = 8
+    """What the run lets everybody know, key ``state:progress#12``: set when it had seen 12 deliveries. No outcome."""
+    UPDATE = 9
+    """An update taken from the inbox, key ``update:approve#7``; 7 is its number in the inbox."""
+    REPLY = 10
+    """The answer to an update, key ``reply#7``. Not an outcome: it delivers nothing."""
     PATCH = 11
     """The run takes the new way of a patch, key ``patch:new-tax``. Not an outcome: it delivers nothing."""
 
@@ -56,6 +62,17 @@ def signal_name(key: str) -> str:
 def cancel_key(number: int) -> str:
     """The key under which a request to cancel with that number in the inbox is journaled."""
     return f"cancel#{number}"
+
+
+def state_key(name: str, place: int) -> str:
+    """The key under which it is journaled that the state ``name`` was set at that place."""
+    return f"state:{name}#{place}"
+
+
+def state_name(key: str) -> tuple[str, int]:
+    """The name of the state that was journaled under ``key``, and the place at which it was set."""
+    name, _, place = key.removeprefix("state:").rpartition("#")
+    return name, int(place)
 
 
 def patch_key(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What a sender has to know of a signal."""
+"""What a client has to know of a signal that it sends, or of a state that it reads."""
 
 from __future__ import annotations
 
@@ -20,4 +20,18 @@ class SignalType(Protocol[T]):
     @property
     def returns(self) -> Returns[T]:
         """How its payload becomes JSON text, and comes back from it."""
+        ...
+
+
+class StateType(Protocol[T]):
+    """A name, and how the value is written and read."""
+
+    @property
+    def name(self) -> str:
+        """Under which the workflow sets it."""
+        ...
+
+    @property
+    def returns(self) -> Returns[T]:
+        """How its value becomes JSON text, and comes back from it."""
         ...

@@ -53,6 +53,19 @@ async def read_status(session: Session, run_id: UUID) -> RunStatus | None:
     return None if status is None else RunStatus(status)
 
 
+class Told(NamedTuple):
+    """The newest value of a state, or why it could not be stored; neither where it was never set."""
+
+    output: str | None
+    error: str | None
+
+
+async def read_state(session: Session, run_id: UUID, name: str) -> Told | None:
+    """What a run lets everybody know under this name; None if there is no such run."""
+    row = await session.row("run_state", run=run_id, name=name)
+    return None if row is None else Told(row["output"], row["error"])
+
+
 class Listed(NamedTuple):
     """A run as lists show it. ``due_at`` is None where it is due only when something wakes it."""
 

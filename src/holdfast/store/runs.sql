@@ -45,6 +45,21 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
   left join holdfast.blockage k on k.run_id = v.id
  where v.id = :run::uuid
 
+-- name: run_state
+-- The newest value of one state; a row without a value where it was never set.
+select s.output, s.error
+  from holdfast.run r
+  left join lateral (
+    select j.output, j.error
+      from holdfast.journal j
+     where j.run_id = r.id
+       and j.kind = 8
+       and starts_with(j.key, 'state:' || :name::text || '#')
+     order by j.seq desc
+     limit 1
+  ) s on true
+ where r.id = holdfast.newest(:run::uuid)
+
 -- name: run_journal
 select j.seq, j.kind, j.key, j.attempts, j.started_at, j.at, j.not_before, j.output, j.error
   from holdfast.journal j

@@ -20,8 +20,10 @@ from holdfast.core.states import Ending, Flag
 from holdfast.store.work import FOREVER, End, JournalWrite, Move
 from holdfast.worker.alarms import FOREVER_AWARE, Alarms
 from holdfast.worker.calls import Call, Calls
+from holdfast.worker.ending import OUT_OF_TIME, as_stored
 from holdfast.worker.held import Unit
 from holdfast.worker.letterbox import Letterbox
+from holdfast.worker.notes import Notes
 from holdfast.worker.opened import as_written
 from holdfast.worker.slow import TOO_LONG, warn_if_slow
 from holdfast.worker.verdict import Conclusion, judge
@@ -64,6 +66,7 @@ class WorkflowRun:
         "_instance",
         "_kept",
         "_letterbox",
+        "_notes",
         "_over",
         "_stepping",
         "_under_way",
@@ -86,6 +89,7 @@ class WorkflowRun:
         self._letterbox = Letterbox(journal)
         self._calls = Calls(claimed, instance.identity, done=self._attempt_done)
         self._alarms = Alarms(None if cancel_key(0) in self._letterbox.cancels else claimed.deadline)
+        self._notes: Notes | None = None
         self._resume(claimed)
 
     def resume(self, desk: Desk, bucket: Bucket, claimed: Claimed, letters: Sequence[Letter]) -> None:
@@ -237,6 +241,10 @@ class WorkflowRun:
             self._alarms.withdraw(key)
             self._calls.withdraw(key)
         patches = [self._row(EntryKind.PATCH, patch_key(name)) for name in activation.patches]
+        for note in activation.notes:
+            if self._notes is None:
+                self._notes = Notes()
+            self._notes.add(note, self._instance.allocate(), self._desk)
         if activation.end is not None:
             self._end(activation.end, patches)
             return
@@ -255,27 +263,26 @@ class WorkflowRun:
             self._ring_early()
         self._start_calls()
         self._rest()
+        if self._notes:
+            self._settle(self._notes)
+
+    def _settle(self, notes: Notes) -> None:
+        """What the run has written down for others and nothing took along: written at once if somebody waits for it."""
+        if notes.urgent:
+            self._write_notes()
+        else:
+            notes.arm(self._write_notes)
 
     def _end(self, end: Ended, rows: Sequence[JournalWrite] = ()) -> None:
         self._stop_waiting()
         self._over = True
-        output, failure = end.output, end.failure
-        error: str | None = None
-        ending = end.ending
-        if output is not None:
-            try:
-                output = self._desk.seal.close(output, what=f"the result of workflow {self.name!r}")
-            except HoldfastError as refusal:
-                ending, output, failure = Ending.FAILED, None, Failure.of(refusal)
-        if failure is not None:
-            error = self._desk.sealed(failure)
-        self._write(Unit(self, journal=rows, end=End(ending, output, error)))
+        self._write(Unit(self, journal=rows, end=as_stored(end, self._desk, name=self.name)))
 
     def _block(self, reason: BaseException) -> None:
         if self._letterbox.cancels:
             # Its clean-up code cannot run either; who asked for its end shall not have to wait for another deploy.
             timed_out = self._letterbox.timed_out
-            self._end(Ended(Ending.FAILED, failure=_OUT_OF_TIME) if timed_out else Ended(Ending.CANCELLED))
+            self._end(Ended(Ending.FAILED, failure=OUT_OF_TIME) if timed_out else Ended(Ending.CANCELLED))
             return
         log.error("run %s of workflow %r is blocked: %s", self.run_id, self.name, reason)
         self._stop_waiting()
@@ -411,6 +418,8 @@ class WorkflowRun:
     def _stop_waiting(self) -> None:
         self._alarms.disarm()
         self._calls.abandon()
+        if self._notes is not None:
+            self._notes.disarm()
 
     # -- writing
 
@@ -434,8 +443,14 @@ class WorkflowRun:
         self._write(Unit(self, journal=rows, seen=seen))
 
     def _write(self, unit: Unit) -> None:
+        if self._notes:
+            unit.journal = self._notes.before(unit.journal)
         self._under_way += 1
         self._desk.write(unit)
+
+    def _write_notes(self) -> None:
+        if self._notes and not self._over:
+            self._write_rows(())
 
     def committed(self, unit: Unit, at: datetime) -> None:
         """Feeds the instance what is now durable; the step follows in a callback of its own."""
@@ -478,8 +493,3 @@ class WorkflowRun:
         else:
             failure = Failure.of(HoldfastError(f"the database refused what workflow {self.name!r} wrote: {error}"))
         self._write(Unit(self, end=End(Ending.FAILED, None, self._desk.sealed(failure))))
-
-
-_OUT_OF_TIME = Failure(
-    type="holdfast.core.errors:RunTimedOut", message="the run's timeout has passed", reason="timeout"
-)

@@ -25,7 +25,7 @@ R = TypeVar("R")
 Isolation = Literal["process"]
 """Where the code of an activity runs, if not in the worker's own process."""
 
-_RESERVED = {"timer", "signal", "cancel", "patch"}
+_RESERVED = {"timer", "signal", "cancel", "patch", "state", "update", "reply"}
 _LONGEST_KEY = 200
 
 

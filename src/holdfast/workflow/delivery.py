@@ -8,7 +8,7 @@ order of seq, so a run that is executed live and one that is replayed deliver th
   without effect.
 - A signal has been asked for while a wait for its name is open: first in, first out, on both sides.
 - A request to cancel has always been asked for.
-- A failed attempt delivers nothing, nor does the way that the run takes at a patch.
+- A failed attempt delivers nothing, nor does the way that the run takes at a patch, nor what it writes down for others.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from holdfast.core.parameters import Encoded
 from holdfast.workflow.handle import Timer
 from holdfast.workflow.mailbox import Mailbox
 from holdfast.workflow.mismatch import other_step, other_timer, other_type
+from holdfast.workflow.notes import Notes
 from holdfast.workflow.patches import Patches
 from holdfast.workflow.step import Step
 
@@ -73,7 +74,9 @@ class Delivery:
         "fresh",
         "front",
         "main",
+        "notes",
         "patches",
+        "turns",
         "withdrawn",
     )
 
@@ -82,6 +85,8 @@ class Delivery:
         """The run's time: the latest of what was delivered."""
         self.front = 0
         """How far the code has come: the seq of the outcome that was delivered last."""
+        self.turns = 0
+        """How much was delivered."""
         self.main: asyncio.Task[Any] | None = None
         """The task that a request to cancel cancels."""
         self.blocked: HoldfastError | None = None
@@ -96,6 +101,8 @@ class Delivery:
         """What the worker was told to do and nobody waits for any more."""
         self.patches: Patches | None = None
         """Which way the run takes where its code has changed, once that was asked."""
+        self.notes: Notes | None = None
+        """What the run has written down for others, once it has."""
         self._counts: dict[str, int] = {}
         self._recorded: dict[str, Entry] = {}  # outcomes that have not been asked for
         self._asked: dict[str, Step | Timer | None] = {}  # not delivered yet; None: nobody waits for it any more
@@ -144,12 +151,14 @@ class Delivery:
                 self._attempts[key] = Attempts(int(attempt), entry.not_before)
             case EntryKind.PATCH:
                 self._all_patches().record(patch_name(entry.key))
-            case EntryKind.SIGNAL:
+            case EntryKind.SIGNAL | EntryKind.UPDATE:
                 self._undelivered[entry.seq] = entry
                 self._put_in_line(self._mailbox.post(entry))
             case EntryKind.CANCEL:
                 self._undelivered[entry.seq] = entry
                 heappush(self._due, entry.seq)
+            case EntryKind.STATE | EntryKind.REPLY:
+                self._all_notes().record(entry)
 
     def attempts(self, key: str) -> Attempts:
         """The failed attempts of the activity ``key`` so far."""
@@ -243,6 +252,10 @@ class Delivery:
         patches = self._all_patches()
         return patches.asked(name) if dropped else patches.ask(name, replaying=self.replaying)
 
+    def set_state(self, name: str, text: str) -> None:
+        """The run lets everybody know."""
+        self._all_notes().set_state(name, text, self.turns, replaying=self.replaying)
+
     def open_wait(self, name: str, waiter: asyncio.Future[Entry]) -> None:
         """``waiter`` gets the next signal ``name``."""
         self._put_in_line(self._mailbox.open(name, waiter))
@@ -279,6 +292,11 @@ class Delivery:
             line.clear()
 
     # ---- inside ----
+
+    def _all_notes(self) -> Notes:
+        if self.notes is None:
+            self.notes = Notes()
+        return self.notes
 
     def _all_patches(self) -> Patches:
         if self.patches is None:
@@ -331,6 +349,7 @@ class Delivery:
         """It is delivered, or consumed: the run's time is not before it any more."""
         seq = entry.seq
         del self._undelivered[seq]
+        self.turns += 1
         self.at = max(self.at, entry.at)
         # What came to the inbox may be taken long after. Any other outcome that comes after one with a higher seq shows
         # that a step was added before it: the code is where it was once before.

@@ -20,6 +20,7 @@ from holdfast.workflow.handle import Timer
 from holdfast.workflow.info import RunInfo
 from holdfast.workflow.loop import WorkflowLoop
 from holdfast.workflow.mismatch import left_over
+from holdfast.workflow.notes import Note
 from holdfast.workflow.step import Step
 from holdfast.workflow.task import WorkflowTask
 from holdfast.workflow.workflow import Workflow
@@ -73,6 +74,8 @@ class Activation(NamedTuple):
     """Set if the run cannot go on with this code: nothing of it may be written, and it is to be closed."""
     patches: Sequence[str] = ()
     """The patches whose new way the run takes from now on: to be journaled before anything else of this activation."""
+    notes: Sequence[Note] = ()
+    """What it writes down for others: to be journaled with what the run writes next."""
 
 
 class Instance:
@@ -152,14 +155,16 @@ class Instance:
         if delivery.blocked is not None:
             return Activation((), (), None, delivery.blocked)
         patches = () if delivery.patches is None else delivery.patches.take()
+        notes = () if delivery.notes is None else delivery.notes.take()
         if self._ended is not None:
-            return Activation((), (), self._ended, None, patches)
+            return Activation((), (), self._ended, None, patches, notes)
         return Activation(
             self._commands() if delivery.fresh else (),
             self._withdrawn() if delivery.withdrawn else (),
             None,
             None,
             patches,
+            notes,
         )
 
     def close(self) -> None:

@@ -21,7 +21,16 @@ _BAR = 32
 _FIRST, _LAST = 30, 10
 """Of a long run these many steps are drawn, from its beginning and its end."""
 _VALUE = 60
-_STYLES = {"activity": "blue", "timer": "magenta", "signal": "cyan", "cancel": "red", "patch": "green"}
+_STYLES = {
+    "activity": "blue",
+    "timer": "magenta",
+    "signal": "cyan",
+    "cancel": "red",
+    "state": "bright_black",
+    "update": "cyan",
+    "reply": "cyan",
+    "patch": "green",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,7 @@ def draw(run: RunDescription, *, width: int = 120, everything: bool = False) -> 
     parts.append(_labelled("input", _short(run.input, longest)))
     if run.journal:
         parts.append(_steps(run, width=width, everything=everything))
+    parts += [_labelled("state", f"{name} = {_short(value, longest)}") for name, value in run.state.items()]
     parts += [
         _labelled("inbox", f"{letter.kind} {letter.name}, since {_clock(letter.at)}, not seen yet")
         for letter in run.inbox

@@ -1,0 +1,58 @@
+"""What a run writes down for others: its state, and its answers. Nothing of it is ever delivered to the run.
+
+A state is written once for each moment at which it changed, and a moment is a place in what the run has seen: so many
+deliveries. On a replay the code comes by the same places, so it is known which of its changes stand in the journal
+already, however many of them a crash has swallowed and however many were written as one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from holdfast.core.failure import Failure
+from holdfast.core.journal import Entry, EntryKind, state_key, state_name
+
+
+class Note(NamedTuple):
+    """A row that is to be written, and that nothing waits for."""
+
+    kind: EntryKind
+    key: str
+    output: str | None
+    """JSON text."""
+    failure: Failure | None = None
+
+
+class Notes:
+    """The notes of one run."""
+
+    __slots__ = ("_fresh", "_places")
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}  # of the latest change of each state that is written, or about to be
+        self._fresh: dict[str, Note] = {}
+
+    def record(self, entry: Entry) -> None:
+        """A row of the journal."""
+        name, place = state_name(entry.key)
+        self._places[name] = max(place, self._places.get(name, -1))
+
+    def set_state(self, name: str, text: str, place: int, *, replaying: bool) -> None:
+        """The state ``name`` changes at this place; of several changes before they are taken the last one counts."""
+        written = self._places.get(name, -1)
+        if place <= written:
+            if replaying:
+                return
+            # Code that was changed has come by fewer places than the code before it.
+            place = written + 1
+        self._fresh[f"state:{name}"] = Note(EntryKind.STATE, state_key(name, place), text)
+
+    def take(self) -> tuple[Note, ...]:
+        """What is to be written now, once."""
+        fresh = tuple(self._fresh.values())
+        self._fresh.clear()
+        for note in fresh:
+            if note.kind is EntryKind.STATE:
+                name, place = state_name(note.key)
+                self._places[name] = place
+        return fresh
