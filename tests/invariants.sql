@@ -118,3 +118,10 @@ select s.name, s.made, s.last_run,
                    where r.options #>> '{schedule,id}' = s.id::text and r.options #>> '{schedule,tick}' is not null)
     or s.last_run is not null and not exists (select from holdfast.run r where r.id = s.last_run)
  limit 10
+
+-- invariant: 4b. a heartbeat is of a run that has not ended, and whose flags say that it has some
+select h.run_id, h.key, t.flags
+  from holdfast.heartbeat h
+  left join holdfast.task t on t.run_id = h.run_id
+ where t.run_id is null or t.flags & 1024 = 0
+ limit 10

@@ -60,7 +60,8 @@ from holdfast.core.schedule import CatchUp, Overlap
 from holdfast.core.seal import Codec
 from holdfast.core.states import RunStatus
 from holdfast.embedded import EmbeddedSettings
-from holdfast.workflow.activity import Activity, ActivityInfo, activity_info
+from holdfast.workflow.activity import Activity
+from holdfast.workflow.attempted import ActivityInfo, activity_info, heartbeat
 from holdfast.workflow.chance import random, uuid4
 from holdfast.workflow.clock import now, sleep, sleep_until
 from holdfast.workflow.condition import wait_until
@@ -144,6 +145,7 @@ __all__ = [
     "first_of",
     "first_signal",
     "get_logger",
+    "heartbeat",
     "now",
     "patched",
     "random",

@@ -86,7 +86,7 @@ async def use_everything_of_a_client(rooms: Rooms) -> None:
         assert await keyed.pause() == "done"
         assert await keyed.resume() == "done"
         assert await keyed.wake() == "nothing"
-        await rooms.owner.execute(f"update {rooms.schema}.task set flags = flags | 2 where run_id = $1", keyed.id)
+        await rooms.owner.execute(f"update {rooms.schema}.task set flags = flags | 1026 where run_id = $1", keyed.id)
         assert await keyed.terminate() == "done"
         await client.schedules.create("daily", "idle", "every day at 09:00")
         await client.schedules.update("daily", lane="other")

@@ -105,7 +105,7 @@ async def test_a_heartbeat_renews_a_lease_that_is_not_over(ground: Ground) -> No
     await ground.execute(
         "update holdfast.worker set lease_until = clock_timestamp() + interval '1 second', command = 'drain'"
     )
-    assert await work.heartbeat(hand.session, hand.identity) == work.Beat(alive=True, command="drain")
+    assert await work.heartbeat(hand.session, hand.identity) == work.Renewed(alive=True, command="drain")
     assert await ground.value("select lease_until > clock_timestamp() + interval '9 minutes' from holdfast.worker")
 
 

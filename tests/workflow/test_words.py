@@ -13,7 +13,8 @@ import pytest
 
 from holdfast.core.errors import DefinitionError, ForbiddenInWorkflow, RetryAfter
 from holdfast.core.retry import Retry
-from holdfast.workflow.activity import Activity, activity_info
+from holdfast.workflow.activity import Activity
+from holdfast.workflow.attempted import activity_info
 from holdfast.workflow.chance import random, uuid4
 from holdfast.workflow.clock import now, sleep, sleep_until
 from holdfast.workflow.current import run_info

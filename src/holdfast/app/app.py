@@ -91,6 +91,7 @@ class App:
         total_timeout: timedelta | None = None,
         max_threads: int | None = None,
         isolation: Isolation | None = None,
+        heartbeat_timeout: timedelta | None = None,
     ) -> ActivityDecorator: ...
     def activity(
         self,
@@ -103,6 +104,7 @@ class App:
         total_timeout: timedelta | None = None,
         max_threads: int | None = None,
         isolation: Isolation | None = None,
+        heartbeat_timeout: timedelta | None = None,
         lane: str | None = None,
     ) -> Any:
         """Makes a function an activity: ``@app.activity``, or ``@app.activity(retry=..., timeout=...)``.
@@ -110,6 +112,7 @@ class App:
         An ``async def`` runs on the worker's loop, any other function in a thread; both are awaited. ``timeout`` is
         for one attempt, ``total_timeout`` for all of them; ``max_threads`` limits how many of this one run at once.
         ``isolation="process"`` runs a function that is not async in a process of its own, which can be killed.
+        With ``heartbeat_timeout`` an attempt fails that does not call ``heartbeat()`` for so long.
 
         Raises:
             DefinitionError: the function or its name cannot be used, or the name is taken.
@@ -124,6 +127,7 @@ class App:
                 total_timeout=total_timeout,
                 max_threads=max_threads,
                 isolation=isolation,
+                heartbeat_timeout=heartbeat_timeout,
             )
             self._registry.add(made)
             return made

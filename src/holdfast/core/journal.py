@@ -13,7 +13,10 @@ class EntryKind(IntEnum):
     ACTIVITY = 1
     """The outcome of an activity, key ``charge#1``: the first call of that name in this run."""
     ATTEMPT = 2
-    """A failed attempt that will be retried, key ``charge#1@2``. Not an outcome: it delivers nothing."""
+    """A failed attempt that will be retried, key ``charge#1@2``. Not an outcome: it delivers nothing.
+
+    Its output is what attempts of this call had said last by then, by a heartbeat.
+    """
     TIMER = 3
     """A timer that fired, key ``timer#3``. Its output is ``WOKEN`` where it was made to, before its time."""
     SIGNAL = 4

@@ -33,7 +33,7 @@ class Seal:
         if limit < 1:
             raise ConfigurationError(f"payload_limit is {limit}: use a number of bytes of 1 or more")
         self._codec = codec
-        self._limit = limit
+        self.limit = limit
 
     def close(self, text: str, *, what: str) -> str:
         """The text to store for ``text``.
@@ -45,13 +45,21 @@ class Seal:
             text = self._encoded(text, self._codec, what)
         elif _MARK in text[:_LOOK] and _sealed(text) is not None:
             raise Unstorable(f"{what} has the key {_MARK!r}, which marks what a codec has written; use another key")
+        self.measure(text, what=what)
+        return text
+
+    def measure(self, text: str, *, what: str) -> None:
+        """Refuses text that is too large to be stored as it is.
+
+        Raises:
+            Unstorable: it is.
+        """
         # No character is longer than four bytes in UTF-8, so most texts need not be encoded to be measured.
-        if len(text) * 4 > self._limit and (size := len(text.encode())) > self._limit:
+        if len(text) * 4 > self.limit and (size := len(text.encode())) > self.limit:
             raise Unstorable(
-                f"{what} is {size:,} bytes as it is stored, and at most {self._limit:,} are (payload_limit); "
+                f"{what} is {size:,} bytes as it is stored, and at most {self.limit:,} are (payload_limit); "
                 "store it elsewhere and pass a reference, or raise the limit"
             )
-        return text
 
     def open(self, text: str) -> str:
         """The text that was given to :meth:`close`. What was stored without a codec stays as it is.

@@ -106,5 +106,7 @@ class Flag(IntEnum):
     """To its holder: end it at once."""
     WAKE = 256
     """To its holder: ring its earliest timer now."""
+    BEATEN = 1024
+    """It has, or had, rows in ``heartbeat``."""
     AT_ONCE = 512
     """With PAUSED: what runs of it is not waited for."""

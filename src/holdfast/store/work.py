@@ -60,17 +60,17 @@ async def register(
     return Identity(worker=row["worker_id"], epoch=row["epoch"], buckets=tuple(row["bucket_ids"] or ()))
 
 
-class Beat(NamedTuple):
-    """The answer to a heartbeat."""
+class Renewed(NamedTuple):
+    """The answer to a worker's heartbeat."""
 
     alive: bool
     command: str | None
 
 
-async def heartbeat(session: Session, identity: Identity) -> Beat:
+async def heartbeat(session: Session, identity: Identity) -> Renewed:
     """Renews the lease if it is not over; the answer carries a command for the worker."""
     row = await session.row("heartbeat", worker=identity.worker, epoch=identity.epoch)
-    return Beat(alive=False, command=None) if row is None else Beat(alive=True, command=row["command"])
+    return Renewed(alive=False, command=None) if row is None else Renewed(alive=True, command=row["command"])
 
 
 class Claimed(NamedTuple):
@@ -191,6 +191,14 @@ class Move(NamedTuple):
     what: str | None = None
 
 
+class Beat(NamedTuple):
+    """The last heartbeat of an attempt that is under way; with ``attempt`` 0 it is forgotten."""
+
+    key: str
+    attempt: int
+    details: str | None
+
+
 class End(NamedTuple):
     """Ends a held run."""
 
@@ -200,9 +208,12 @@ class End(NamedTuple):
 
 
 class Writes:
-    """What one run wants written, in one transaction or not at all. At most one of ``move`` and ``end`` is given."""
+    """What one run wants written, in one transaction or not at all. At most one of ``move`` and ``end`` is given.
 
-    __slots__ = ("begun", "blocked", "end", "hold", "journal", "move", "run_id", "seen", "woken")
+    ``begun``, ``woken`` and ``beaten`` set or clear flags of its task; with the first ``beats`` goes ``beaten``.
+    """
+
+    __slots__ = ("beaten", "beats", "begun", "blocked", "end", "hold", "journal", "move", "run_id", "seen", "woken")
 
     def __init__(
         self,
@@ -216,6 +227,8 @@ class Writes:
         begun: bool = False,
         woken: bool = False,
         blocked: str | None = None,
+        beats: Sequence[Beat] = (),
+        beaten: bool = False,
     ) -> None:
         self.run_id = run_id
         self.hold = hold
@@ -226,6 +239,13 @@ class Writes:
         self.begun = begun
         self.woken = woken
         self.blocked = blocked
+        self.beats = beats
+        self.beaten = beaten
+
+    @property
+    def is_beat(self) -> bool:
+        """Whether nothing but heartbeats is to be written: losing them costs nothing."""
+        return bool(self.beats) and not (self.journal or self.seen or self.move or self.end)
 
     @property
     def size(self) -> int:
@@ -262,6 +282,7 @@ def _columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
     seen: list[tuple[object, ...]] = []
     marks: list[tuple[object, ...]] = []
     blocked: list[tuple[object, ...]] = []
+    beats: list[tuple[object, ...]] = []
     for one in writes:
         run_id, hold = one.run_id, one.hold
         journal.extend([(run_id, hold, *row) for row in one.journal])
@@ -276,6 +297,10 @@ def _columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
             marks.append((run_id, hold, 0, Flag.WAKE))
         if one.blocked is not None:
             blocked.append((run_id, one.blocked))
+        if one.beats:
+            beats.extend([(run_id, hold, *beat) for beat in one.beats])
+        if one.beaten:
+            marks.append((run_id, hold, Flag.BEATEN, 0))
     return [
         *_transposed(journal, 12),
         *_transposed(moves, 10),
@@ -283,6 +308,7 @@ def _columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
         *_transposed(seen, 2),
         *_transposed(marks, 4),
         *_transposed(blocked, 2),
+        *_transposed(beats, 5),
     ]
 
 
@@ -350,6 +376,14 @@ async def read_journals(session: Session, runs: Sequence[UUID]) -> dict[UUID, li
         run_id, seq, kind, key, at, digest, output, error, attempts, not_before = row
         entry = Entry(seq, EntryKind(kind), key, at, digest, output, error, attempts, not_before)
         found.setdefault(run_id, []).append(entry)
+    return found
+
+
+async def read_heartbeats(session: Session, runs: Sequence[UUID]) -> dict[UUID, list[Beat]]:
+    """What attempts at activities of these runs had said before their worker was gone; details as stored."""
+    found: dict[UUID, list[Beat]] = {}
+    for run_id, key, attempt, details in await session.fetch("heartbeats", runs=runs):
+        found.setdefault(run_id, []).append(Beat(key, attempt, details))
     return found
 
 

@@ -23,7 +23,8 @@ select at, busy, lost
          :e_run, :e_hold, :e_status, :e_output, :e_error,
          :s_run, :s_number,
          :b_run, :b_hold, :b_set, :b_clear,
-         :k_run, :k_reason)
+         :k_run, :k_reason,
+         :h_run, :h_hold, :h_key, :h_attempt, :h_details)
 
 -- name: leave
 select holdfast.leave(:worker, :epoch)
@@ -78,6 +79,11 @@ select run_id, number, kind, name, payload
  where run_id = any (:runs::uuid[])
    and not seen
  order by run_id, number
+
+-- name: heartbeats
+select run_id, key, attempt, details
+  from holdfast.heartbeat
+ where run_id = any (:runs::uuid[])
 
 -- name: held
 -- What the database says that these buckets hold.

@@ -11,7 +11,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from holdfast.core.errors import DefinitionError, InvalidInput
-from holdfast.workflow.activity import Activity, activity_info
+from holdfast.workflow.activity import Activity
+from holdfast.workflow.attempted import activity_info
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -70,6 +71,7 @@ class Fake(Generic[P, R]):
         double.fn = self._play
         double.is_async = True
         double.isolation = None
+        double.heartbeat_timeout = None
         return double
 
     async def _play(self, *args: Any, **kwargs: Any) -> object:

@@ -12,6 +12,7 @@ from holdfast.worker.executor import Executor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from holdfast.core.seal import Seal
     from holdfast.testing.fake import Fake
     from holdfast.worker.attempt import Attempt
 
@@ -46,10 +47,15 @@ class Understudy(Executor):
         max_activities: int,
         max_threads: int,
         max_processes: int,
+        seal: Seal,
         relieved: Callable[[], None],
     ) -> None:
         super().__init__(
-            max_activities=max_activities, max_threads=max_threads, max_processes=max_processes, relieved=relieved
+            max_activities=max_activities,
+            max_threads=max_threads,
+            max_processes=max_processes,
+            seal=seal,
+            relieved=relieved,
         )
         self._fakes = fakes
         self._now = now

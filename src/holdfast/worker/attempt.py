@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast.core.errors import ActivityTimedOut
 from holdfast.core.failure import Failure
-from holdfast.workflow.activity import ActivityInfo
+from holdfast.worker.pulse import Pulse
+from holdfast.workflow.attempted import ActivityInfo
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
     from uuid import UUID
 
+    from holdfast.worker.executor import Executor
     from holdfast.workflow.activity import Activity
 
 
@@ -52,17 +56,21 @@ class Attempt:
     """One attempt at an activity: what to call, how long it may take, and who wants to know."""
 
     __slots__ = (
-        "_done",
+        "_owner",
         "activity",
+        "details",
+        "executor",
         "input",
         "interrupt",
         "key",
         "number",
         "origin",
+        "pulse",
         "run_id",
         "started",
         "task",
         "timeout",
+        "verdict",
         "workflow",
     )
 
@@ -76,7 +84,8 @@ class Attempt:
         number: int,
         workflow: str | None,
         timeout: float | None,
-        done: Callable[[Attempt, Outcome], None],
+        owner: Owner,
+        details: str | None = None,
         origin: UUID | None = None,
     ) -> None:
         self.activity = activity
@@ -87,10 +96,17 @@ class Attempt:
         self.number = number
         self.workflow = workflow
         self.timeout = timeout
-        self._done: Callable[[Attempt, Outcome], None] | None = done
+        self._owner: Owner | None = owner
+        self.details = details
+        """What an earlier attempt said last, as JSON text."""
+        self.executor: Executor | None = None
+        self.pulse: Pulse | None = None
+        """Its heartbeats, if it has any or must have."""
         self.task: asyncio.Task[Any] | None = None
-        self.interrupt: Callable[[], object] | None = None
-        """Ends its process, while it runs in one."""
+        self.interrupt: Callable[[Outcome | None], object] | None = None
+        """Ends its process, while it runs in one; it then comes to this outcome."""
+        self.verdict: Outcome | None = None
+        """What it comes to when it has been cancelled, because it was silent."""
         self.started = 0.0
 
     @property
@@ -101,7 +117,7 @@ class Attempt:
     @property
     def abandoned(self) -> bool:
         """Whether nobody waits for its outcome any more."""
-        return self._done is None
+        return self._owner is None
 
     def info(self) -> ActivityInfo:
         """What ``activity_info()`` gives in its code."""
@@ -113,21 +129,44 @@ class Attempt:
             workflow=self.workflow,
             is_cancelled=lambda: self.abandoned,
             origin=self.origin,
+            details_text=self.details,
         )
+
+    def entered(self) -> None:
+        """Its code is entered: from now on it is to be heard of."""
+        if self.activity.heartbeat_timeout is not None:
+            self._pulse().begin()
+
+    def beat(self, details: str | None) -> bool:
+        """It is alive, and this far, as JSON text; gives whether its outcome is still wanted. From any thread.
+
+        Raises:
+            Unstorable: the details are too large.
+        """
+        if self.abandoned or self.executor is None:
+            return False
+        if details is not None:
+            self.executor.measure(details)
+        self._pulse().beat(details)
+        return not self.abandoned
 
     def finish(self, outcome: Outcome) -> None:
         """Hands the outcome over, once; one that comes after it was abandoned is discarded."""
-        done, self._done = self._done, None
-        if done is not None:
-            done(self, outcome)
+        owner, self._owner = self._owner, None
+        if self.pulse is not None:
+            self.pulse.close()
+        if owner is not None:
+            owner.attempt_done(self, outcome)
 
     def abandon(self) -> None:
         """Nobody wants its outcome: one on the loop is cancelled, one in a process killed, one in a thread told."""
-        self._done = None
+        self._owner = None
+        if self.pulse is not None:
+            self.pulse.close()
         if self.task is not None:
             self.task.cancel()
         elif self.interrupt is not None:
-            self.interrupt()
+            self.interrupt(None)
 
     def timed_out(self, elapsed: float) -> Outcome:
         """The outcome of taking longer than it may."""
@@ -135,3 +174,53 @@ class Attempt:
             self.activity.name, "TimeoutError", f"took longer than {self.timeout:g} s (timeout of one attempt)"
         )
         return Outcome(None, error, elapsed, timed_out=True)
+
+    def _pulse(self) -> Pulse:
+        if self.pulse is None:
+            assert self.executor is not None
+            limit = self.activity.heartbeat_timeout
+            with _MAKING:
+                # The code of an activity may have threads of its own.
+                if self.pulse is None:
+                    self.pulse = Pulse(
+                        self.executor.loop,
+                        limit=None if limit is None else limit.total_seconds(),
+                        write=self._write,
+                        silent=self._silent,
+                    )
+        return self.pulse
+
+    def _write(self, details: str) -> None:
+        if self._owner is not None:
+            self._owner.attempt_beat(self, details)
+
+    def _silent(self) -> None:
+        """Nothing was heard of it for too long."""
+        limit = self.activity.heartbeat_timeout
+        assert limit is not None
+        error = ActivityTimedOut(
+            self.activity.name, "TimeoutError", f"no heartbeat for {limit.total_seconds():g} s (heartbeat_timeout)"
+        )
+        outcome = Outcome(None, error, time.monotonic() - self.started, timed_out=True)
+        if self.task is not None:
+            self.verdict = outcome
+            self.task.cancel()
+        elif self.interrupt is not None:
+            self.interrupt(outcome)
+        else:
+            self.finish(outcome)
+
+
+class Owner(Protocol):
+    """Who has asked for an attempt."""
+
+    def attempt_done(self, attempt: Attempt, outcome: Outcome) -> None:
+        """It has ended."""
+        ...
+
+    def attempt_beat(self, attempt: Attempt, details: str) -> None:
+        """How far it is: to be written."""
+        ...
+
+
+_MAKING = threading.Lock()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from holdfast.store.work import Beat
 from holdfast.worker.alarms import FOREVER_AWARE
 from holdfast.worker.attempt import Attempt, Outcome
+from holdfast.worker.said import sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
+    from holdfast.core.seal import Seal
     from holdfast.store.work import Claimed
     from holdfast.worker.clock import DatabaseClock
     from holdfast.worker.executor import Executor
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 class Call:
     """One activity that the workflow waits for."""
 
-    __slots__ = ("_made_at", "attempt", "command", "failed", "not_before")
+    __slots__ = ("_made_at", "attempt", "beaten", "command", "details", "failed", "not_before", "unwritten")
 
     def __init__(self, command: RunActivity, made_at: datetime) -> None:
         self.command = command
@@ -29,6 +32,35 @@ class Call:
         self.failed = command.attempts
         self.not_before = command.not_before
         self.attempt: Attempt | None = None
+        self.details = command.details
+        """What its attempts have said last, as JSON text."""
+        self.beaten = False
+        """Whether something of that is in the database, beside the journal."""
+        self.unwritten = False
+        """Whether that is not in the journal yet."""
+
+    def rest(self) -> None:
+        """One more attempt has failed, and another follows: but not before its row is durable, and says when."""
+        self.failed += 1
+        self.not_before = FOREVER_AWARE
+        self.unwritten = False
+
+    def beat(self, details: str, seal: Seal) -> Sequence[Beat]:
+        """What to write of what its attempt says."""
+        self.beaten = True
+        return (Beat(self.command.key, self.failed + 1, sealed(details, seal)),)
+
+    def forgotten(self) -> Sequence[Beat]:
+        """What to write when the attempt that said something is over: nothing, if it said nothing."""
+        if not self.beaten:
+            return ()
+        self.beaten = False
+        return (Beat(self.command.key, 0, None),)
+
+    def listen(self, attempt: Attempt) -> None:
+        """Takes note of what an attempt that is over, or abandoned, has said last."""
+        if attempt.pulse is not None and attempt.pulse.details is not None:
+            self.details, self.unwritten = attempt.pulse.details, True
 
     def left(self, now: datetime) -> float | None:
         """Seconds that are left of its total timeout; None without one."""
@@ -46,20 +78,37 @@ class Call:
 class Calls:
     """The open calls of one run, by key."""
 
-    __slots__ = ("_attempts", "_calls", "_done", "_made_at", "_origin", "_run_id", "_workflow")
+    __slots__ = ("_attempts", "_beat", "_calls", "_done", "_made_at", "_origin", "_run_id", "_said", "_workflow")
 
-    def __init__(self, claimed: Claimed, identity: UUID, *, done: Callable[[Call, Outcome], None]) -> None:
+    def __init__(
+        self,
+        claimed: Claimed,
+        identity: UUID,
+        *,
+        done: Callable[[Call, Outcome], None],
+        beat: Callable[[Call, str], None],
+    ) -> None:
         self._run_id = claimed.run_id
         self._origin = None if identity == claimed.run_id else identity
         self._workflow = claimed.name
         self._made_at = claimed.created_at
         self._done: Callable[[Call, Outcome], None] | None = done
+        self._beat: Callable[[Call, str], None] | None = beat
+        self._said: dict[str, tuple[int, str]] = {}
         self._calls: dict[str, Call] = {}
         self._attempts = 0
 
     def ask(self, command: RunActivity) -> None:
         """The workflow asks for it."""
-        self._calls[command.key] = Call(command, self._made_at)
+        call = self._calls[command.key] = Call(command, self._made_at)
+        if self._said:
+            number, details = self._said.pop(command.key, (0, ""))
+            if number > call.failed:
+                call.details, call.beaten, call.unwritten = details, True, True
+
+    def remember(self, said: Mapping[str, tuple[int, str]]) -> None:
+        """What attempts whose worker has died said last: number and details by key."""
+        self._said.update(said)
 
     def withdraw(self, key: str) -> None:
         """The workflow does not wait for it any more: what runs is abandoned."""
@@ -128,19 +177,28 @@ class Calls:
             number=call.failed + 1,
             workflow=self._workflow,
             timeout=timeout,
-            done=self._attempt_done,
+            owner=self,
+            details=call.details,
             origin=self._origin,
         )
         self._attempts += 1
         executor.start(call.attempt, limited=True)
 
-    def _attempt_done(self, attempt: Attempt, outcome: Outcome) -> None:
+    def attempt_done(self, attempt: Attempt, outcome: Outcome) -> None:
+        """It has ended."""
         call = self._calls.get(attempt.key)
         if call is not None and call.attempt is attempt:
             call.attempt = None
+            call.listen(attempt)
             self._attempts -= 1
             if self._done is not None:
                 self._done(call, outcome)
+
+    def attempt_beat(self, attempt: Attempt, details: str) -> None:
+        """How far it is."""
+        call = self._calls.get(attempt.key)
+        if call is not None and call.attempt is attempt and self._beat is not None:
+            self._beat(call, details)
 
     def drop_waiting(self) -> None:
         """Takes back what is in line and has not begun."""
@@ -158,9 +216,11 @@ class Calls:
         self.abandon()
         self._calls.clear()
         self._done = None
+        self._beat = None
 
     def _drop(self, call: Call) -> None:
         if call.attempt is not None:
+            call.listen(call.attempt)
             call.attempt.abandon()
             call.attempt = None
             self._attempts -= 1

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from holdfast.core.errors import HoldfastError, WorkerFenced
+from holdfast.core.states import Flag
 from holdfast.store import work
 from holdfast.store.connect import is_away, said, translate
 from holdfast.supervise.backoff import Backoff
@@ -44,15 +45,16 @@ _LONGEST_LOOK = 5.0
 
 
 class Cargo:
-    """What a claim brought, with the journals and inboxes that it needs."""
+    """What a claim brought, with the journals, inboxes and heartbeats that it needs."""
 
-    __slots__ = ("asked_at", "inboxes", "journals", "runs")
+    __slots__ = ("asked_at", "beats", "inboxes", "journals", "runs")
 
     def __init__(
         self,
         runs: Sequence[work.Claimed],
         journals: dict[UUID, list[Entry]],
         inboxes: dict[UUID, list[work.Letter]],
+        beats: dict[UUID, list[work.Beat]],
         *,
         asked_at: float,
     ) -> None:
@@ -60,6 +62,7 @@ class Cargo:
         self.runs = runs
         self.journals = journals
         self.inboxes = inboxes
+        self.beats = beats
 
 
 class Claimer:
@@ -274,7 +277,9 @@ class Claimer:
         again = [run.run_id for run in runs if run.hold > 1 and not self._known(run)]
         written = [run.run_id for run in runs if run.inbox_count > 0]
         if not again and not written:
-            return Cargo(runs, {}, {}, asked_at=asked_at)
+            return Cargo(runs, {}, {}, {}, asked_at=asked_at)
+        unknown = set(again)
+        beaten = [run.run_id for run in runs if run.flags & Flag.BEATEN and run.run_id in unknown]
         backoff = Backoff()
         while True:
             try:
@@ -282,7 +287,8 @@ class Claimer:
                 async with asyncio.timeout(self._limit), self._link.session() as session:
                     journals = await work.read_journals(session, again) if again else {}
                     inboxes = await work.read_inboxes(session, written) if written else {}
-                return Cargo(runs, journals, inboxes, asked_at=asked_at)
+                    beats = await work.read_heartbeats(session, beaten) if beaten else {}
+                return Cargo(runs, journals, inboxes, beats, asked_at=asked_at)
             except Exception as error:
                 self._complain("reading journals", error)
                 await asyncio.sleep(backoff.delay())

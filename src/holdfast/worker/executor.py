@@ -18,11 +18,12 @@ from holdfast.core.errors import HoldfastError
 from holdfast.worker.attempt import Outcome
 from holdfast.worker.process.pool import ProcessPool
 from holdfast.worker.slow import watched
-from holdfast.workflow.activity import current_activity
+from holdfast.workflow.attempted import current_activity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from holdfast.core.seal import Seal
     from holdfast.worker.attempt import Attempt
 
 log = logging.getLogger("holdfast.worker")
@@ -32,9 +33,10 @@ class Executor:
     """Runs attempts. Async attempts of workflows and all sync ones wait in line where the limits are reached."""
 
     def __init__(
-        self, *, max_activities: int, max_threads: int, max_processes: int, relieved: Callable[[], None]
+        self, *, max_activities: int, max_threads: int, max_processes: int, seal: Seal, relieved: Callable[[], None]
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
+        self._seal = seal
         self._max_activities = max_activities
         self._max_threads = max_threads
         self._async_running = 0
@@ -45,7 +47,7 @@ class Executor:
         self._relieved = relieved
         self._pressed = False
         self._pool: ThreadPoolExecutor | None = None
-        self._processes = ProcessPool(most=max_processes, freed=self._relieve)
+        self._processes = ProcessPool(most=max_processes, seal=seal, freed=self._relieve)
         self._running: set[Attempt] = set()
         self._closed = False
 
@@ -75,6 +77,7 @@ class Executor:
         """Runs the attempt as soon as it may; ``limited`` attempts count towards ``max_activities``."""
         if self._closed:
             return
+        attempt.executor = self
         if attempt.activity.isolation is not None:
             self._processes.start(attempt)
         elif not attempt.activity.is_async:
@@ -87,6 +90,20 @@ class Executor:
             self._start_async(attempt, limited=True)
         else:
             self._async_line.append(attempt)
+
+    def measure(self, details: str) -> None:
+        """Refuses details of a heartbeat that are too large to be stored; a codec may yet make them so.
+
+        Raises:
+            Unstorable: they are.
+        """
+        self._seal.measure(details, what="the details of a heartbeat")
+
+    def flush_heartbeats(self) -> None:
+        """Has all written that attempts have said and that waits for its turn: the worker is about to leave."""
+        for attempt in (*self._running, *self._processes.running):
+            if attempt.pulse is not None:
+                attempt.pulse.flush()
 
     def close(self) -> None:
         """Abandons all that runs. Processes are killed, threads that do not return are left behind."""
@@ -111,8 +128,9 @@ class Executor:
     def _start_async(self, attempt: Attempt, *, limited: bool) -> None:
         self._running.add(attempt)
         attempt.started = time.monotonic()
-        task = self._loop.create_task(self._run_async(attempt))
+        task = self.loop.create_task(self._run_async(attempt))
         attempt.task = task
+        attempt.entered()
         task.add_done_callback(lambda task: self._async_done(attempt, task, limited=limited))
 
     async def _run_async(self, attempt: Attempt) -> Outcome:
@@ -128,6 +146,8 @@ class Executor:
                     value = await watched(activity.fn(*args, **kwargs), activity.name)
             output, _ = activity.returns.encode(value)
         except BaseException as error:
+            if attempt.verdict is not None:
+                return attempt.verdict
             return _failed(attempt, error, timed_out=scope is not None and scope.expired())
         return Outcome(output, None, time.monotonic() - attempt.started)
 
@@ -174,14 +194,15 @@ class Executor:
         attempt.started = time.monotonic()
         timer: asyncio.TimerHandle | None = None
         if attempt.timeout is not None:
-            timer = self._loop.call_later(attempt.timeout, self._thread_timed_out, attempt)
+            timer = self.loop.call_later(attempt.timeout, self._thread_timed_out, attempt)
+        attempt.entered()
         context = contextvars.copy_context()
         context.run(current_activity.set, attempt)
 
         def run() -> None:
             outcome = context.run(_run_sync, attempt)
             try:
-                self._loop.call_soon_threadsafe(self._thread_done, attempt, outcome, timer)
+                self.loop.call_soon_threadsafe(self._thread_done, attempt, outcome, timer)
             except RuntimeError:
                 # The loop is closed: the worker is gone, and nobody waits.
                 log.debug("%s returned after its worker had gone", name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from holdfast.store.work import End, JournalWrite, Move, Writes
+from holdfast.store.work import Beat, End, JournalWrite, Move, Writes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +75,8 @@ class Unit(Writes):
         begun: bool = False,
         woken: bool = False,
         blocked: str | None = None,
+        beats: Sequence[Beat] = (),
+        beaten: bool = False,
     ) -> None:
         super().__init__(
             owner.run_id,
@@ -86,6 +88,8 @@ class Unit(Writes):
             begun=begun,
             woken=woken,
             blocked=blocked,
+            beats=beats,
+            beaten=beaten,
         )
         self.owner = owner
         self.entries = entries

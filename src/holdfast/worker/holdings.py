@@ -16,6 +16,7 @@ from holdfast.core.states import Flag
 from holdfast.worker.ends import Condemned, Stray, Terminated, Unreadable
 from holdfast.worker.job_run import JobRun
 from holdfast.worker.opened import opened
+from holdfast.worker.said import read
 from holdfast.worker.workflow_run import WorkflowRun
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.info import RunInfo
@@ -130,7 +131,7 @@ class Holdings:
             return Terminated(self, bucket, claimed.run_id, claimed.hold)
         if not isinstance(definition, Workflow):
             assert isinstance(definition, Activity)
-            return JobRun(self, bucket, definition, claimed, journal)
+            return JobRun(self, bucket, definition, claimed, journal=journal, beats=cargo.beats.get(claimed.run_id, ()))
         cached = self._resuming.pop(claimed.run_id, None) or self._cache.pop(claimed.run_id, None)
         if cached is not None and cached.hold + 1 == claimed.hold:
             cached.resume(self, bucket, claimed, letters)
@@ -139,11 +140,14 @@ class Holdings:
             cached.close()
         try:
             instance = _instance(definition, claimed, journal, self.seal)
+            said = read(cargo.beats.get(claimed.run_id, ()), self.seal)
         except Exception as error:
             # A journal or an input that cannot be opened here blocks its run alone.
             return Unreadable(self, bucket, claimed, error)
         run = WorkflowRun(self, bucket, instance, claimed, journal)
         run.receive(letters)
+        if said:
+            run.remember(said)
         return run
 
     def disown(self, bucket_id: int, run_id: UUID, hold: int) -> None:

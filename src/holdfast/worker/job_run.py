@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,11 @@ from holdfast.core.failure import Failure
 from holdfast.core.journal import EntryKind, attempt_key
 from holdfast.core.lineage import lineage_of
 from holdfast.core.states import Ending, Flag
-from holdfast.store.work import End, JournalWrite, Move
+from holdfast.store.work import Beat, End, JournalWrite, Move
 from holdfast.worker.alarms import FOREVER_AWARE
 from holdfast.worker.attempt import Attempt, Outcome
 from holdfast.worker.held import Unit
+from holdfast.worker.said import sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from holdfast.worker.desk import Desk
     from holdfast.workflow.activity import Activity
 
+log = logging.getLogger("holdfast.worker")
+
 
 class JobRun:
     """Executes one attempt; then ends the run, or gives it back until its back-off is over."""
@@ -33,6 +37,7 @@ class JobRun:
     __slots__ = (
         "_activity",
         "_attempt",
+        "_beaten",
         "_cancelled",
         "_claimed",
         "_desk",
@@ -40,6 +45,7 @@ class JobRun:
         "_last_error",
         "_marked",
         "_over",
+        "_said",
         "bucket",
         "hold",
         "looked_at",
@@ -47,7 +53,14 @@ class JobRun:
     )
 
     def __init__(
-        self, desk: Desk, bucket: Bucket, activity: Activity[..., Any], claimed: Claimed, journal: Sequence[Entry]
+        self,
+        desk: Desk,
+        bucket: Bucket,
+        activity: Activity[..., Any],
+        claimed: Claimed,
+        *,
+        journal: Sequence[Entry],
+        beats: Sequence[Beat],
     ) -> None:
         self._desk = desk
         self._activity = activity
@@ -59,6 +72,10 @@ class JobRun:
         attempts = [entry for entry in journal if entry.kind is EntryKind.ATTEMPT]
         self._failed = len(attempts)
         self._last_error = attempts[-1].error if attempts else None
+        # What the attempts so far have said by heartbeats, as it is stored: of the last one, if its worker has died.
+        told = [beat.details for beat in beats if beat.attempt > self._failed]
+        self._said = next((text for text in (*told, *(e.output for e in reversed(attempts))) if text is not None), None)
+        self._beaten = bool(beats)
         self._attempt: Attempt | None = None
         self._cancelled = bool(claimed.flags & Flag.CANCEL)
         self._over = False
@@ -90,6 +107,7 @@ class JobRun:
             return
         try:
             text = desk.seal.open(claimed.input or "{}")
+            details = None if self._said is None else desk.seal.open(self._said)
         except HoldfastError as error:
             self._end(Ending.FAILED, None, Failure.of(error))
             return
@@ -104,7 +122,8 @@ class JobRun:
             number=self._failed + 1,
             workflow=None,
             timeout=timeout,
-            done=self._done,
+            owner=self,
+            details=details,
             origin=_origin(claimed),
         )
         self.bucket.running += 1
@@ -119,7 +138,15 @@ class JobRun:
         attempt = self._attempt
         return None if self._over or attempt is None or not hangs(attempt) else FOREVER_AWARE
 
-    def _done(self, attempt: Attempt, outcome: Outcome) -> None:
+    def attempt_beat(self, attempt: Attempt, details: str) -> None:
+        """How far it is."""
+        if not self._over:
+            first, self._beaten = not self._beaten, True
+            beat = Beat(self.key, attempt.number, sealed(details, self._desk.seal))
+            self._desk.write(Unit(self, beats=(beat,), beaten=first))
+
+    def attempt_done(self, attempt: Attempt, outcome: Outcome) -> None:
+        """It has ended: so does the run, or another attempt follows."""
         self._attempt = None
         self.bucket.running -= 1
         self._desk.slot_freed(self.bucket)
@@ -144,12 +171,14 @@ class JobRun:
             self._end(Ending.FAILED, None, failure)
             return
         self._over = True
+        if attempt.pulse is not None and attempt.pulse.details is not None:
+            self._said = sealed(attempt.pulse.details, self._desk.seal)
         row = JournalWrite(
             seq=number,
             kind=EntryKind.ATTEMPT,
             key=attempt_key(self.key, number),
             digest=None,
-            output=None,
+            output=self._said,
             error=self._desk.sealed(failure),
             attempts=number,
             elapsed=outcome.elapsed,
@@ -165,7 +194,8 @@ class JobRun:
             clear=Flag.BEGUN | (self._claimed.flags & Flag.BLOCKED),
             progress=True,
         )
-        self._desk.write(Unit(self, journal=(row,), move=move))
+        forgotten = (Beat(self.key, 0, None),) if self._beaten else ()
+        self._desk.write(Unit(self, journal=(row,), move=move, beats=forgotten))
 
     def _end_overdue(self) -> None:
         """There is no time left for another attempt: the run ends with the error of the last one, if there was one."""
@@ -214,6 +244,8 @@ class JobRun:
 
     def committed(self, unit: Unit, at: datetime) -> None:
         """Its end, or its move, is durable: it is not held any more. Its mark is: now its code may be entered."""
+        if unit.is_beat:
+            return
         if unit.begun:
             self._desk.step_soon(self)
             return
@@ -226,6 +258,9 @@ class JobRun:
 
     def rejected(self, unit: Unit, error: BaseException) -> None:
         """The database refuses its result: that is how it ends."""
+        if unit.is_beat:
+            log.warning("run %s: heartbeats could not be stored: %s", self.run_id, error)
+            return
         refusal = HoldfastError(f"the database refused the result of {self._activity.what}: {error}")
         if unit.end is not None and unit.end.status is Ending.FAILED and unit.end.output is None:
             failure = Failure(type="holdfast.core.errors:HoldfastError", message="the error could not be stored")

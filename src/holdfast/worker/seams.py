@@ -10,6 +10,7 @@ from holdfast.worker.clock import DatabaseClock
 from holdfast.worker.executor import Executor
 
 if TYPE_CHECKING:
+    from holdfast.core.seal import Seal
     from holdfast.store import work
     from holdfast.store.session import Session
 
@@ -28,7 +29,7 @@ class MakeExecutor(Protocol):
     """What makes the executor of a tenure."""
 
     def __call__(
-        self, *, max_activities: int, max_threads: int, max_processes: int, relieved: Callable[[], None]
+        self, *, max_activities: int, max_threads: int, max_processes: int, seal: Seal, relieved: Callable[[], None]
     ) -> Executor: ...
 
 

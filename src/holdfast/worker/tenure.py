@@ -85,6 +85,7 @@ class Tenure:
             max_activities=settings.max_activities,
             max_threads=settings.max_threads,
             max_processes=settings.max_processes,
+            seal=seal,
             relieved=self._hint_due,
         )
         self._holdings = Holdings(
@@ -352,6 +353,7 @@ class Tenure:
             log.warning(
                 "worker %s does not wait for %d runs any longer: they are given back", self.name, len(holdings.held)
             )
+        self._executor.flush_heartbeats()
         await self._commit_rest()
         try:
             async with asyncio.timeout(5.0):

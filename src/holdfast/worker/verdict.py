@@ -1,4 +1,4 @@
-"""What follows from an attempt at an activity: its outcome, or another attempt."""
+"""What follows from an attempt at an activity: its outcome, or another attempt; and the row that says so."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
+from holdfast.core.journal import EntryKind, attempt_key
+from holdfast.store.work import JournalWrite
+from holdfast.worker.said import sealed
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from holdfast.worker.attempt import Outcome
     from holdfast.worker.calls import Call
     from holdfast.worker.clock import DatabaseClock
+    from holdfast.worker.desk import Desk
 
 
 class Conclusion(NamedTuple):
@@ -45,3 +49,35 @@ def judge(call: Call, outcome: Outcome, seal: Seal, clock: DatabaseClock) -> Con
     if delay is None or (left is not None and delay.total_seconds() >= left):
         return Conclusion(None, failure)
     return Again(failure, delay)
+
+
+def row_of(call: Call, verdict: Conclusion | Again, outcome: Outcome, desk: Desk, *, seq: int) -> JournalWrite:
+    """The journal row for attempt ``call.failed + 1``."""
+    command = call.command
+    number = call.failed + 1
+    if isinstance(verdict, Conclusion):
+        error = None if verdict.failure is None else desk.sealed(verdict.failure)
+        return JournalWrite(
+            seq,
+            EntryKind.ACTIVITY,
+            command.key,
+            command.digest,
+            verdict.output,
+            error,
+            number,
+            outcome.elapsed,
+            None,
+            None,
+        )
+    return JournalWrite(
+        seq,
+        EntryKind.ATTEMPT,
+        attempt_key(command.key, number),
+        command.digest,
+        sealed(call.details, desk.seal) if call.unwritten else None,
+        desk.sealed(verdict.failure),
+        number,
+        outcome.elapsed,
+        None,
+        verdict.delay,
+    )

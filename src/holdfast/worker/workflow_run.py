@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
-from holdfast.core.journal import WOKEN, EntryKind, attempt_key, cancel_key, patch_key
+from holdfast.core.journal import WOKEN, EntryKind, cancel_key, patch_key
 from holdfast.core.states import Ending, Flag
 from holdfast.store.work import FOREVER, End, JournalWrite, Move
 from holdfast.worker.alarms import FOREVER_AWARE, Alarms
@@ -26,11 +26,11 @@ from holdfast.worker.letterbox import Letterbox
 from holdfast.worker.notes import Notes
 from holdfast.worker.opened import as_written
 from holdfast.worker.slow import TOO_LONG, warn_if_slow
-from holdfast.worker.verdict import Conclusion, judge
+from holdfast.worker.verdict import Conclusion, judge, row_of
 from holdfast.workflow.instance import Activation, Ended, Instance, StartTimer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -87,7 +87,7 @@ class WorkflowRun:
         self.run_id: UUID = claimed.run_id
         self.name = claimed.name
         self._letterbox = Letterbox(journal)
-        self._calls = Calls(claimed, instance.identity, done=self._attempt_done)
+        self._calls = Calls(claimed, instance.identity, done=self._attempt_done, beat=self._attempt_beat)
         self._alarms = Alarms(None if cancel_key(0) in self._letterbox.cancels else claimed.deadline)
         self._notes: Notes | None = None
         self._resume(claimed)
@@ -102,6 +102,10 @@ class WorkflowRun:
     def receive(self, letters: Sequence[Letter]) -> None:
         """What lay in its inbox when it was claimed."""
         self._letterbox.unread = letters
+
+    def remember(self, said: Mapping[str, tuple[int, str]]) -> None:
+        """What attempts that were under way when its worker died had said."""
+        self._calls.remember(said)
 
     def _resume(self, claimed: Claimed) -> None:
         self.hold = claimed.hold
@@ -306,33 +310,18 @@ class WorkflowRun:
     def _attempt_done(self, call: Call, outcome: Outcome) -> None:
         if self._over:
             return
-        command = call.command
         verdict = judge(call, outcome, self._desk.seal, self._desk.clock)
+        row = row_of(call, verdict, outcome, self._desk, seq=self._instance.allocate())
         if isinstance(verdict, Conclusion):
             self._calls.conclude(call)
-            row = self._row(
-                EntryKind.ACTIVITY,
-                command.key,
-                digest=command.digest,
-                output=verdict.output,
-                error=None if verdict.failure is None else self._desk.sealed(verdict.failure),
-                attempts=call.failed + 1,
-                elapsed=outcome.elapsed,
-            )
         else:
-            call.failed += 1
-            # Until the row is durable and says when: not now.
-            call.not_before = FOREVER_AWARE
-            row = self._row(
-                EntryKind.ATTEMPT,
-                attempt_key(command.key, call.failed),
-                digest=command.digest,
-                error=self._desk.sealed(verdict.failure),
-                attempts=call.failed,
-                elapsed=outcome.elapsed,
-                after=verdict.delay,
-            )
-        self._write_rows([row])
+            call.rest()
+        self._write(Unit(self, journal=[row], beats=call.forgotten()))
+
+    def _attempt_beat(self, call: Call, details: str) -> None:
+        if not self._over:
+            first = not call.beaten
+            self._write(Unit(self, beats=call.beat(details, self._desk.seal), beaten=first))
 
     # -- waiting
 
@@ -486,6 +475,9 @@ class WorkflowRun:
     def rejected(self, unit: Unit, error: BaseException) -> None:
         """The database refuses what this run wants written, for good: so it fails, with that reason."""
         self._under_way -= 1
+        if unit.is_beat:
+            log.warning("run %s: heartbeats could not be stored: %s", self.run_id, error)
+            return
         self._stop_waiting()
         self._over = True
         if unit.end is not None and unit.end.output is None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, ParamSpec, Protocol, TypeVar, get_args, overload
-from uuid import UUID
+from typing import Any, Literal, ParamSpec, TypeVar, get_args, overload
 
 from holdfast.core.definition import Definition
 from holdfast.core.errors import DefinitionError
@@ -47,6 +44,7 @@ class Activity(Definition[P, R]):
         max_threads: how many calls of a function that is not async run at once in one worker.
         isolation: ``"process"`` runs a function that is not async in a process of its own, which is killed when its
             time is over or its outcome not wanted any more.
+        heartbeat_timeout: how long an attempt may be silent; see :func:`heartbeat`.
 
     Raises:
         DefinitionError: the name, the function or an option cannot be used.
@@ -57,6 +55,7 @@ class Activity(Definition[P, R]):
     total_timeout: timedelta | None
     max_threads: int | None
     isolation: Isolation | None
+    heartbeat_timeout: timedelta | None
     base: str
     """What the keys of its calls begin with."""
 
@@ -71,6 +70,7 @@ class Activity(Definition[P, R]):
         total_timeout: timedelta | None = None,
         max_threads: int | None = None,
         isolation: Isolation | None = None,
+        heartbeat_timeout: timedelta | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -83,6 +83,7 @@ class Activity(Definition[P, R]):
         total_timeout: timedelta | None = None,
         max_threads: int | None = None,
         isolation: Isolation | None = None,
+        heartbeat_timeout: timedelta | None = None,
     ) -> None: ...
     def __init__(
         self,
@@ -94,6 +95,7 @@ class Activity(Definition[P, R]):
         total_timeout: timedelta | None = None,
         max_threads: int | None = None,
         isolation: Isolation | None = None,
+        heartbeat_timeout: timedelta | None = None,
     ) -> None:
         super().__init__(fn, name=getattr(fn, "__name__", "") if name is None else name, kind=RunKind.ACTIVITY)
         if self.name.partition(":")[0] in _RESERVED:
@@ -104,6 +106,7 @@ class Activity(Definition[P, R]):
         if max_threads is not None and (max_threads < 1 or self.is_async):
             raise DefinitionError(f"{self.what}: max_threads= is a number from 1 up, for functions that are not async")
         self.max_threads = max_threads
+        self.heartbeat_timeout = _positive(self.what, "heartbeat_timeout", heartbeat_timeout)
         self.isolation = isolation
         if isolation is not None:
             self._check_isolation()
@@ -123,6 +126,7 @@ class Activity(Definition[P, R]):
         retry: Retry | None = None,
         timeout: timedelta | None = None,
         total_timeout: timedelta | None = None,
+        heartbeat_timeout: timedelta | None = None,
     ) -> Activity[P, R]:
         """The same activity with other options, for one call: ``await charge.options(key=order.id)(order)``.
 
@@ -141,6 +145,8 @@ class Activity(Definition[P, R]):
             other.timeout = _positive(self.what, "timeout", timeout)
         if total_timeout is not None:
             other.total_timeout = _positive(self.what, "total_timeout", total_timeout)
+        if heartbeat_timeout is not None:
+            other.heartbeat_timeout = _positive(self.what, "heartbeat_timeout", heartbeat_timeout)
         return other
 
     def base_of(self, key: object) -> str:
@@ -203,55 +209,3 @@ def _positive(what: str, option: str, value: object) -> timedelta | None:
     if value <= timedelta(0):
         raise DefinitionError(f"{what}: {option}= is a duration of more than zero, not {value}")
     return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActivityInfo:
-    """What the code of an activity can know about the attempt that it is."""
-
-    run_id: UUID
-    key: str
-    """Under which the outcome will be recorded: ``charge#1``."""
-    name: str
-    attempt: int
-    """From 1."""
-    workflow: str | None = None
-    """The name of the workflow that asked; None for a job."""
-    is_cancelled: Callable[[], bool] = field(default=bool, repr=False, compare=False)
-    """Asks the worker."""
-    origin: UUID | None = None
-    """The run that this one is a retry of, however often; None where it is none."""
-
-    @property
-    def idempotency_key(self) -> str:
-        """The same for every attempt of this call, in any process, retries of the run included; and for no other."""
-        return f"{self.origin or self.run_id}:{self.key}"
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the outcome is not wanted any more: a sync function, which cannot be interrupted, should return."""
-        return self.is_cancelled()
-
-
-class Attempted(Protocol):
-    """An attempt that a worker makes."""
-
-    def info(self) -> ActivityInfo:
-        """What its code can know: made when it asks, which most code never does."""
-        ...
-
-
-current_activity: ContextVar[Attempted] = ContextVar("holdfast_activity")
-"""Set by the worker in the context of each attempt."""
-
-
-def activity_info() -> ActivityInfo:
-    """The attempt that this code is part of.
-
-    Raises:
-        RuntimeError: no worker runs this code as an activity.
-    """
-    attempt = current_activity.get(None)
-    if attempt is None:
-        raise RuntimeError("activity_info() works in the code of an activity only, while a worker runs it")
-    return attempt.info()

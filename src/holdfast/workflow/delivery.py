@@ -40,6 +40,8 @@ class Attempts(NamedTuple):
 
     failed: int
     not_before: datetime | None
+    details: str | None = None
+    """What they said last, as JSON text."""
 
 
 _RECEIVED = (EntryKind.SIGNAL, EntryKind.CANCEL)
@@ -148,7 +150,8 @@ class Delivery:
                 self._feed_outcome(entry)
             case EntryKind.ATTEMPT:
                 key, _, attempt = entry.key.rpartition("@")
-                self._attempts[key] = Attempts(int(attempt), entry.not_before)
+                details = entry.output or self.attempts(key).details
+                self._attempts[key] = Attempts(int(attempt), entry.not_before, details)
             case EntryKind.PATCH:
                 self._all_patches().record(patch_name(entry.key))
             case EntryKind.SIGNAL | EntryKind.UPDATE:

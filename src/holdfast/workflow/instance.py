@@ -43,6 +43,8 @@ class RunActivity(NamedTuple):
     """When the back-off of the last one ends."""
     first_asked: datetime
     """The run's time when it was asked for: ``total_timeout`` counts from there."""
+    details: str | None = None
+    """What the failed attempts said last by a heartbeat, as JSON text."""
 
 
 class StartTimer(NamedTuple):
@@ -302,7 +304,14 @@ class Instance:
             return StartTimer(cast("str", asked.key), asked.deadline)
         attempts = self._loop.delivery.attempts(asked.key)
         return RunActivity(
-            asked.key, asked.activity, asked.input, asked.digest, attempts.failed, attempts.not_before, asked.asked_at
+            asked.key,
+            asked.activity,
+            asked.input,
+            asked.digest,
+            attempts.failed,
+            attempts.not_before,
+            asked.asked_at,
+            attempts.details,
         )
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from holdfast.workflow.activity import Activity, activity_info
+from holdfast.workflow.activity import Activity
+from holdfast.workflow.attempted import activity_info
 
 VARIABLE = "HOLDFAST_DEMO_LEDGER"
 """Names the file to the workers."""

@@ -12,7 +12,8 @@ create function holdfast.flush(
   e_run uuid[], e_hold int[], e_status smallint[], e_output json[], e_error json[],
   s_run uuid[], s_number int[],
   b_run uuid[], b_hold int[], b_set smallint[], b_clear smallint[],
-  k_run uuid[], k_reason text[]
+  k_run uuid[], k_reason text[],
+  h_run uuid[], h_hold int[], h_key text[], h_attempt smallint[], h_details json[]
 ) returns table (at timestamptz, busy uuid[], lost uuid[])
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -37,6 +38,7 @@ declare
   v_lost    uuid[] := '{}';
   v_touched uuid[];
   v_blocked uuid[];
+  v_beaten  uuid[];
   v_foreign uuid[];
 begin
   perform holdfast.fence(p_worker, p_epoch);
@@ -143,6 +145,34 @@ begin
        and t.run_id <> all (v_out);
   end if;
 
+  -- What attempts that are under way have said of themselves. Only of runs that are held still: a row that outlived its run
+  -- would stay for ever. Then what is said of attempts that have ended (0) goes.
+  if cardinality(h_run) > 0 then
+    insert into holdfast.heartbeat as o (run_id, key, attempt, hold, details, at)
+    select distinct on (h.run_id, h.key) h.run_id, h.key, h.attempt, h.hold, h.details, v_now
+      from unnest(h_run, h_hold, h_key, h_attempt, h_details) with ordinality
+           as h (run_id, hold, key, attempt, details, n)
+      join holdfast.task t on t.run_id = h.run_id
+                          and t.hold = h.hold
+                          and t.bucket_id is not null
+     where h.attempt > 0
+       and h.run_id <> all (v_out)
+     order by h.run_id, h.key, h.n desc
+    on conflict (run_id, key) do update
+       set attempt = excluded.attempt,
+           hold = excluded.hold,
+           details = excluded.details,
+           at = excluded.at
+     where o.hold <= excluded.hold;
+    delete from holdfast.heartbeat o
+     using unnest(h_run, h_hold, h_key, h_attempt, h_details) as h (run_id, hold, key, attempt, details)
+     where o.run_id = h.run_id
+       and o.key = h.key
+       and h.attempt = 0
+       and o.hold <= h.hold
+       and h.run_id <> all (v_out);
+  end if;
+
   -- 5. Park, retry, give back. Only what is held still: a second call finds nothing left to do. The inbox counter is
   --    compared in the row itself, so a signal that commits between our snapshot and our lock is still seen.
   if cardinality(m_run) > 0 then
@@ -204,11 +234,15 @@ begin
         from ended d
     )
     select array_agg(d.run_id) filter (where d.inbox_count > 0),
-           array_agg(d.run_id) filter (where d.flags & 3 <> 0)
-      into v_touched, v_blocked
+           array_agg(d.run_id) filter (where d.flags & 3 <> 0),
+           array_agg(d.run_id) filter (where d.flags & 1024 <> 0)
+      into v_touched, v_blocked, v_beaten
       from ended d;
     if v_touched is not null then
       delete from holdfast.inbox i where i.run_id = any (v_touched);
+    end if;
+    if v_beaten is not null then
+      delete from holdfast.heartbeat o where o.run_id = any (v_beaten);
     end if;
     if v_blocked is not null then
       delete from holdfast.blockage k where k.run_id = any (v_blocked);

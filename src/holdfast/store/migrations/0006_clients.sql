@@ -223,6 +223,9 @@ begin
       delete from holdfast.blockage k where k.run_id = cancel.run_id;
       delete from holdfast.pause p where p.run_id = cancel.run_id;
     end if;
+    if v_task.flags & 1024 <> 0 then
+      delete from holdfast.heartbeat h where h.run_id = cancel.run_id;
+    end if;
     perform holdfast.hint('end ' || cancel.run_id);
     return 'cancelled';
   end if;

@@ -202,6 +202,9 @@ begin
     delete from holdfast.blockage k where k.run_id = p_run;
     delete from holdfast.pause p where p.run_id = p_run;
   end if;
+  if v_ended.flags & 1024 <> 0 then
+    delete from holdfast.heartbeat h where h.run_id = p_run;
+  end if;
 end $$;
 
 create function holdfast.terminate(run_id uuid) returns text

@@ -25,13 +25,18 @@ from uuid import UUID
 from holdfast.core.errors import RetryAfter
 from holdfast.core.failure import Failure
 from holdfast.core.remake import type_name
+from holdfast.core.seal import Seal
 from holdfast.embedded.libc import signal_at_death_of_parent
 from holdfast.worker.process.wire import Message, Unpacker, packed
-from holdfast.workflow.activity import Activity, ActivityInfo, current_activity
+from holdfast.workflow.activity import Activity
+from holdfast.workflow.attempted import ActivityInfo, current_activity
 from holdfast.workflow.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_PAUSE = 0.05
+"""Seconds between two heartbeats that the worker is told of."""
 
 _MAIN = "__mp_main__"
 """What ``__main__`` of the worker is called here, as under multiprocessing: so its guard keeps the script quiet."""
@@ -108,6 +113,7 @@ class Inside:
     def _attempt(self, message: Message) -> None:
         began = time.monotonic()
         answer: Message
+        attempt: _Attempt | None = None
         try:
             activity = self._find(Reference(*message["at"]), message["name"])
             attempt = _Attempt(self, message)
@@ -119,6 +125,7 @@ class Inside:
         else:
             answer = {"say": "value", "output": output}
         answer["elapsed"] = time.monotonic() - began
+        answer["details"] = None if attempt is None else attempt.unsent()
         self.send(answer)
 
     @property
@@ -142,6 +149,11 @@ class _Attempt:
     def __init__(self, inside: Inside, message: Message) -> None:
         self._inside = inside
         self._message = message
+        self._seal = Seal(limit=message["limit"])
+        self._guard = threading.Lock()
+        self._held: tuple[str | None] | None = None
+        self._sent_at = float("-inf")
+        self._over = False
 
     def call(self, activity: Activity[..., Any]) -> str:
         """Runs the code, and gives the JSON text of its result."""
@@ -160,7 +172,43 @@ class _Attempt:
             attempt=message["number"],
             workflow=message["workflow"],
             is_cancelled=lambda: self._inside.ended,
+            details_text=message["details"],
+            origin=None if message["origin"] is None else UUID(message["origin"]),
         )
+
+    def beat(self, details: str | None) -> bool:
+        """Tells the worker, now or in a moment: code that says it very often shall not keep the worker busy."""
+        if details is not None:
+            self._seal.measure(details, what="the details of a heartbeat")
+        with self._guard:
+            waiting = self._held is not None
+            self._held = (details if details is not None or self._held is None else self._held[0],)
+            if not waiting:
+                wait = self._sent_at + _PAUSE - time.monotonic()
+                if wait <= 0:
+                    self._send()
+                else:
+                    timer = threading.Timer(wait, self._send_held)
+                    timer.daemon = True
+                    timer.start()
+        return not self._inside.ended
+
+    def unsent(self) -> str | None:
+        """What it said last, if the worker does not know it yet; it has ended, and says no more."""
+        with self._guard:
+            self._over = True
+            return None if self._held is None else self._held[0]
+
+    def _send_held(self) -> None:
+        with self._guard:
+            if self._held is not None and not self._over:
+                self._send()
+
+    def _send(self) -> None:
+        assert self._held is not None
+        self._inside.send({"say": "beat", "details": self._held[0]})
+        self._held = None
+        self._sent_at = time.monotonic()
 
 
 class _Forward(logging.Handler):

@@ -22,8 +22,9 @@ from holdfast.worker.raised import as_raised
 from holdfast.workflow.reference import Reference, main_of_script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from holdfast.core.seal import Seal
     from holdfast.worker.process.wire import Message
 
 log = logging.getLogger("holdfast.worker")
@@ -51,8 +52,9 @@ class _Seat:
 class ProcessPool:
     """Runs attempts in processes; those for which there is none wait in line."""
 
-    def __init__(self, *, most: int, freed: Callable[[], None]) -> None:
+    def __init__(self, *, most: int, seal: Seal, freed: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
+        self._seal = seal
         self._most = most
         self._freed = freed
         self._line: deque[Attempt] = deque()
@@ -65,6 +67,11 @@ class ProcessPool:
     def crowded(self) -> bool:
         """Whether more is in line than can run at once."""
         return len(self._line) > self._most
+
+    @property
+    def running(self) -> Iterator[Attempt]:
+        """The attempts that have a process."""
+        return (seat.attempt for seat in self._seats.values() if seat.attempt is not None)
 
     def start(self, attempt: Attempt) -> None:
         """Runs the attempt as soon as there is a process for it."""
@@ -115,7 +122,7 @@ class ProcessPool:
         activity = attempt.activity
         seat.attempt = attempt
         attempt.started = time.monotonic()
-        attempt.interrupt = lambda: self._end_soon(seat, None)
+        attempt.interrupt = lambda verdict: self._end_soon(seat, verdict)
         seat.limit = self._loop.call_later(START, self._never_began, seat)
         seat.host.send(
             {
@@ -124,9 +131,12 @@ class ProcessPool:
                 "name": activity.name,
                 "input": attempt.input,
                 "run_id": str(attempt.run_id),
+                "origin": None if attempt.origin is None else str(attempt.origin),
                 "key": attempt.key,
                 "number": attempt.number,
                 "workflow": attempt.workflow,
+                "details": attempt.details,
+                "limit": self._seal.limit,
             }
         )
 
@@ -139,6 +149,9 @@ class ProcessPool:
                     logger.handle(logging.makeLogRecord(message["record"]))
             case "begun":
                 self._began(seat)
+            case "beat":
+                if seat.attempt is not None and seat.verdict is None:
+                    seat.attempt.beat(message["details"])
             case _:
                 self._finish(seat, message)
 
@@ -149,6 +162,7 @@ class ProcessPool:
             return
         self._stop_clock(seat)
         attempt.started = time.monotonic()
+        attempt.entered()
         if attempt.timeout is not None:
             seat.limit = self._loop.call_later(attempt.timeout, self._timed_out, seat)
 
@@ -174,6 +188,8 @@ class ProcessPool:
             return
         self._idle.append(seat)
         verdict, seat.verdict = seat.verdict, None
+        if message["details"] is not None and verdict is None:
+            attempt.beat(message["details"])
         self._fill()
         self._freed()
         attempt.finish(verdict or _outcome(message))
