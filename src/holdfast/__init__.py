@@ -74,6 +74,7 @@ from holdfast.workflow.race import First, FirstSignal, first_of, first_signal
 from holdfast.workflow.shield import shield
 from holdfast.workflow.signal import Signal
 from holdfast.workflow.state import State, set_state
+from holdfast.workflow.wait import branch, wait, wait_each, wait_within
 from holdfast.workflow.workflow import Workflow
 
 __all__ = [
@@ -141,6 +142,7 @@ __all__ = [
     "WorkerFenced",
     "Workflow",
     "activity_info",
+    "branch",
     "fan_out",
     "first_of",
     "first_signal",
@@ -155,5 +157,8 @@ __all__ = [
     "sleep",
     "sleep_until",
     "uuid4",
+    "wait",
+    "wait_each",
     "wait_until",
+    "wait_within",
 ]

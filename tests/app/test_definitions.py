@@ -51,12 +51,19 @@ def test_two_definitions_cannot_have_one_name() -> None:
     assert app.definitions["charge"] is charge
 
 
-def test_a_workflow_has_to_be_async() -> None:
-    def plain() -> None: ...
+def test_a_workflow_may_be_async_or_not() -> None:
+    app = App()
 
-    untyped: Any = App().workflow
-    with pytest.raises(DefinitionError, match=r"workflow 'plain' is not async: write it as `async def`"):
-        untyped(plain)
+    @app.workflow
+    def plain(order: int) -> int:
+        return order
+
+    @app.workflow(name="other")
+    async def other(order: int) -> int:
+        return order
+
+    assert (plain.is_async, other.is_async) == (False, True)
+    assert plain.fn(5) == 5
 
 
 def test_a_lane_on_an_activity_is_refused_with_the_reason() -> None:

@@ -44,10 +44,8 @@ FORBIDDEN: dict[str, tuple[Callable[[], Any], str]] = {
     "input": (input, "wait for a Signal"),
     "thread": (lambda: threading.Thread(target=print).start(), "runs in a thread of the worker"),
     "pool": (lambda: ThreadPoolExecutor().submit(print), "runs in a thread of the worker"),
+    "time.sleep": (lambda: time.sleep(0.001), "await holdfast.sleep()"),
 }
-# Python tells of it only since this version.
-if sys.version_info >= (3, 13):
-    FORBIDDEN |= {"time.sleep": (lambda: time.sleep(0.001), "await holdfast.sleep()")}
 
 
 def outcome(fn: Callable[[], Any]) -> Any:

@@ -188,13 +188,6 @@ def test_a_workflow_is_not_called_like_a_function() -> None:
     assert "start it through a client in an activity" in end.failure.message
 
 
-def test_a_workflow_is_async() -> None:
-    def plain() -> None: ...
-
-    with pytest.raises(DefinitionError, match="write it as `async def`"):
-        Workflow(plain)  # type: ignore[arg-type]
-
-
 def test_entries_come_in_the_order_of_their_seqs() -> None:
     stage = Stage(rolls)
     stage.go()

@@ -62,7 +62,7 @@ async def in_tasks() -> None:
     assert_type(await charge.fn(Order(1)), Any)
 
 
-@Workflow  # type: ignore[arg-type]
+@Workflow
 def plain() -> int:
     return 1
 

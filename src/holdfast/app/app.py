@@ -142,11 +142,15 @@ class App:
     @overload
     def workflow(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
     @overload
+    def workflow(self, fn: Callable[P, R], /) -> Workflow[P, R]: ...
+    @overload
     def workflow(self, /, *, name: str | None = None, version: int | str | None = None) -> WorkflowDecorator: ...
     def workflow(
         self, fn: Callable[..., Any] | None = None, /, *, name: str | None = None, version: int | str | None = None
     ) -> Any:
-        """Makes an ``async def`` a workflow: ``@app.workflow``, or ``@app.workflow(name="trial-onboarding")``.
+        """Makes a function a workflow: ``@app.workflow``, or ``@app.workflow(name="trial-onboarding")``.
+
+        Usually an ``async def``; one that is not async waits with ``wait(...)``, and needs the extra ``sync``.
 
         With ``version`` a run stays with the version that it begins with: only workers that carry it execute the run.
         Several versions of one name may be registered; new runs begin with the highest, where numbers in a text count
@@ -349,7 +353,10 @@ class ActivityDecorator(Protocol):
 class WorkflowDecorator(Protocol):
     """What ``app.workflow(...)`` with options gives."""
 
+    @overload
     def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Workflow[P, R]: ...
 
 
 def _name_of(fn: Callable[..., Any]) -> str:

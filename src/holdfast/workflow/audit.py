@@ -11,7 +11,14 @@ from types import FrameType
 from typing import Any
 
 from holdfast.core.errors import ForbiddenInWorkflow
-from holdfast.workflow.cpython import TELLS_OF_THREADS, before_threads_start, frame_at, running_loop
+from holdfast.workflow.cpython import (
+    TELLS_OF_SLEEP,
+    TELLS_OF_THREADS,
+    before_sleep,
+    before_threads_start,
+    frame_at,
+    running_loop,
+)
 
 _FILES = "read and write files in an activity"
 _NETWORK = "use the network in an activity"
@@ -86,6 +93,8 @@ def watch() -> None:
         sys.addaudithook(_look)
         if not TELLS_OF_THREADS:
             before_threads_start(lambda: _look("_thread.start_new_thread", ()))
+        if not TELLS_OF_SLEEP:
+            before_sleep(lambda: _look("time.sleep", ()))
 
 
 def _look(event: str, args: tuple[Any, ...]) -> None:

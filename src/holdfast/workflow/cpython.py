@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 import warnings
 from asyncio import events, tasks
 from collections.abc import Callable, Coroutine
@@ -52,6 +53,22 @@ def before_threads_start(look: Callable[[], object]) -> None:
         return start(*args)
 
     setattr(threading, _START, looked_at)
+
+
+TELLS_OF_SLEEP = sys.version_info >= (3, 13)
+"""Whether audit hooks hear of ``time.sleep``."""
+
+
+def before_sleep(look: Callable[[], object]) -> None:
+    """Has ``look`` called before each ``time.sleep``, in the thread that is to sleep; it may raise."""
+    sleep = time.sleep
+
+    def looked_at(seconds: Any, /) -> None:
+        look()
+        sleep(seconds)
+
+    looked_at.__name__ = looked_at.__qualname__ = "sleep"
+    time.sleep = looked_at
 
 
 def waiter_of(task: asyncio.Task[Any]) -> asyncio.Future[Any] | None:

@@ -251,7 +251,7 @@ class Instance:
             else:
                 self._ended = Ended(Ending.FAILED, failure=Failure.of(error))
             return
-        main = loop.create_task(self._workflow.fn(*args, **kwargs), name=self._workflow.name, context=Context())
+        main = loop.create_task(self._workflow.execute(*args, **kwargs), name=self._workflow.name, context=Context())
         self._main = loop.delivery.main = main
 
     def _settle(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from holdfast.core.definition import Definition
 from holdfast.core.errors import DefinitionError, ForbiddenInWorkflow
@@ -15,10 +15,11 @@ R = TypeVar("R")
 
 
 class Workflow(Definition[P, R]):
-    """An ``async def`` that is executed durably, from its journal: it may be replayed any number of times.
+    """A function that is executed durably, from its journal: it may be replayed any number of times.
 
     It runs on a loop of its own, with asyncio as it is. Tasks that are still open when the function returns or raises
-    are dropped, silently: await what must be done.
+    are dropped, silently: await what must be done. A function that is not async runs there too, and says ``wait(...)``
+    where an async one awaits; it needs the extra ``sync``.
 
     Args:
         fn: the function itself; also ``.fn``.
@@ -30,13 +31,32 @@ class Workflow(Definition[P, R]):
         DefinitionError: the name, the version or the function cannot be used.
     """
 
+    @overload
     def __init__(
         self, fn: Callable[P, Coroutine[Any, Any, R]], *, name: str | None = None, version: int | str | None = None
-    ) -> None:
+    ) -> None: ...
+    @overload
+    def __init__(self, fn: Callable[P, R], *, name: str | None = None, version: int | str | None = None) -> None: ...
+    def __init__(self, fn: Callable[P, Any], *, name: str | None = None, version: int | str | None = None) -> None:
         given = getattr(fn, "__name__", "") if name is None else name
         super().__init__(fn, name=given, kind=RunKind.WORKFLOW, version=version)
-        if not self.is_async:
-            raise DefinitionError(f"{self.what} is not async: write it as `async def`, and what blocks as activities")
+        self.execute: Callable[P, Coroutine[Any, Any, R]] = self.fn if self.is_async else self._in_strands()
+        """What makes the coroutine of a run."""
+
+    def _in_strands(self) -> Callable[P, Coroutine[Any, Any, R]]:
+        try:
+            from holdfast.workflow.strand import execute
+        except ImportError as error:
+            raise DefinitionError(
+                f"{self.what} is not async, which needs greenlet: write it as `async def`, or install the extra: "
+                f"pip install 'holdfast[sync]' ({error})"
+            ) from error
+        fn = self.fn
+
+        def in_strand(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+            return execute(fn, args, kwargs)
+
+        return in_strand
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, object, R]:
         del args, kwargs
