@@ -11,8 +11,10 @@ from holdfast.core.errors import (
     EmbeddedError,
     HoldfastError,
     InvalidInput,
+    InvalidSchedule,
     ResultTimeout,
     RunNotFound,
+    ScheduleNotFound,
 )
 
 
@@ -46,14 +48,14 @@ _MEANINGS = {
     ExitCode.REFUSED: "the run failed or was cancelled, or what was asked for was refused, or a check found a fault",
     ExitCode.USAGE: "the options, the settings or the app cannot work",
     ExitCode.DATABASE: "the database cannot be reached or used",
-    ExitCode.NOT_FOUND: "there is no such run",
+    ExitCode.NOT_FOUND: "there is no such run or schedule",
     ExitCode.NOT_ENDED: "the run has not ended within the time given; it goes on",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
 }
 
 _ERRORS: tuple[tuple[tuple[type[HoldfastError], ...], ExitCode], ...] = (
-    ((ConfigurationError, DefinitionError, InvalidInput), ExitCode.USAGE),
+    ((ConfigurationError, DefinitionError, InvalidInput, InvalidSchedule), ExitCode.USAGE),
     ((DatabaseError, EmbeddedError), ExitCode.DATABASE),
-    ((RunNotFound,), ExitCode.NOT_FOUND),
+    ((RunNotFound, ScheduleNotFound), ExitCode.NOT_FOUND),
     ((ResultTimeout,), ExitCode.NOT_ENDED),
 )

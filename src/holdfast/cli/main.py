@@ -12,6 +12,7 @@ from holdfast.cli.db import db
 from holdfast.cli.demo import demo
 from holdfast.cli.exit_code import ExitCode
 from holdfast.cli.run import run
+from holdfast.cli.schedule import schedule
 from holdfast.cli.worker import worker
 from holdfast.core.errors import ConfigurationError, HoldfastError
 
@@ -69,7 +70,7 @@ def _complain(error: HoldfastError) -> ExitCode:
 @click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="holdfast", prog_name="holdfast", message="%(prog)s %(version)s")
 def holdfast() -> None:
-    """Durable workflows on Postgres: run workers, start runs and look at them, set up the database.
+    """Durable workflows on Postgres: run workers, start runs and look at them, schedule them, set up the database.
 
     \b
       holdfast demo                                    a tour, with a Postgres of its own
@@ -82,5 +83,5 @@ def holdfast() -> None:
     """  # noqa: D301 - \b keeps click from wrapping the examples
 
 
-for command in (worker, run, db, demo):
+for command in (worker, run, schedule, db, demo):
     holdfast.add_command(command)
