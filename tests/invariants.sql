@@ -105,6 +105,7 @@ select k.name, k.key, k.run_id
 select r.options #>> '{schedule,id}' as schedule, r.options #>> '{schedule,tick}' as tick, count(*)
   from holdfast.run r
  where r.options #>> '{schedule,tick}' is not null
+   and r.continued_from is null
  group by 1, 2
 having count(*) > 1
  limit 10
@@ -112,10 +113,12 @@ having count(*) > 1
 -- invariant: 9c. a schedule has made as many runs as it says, and the last of them is there
 select s.name, s.made, s.last_run,
        (select count(*) from holdfast.run r
-         where r.options #>> '{schedule,id}' = s.id::text and r.options #>> '{schedule,tick}' is not null) as runs
+         where r.options #>> '{schedule,id}' = s.id::text and r.options #>> '{schedule,tick}' is not null
+           and r.continued_from is null) as runs
   from holdfast.schedule s
  where s.made <> (select count(*) from holdfast.run r
-                   where r.options #>> '{schedule,id}' = s.id::text and r.options #>> '{schedule,tick}' is not null)
+                   where r.options #>> '{schedule,id}' = s.id::text and r.options #>> '{schedule,tick}' is not null
+                     and r.continued_from is null)
     or s.last_run is not null and not exists (select from holdfast.run r where r.id = s.last_run)
  limit 10
 

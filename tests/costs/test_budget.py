@@ -148,6 +148,10 @@ async def test_an_idle_worker_asks_at_most_three_times_a_second(house: House) ->
     app = workload(house)
     client = await house.client(app)
     await client.start_many([call(app, "noop", 1) for _ in range(2_000)], after=timedelta(days=1))
+    for number in range(50):
+        await client.schedules.create(
+            f"daily {number}", call(app, "noop", number), "every year on february 29 at 00:00", paused=number > 40
+        )
     await house.worker(app, poll=timedelta(seconds=1), lease=timedelta(seconds=30))
     await house.db.execute("create extension if not exists pg_stat_statements")
     everything = (

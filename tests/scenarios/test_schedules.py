@@ -348,6 +348,34 @@ async def test_allow_starts_one_beside_the_other(house: House) -> None:
     assert len((await client.schedules.get("hourly")).running) == 2
 
 
+async def test_a_run_that_was_retried_still_goes_on_for_the_next_tick(house: House) -> None:
+    app = workshop(house)
+    attempts: list[int] = []
+
+    @app.workflow
+    async def fails_first() -> int:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise ValueError("the first time")
+        return await go.wait()
+
+    client = await house.client(app)
+    await house.worker(app)
+    created = await client.schedules.create("hourly", fails_first, every=HOUR, overlap="skip")
+    assert created.next_at is not None
+    await house.advance(created.next_at - await now(house) + timedelta(seconds=1))
+    await made(house, "hourly", 1)
+    first = (await client.schedules.get("hourly")).last_run
+    assert first is not None
+    await house.until("select exists (select from holdfast.result where run_id = $1)", first)
+    again = await client.get(first).retry()
+    assert (await client.schedules.get("hourly")).running == (again.id,)
+    await house.advance(HOUR)
+    await house.until("select skipped = 1 from holdfast.schedule")
+    assert (await client.schedules.get("hourly")).made == 1
+    await house.check_invariants()
+
+
 async def test_cancel_running_cancels_lets_it_clean_up_and_starts_the_next(house: House) -> None:
     app = workshop(house)
     cleaned: list[str] = []

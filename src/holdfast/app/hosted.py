@@ -113,7 +113,8 @@ class HostedWorker:
         settings = self._app_settings()
         database = await stack.enter_async_context(open_database(settings))
         seal = Seal(self._codec, settings.payload_limit.value)
-        scheduler = None if self.settings.alone else self._make_scheduler(database, seal)
+        beside = self._seams.companions and not self.settings.alone
+        scheduler = self._make_scheduler(database, seal) if beside else None
         if scheduler is not None:
             await stack.enter_async_context(scheduler)
         worker = Worker(

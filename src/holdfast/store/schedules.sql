@@ -34,8 +34,7 @@ with moment as materialized (
 select c.what, m.now, s.id, s.name, s.revision, s.cron, s.zone, s.every, s.anchor, s.starts_at, s.ends_at, s.jitter,
        s.overlap, s.catch_up, s.catch_up_limit, s.not_before, s.next_at, s.queued, s.tick_parameter, s.running,
        case when s.tick_parameter is not null and c.what <> 'next' then s.input::text end as input,
-       c.what = 'queued'
-         and not exists (select 1 from holdfast.task t where t.run_id = any (s.running)) as free
+       c.what = 'queued' and holdfast.open_of(s.running) = '{}' as free
   from chosen c
   join holdfast.schedule s on s.id = c.id
  cross join moment m
@@ -203,7 +202,7 @@ select r.id
 select s.id, s.name, s.origin, s.target, s.kind, s.said, s.cron, s.zone, s.every, s.anchor, s.input::text as input,
        s.tick_parameter, s.lane, s.priority, s.tags::text as tags, s.timeout, s.starts_at, s.ends_at, s.jitter, s.overlap,
        s.catch_up, s.catch_up_limit, s.spec, s.active, s.paused, s.revision, s.next_at, s.last_tick, s.last_run,
-       array(select t.run_id from holdfast.task t where t.run_id = any (s.running) order by t.run_id) as running,
+       holdfast.open_of(s.running) as running,
        s.queued, s.made, s.skipped, s.missed, s.problem, s.created_at, s.updated_at
   from holdfast.schedule s
  where s.name > :after

@@ -41,6 +41,8 @@ class Seams:
     flush: Flush | None = None
     """None: :func:`holdfast.store.work.flush`."""
     executor: MakeExecutor = Executor
+    companions: bool = True
+    """Whether other engines run beside the worker: those that look at the clock by themselves."""
 
 
 USUAL = Seams()

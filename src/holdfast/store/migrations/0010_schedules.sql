@@ -65,6 +65,23 @@ select encode(set_byte(set_byte(b.bytes, 6, get_byte(b.bytes, 6) & 15 | 112), 8,
           from (select (extract(epoch from p_tick) * 1000000)::bigint as micros) t) b
 $$;
 
+create function holdfast.open_of(p_runs uuid[]) returns uuid[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+-- Those of these runs that go on, each as what it has become.
+as $$
+select coalesce(array_agg(distinct n.run_id), '{}')
+  from unnest(p_runs) as u (run_id)
+ cross join lateral (
+         select case
+                  when exists (select 1 from holdfast.task t where t.run_id = u.run_id) then u.run_id
+                  else holdfast.newest(u.run_id)
+                end as run_id
+       ) n
+ where exists (select 1 from holdfast.task t where t.run_id = n.run_id)
+$$;
+
 create function holdfast.tick(
   p_schedule uuid, p_revision bigint,
   p_next timestamptz,     -- the tick after all these
@@ -107,7 +124,7 @@ begin
     return null;
   end if;
   -- A statement of its own: what ended before the lock was granted has ended.
-  v_open := array(select t.run_id from holdfast.task t where t.run_id = any (v_schedule.running) order by t.run_id);
+  v_open := holdfast.open_of(v_schedule.running);
   v_queue := v_schedule.queued;
   if v_schedule.overlap = 'allow' then
     v_make := v_queue || p_new;
@@ -126,7 +143,7 @@ begin
             perform holdfast.cancel(v_run);
           end if;
         end loop;
-        v_open := array(select t.run_id from holdfast.task t where t.run_id = any (v_open) order by t.run_id);
+        v_open := holdfast.open_of(v_open);
       when v_schedule.overlap = 'skip' and cardinality(p_new) = 1 and cardinality(v_open) + cardinality(v_queue) > 0 then
         v_skipped := 1;
       else
