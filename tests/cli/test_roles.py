@@ -191,7 +191,10 @@ async def test_a_worker_can_do_all_that_a_worker_does(rooms: Rooms, caplog: pyte
     async def changes() -> None:
         await other_step()
 
-    apps[0].schedule(every=timedelta(seconds=1), overlap="cancel_running")(long_story)
+    @apps[0].schedule(every=timedelta(seconds=1), overlap="cancel_running")
+    @apps[0].workflow
+    async def by_the_clock() -> int:
+        return await go.wait()
 
     for app in apps:
         app.override(origin="the test", database_url=rooms.worker, schema=rooms.schema)
@@ -208,7 +211,7 @@ async def test_a_worker_can_do_all_that_a_worker_does(rooms: Rooms, caplog: pyte
             with pytest.raises(HoldfastError, match="was cancelled"):
                 await parked.result(timedelta(seconds=20))
             await until_true(rooms, "select made >= 2 from {}.schedule")
-            await client.schedules.pause("long_story")
+            await client.schedules.pause("by_the_clock")
             job = await client.start_by_name("hopeless")
             with pytest.raises(HoldfastError, match="GiveUp"):
                 await job.result(timedelta(seconds=20))
