@@ -67,11 +67,14 @@ select t.run_id, t.inbox_count, t.due_at
 select t.run_id, t.inbox_count,
        (select count(*) from holdfast.inbox i where i.run_id = t.run_id and not i.seen) as unseen,
        (select count(*) from holdfast.journal j
-         where j.run_id = t.run_id and j.kind in (4, 5) and j.key <> 'cancel#0') as journaled
+         where j.run_id = t.run_id and j.kind in (4, 5, 6) and j.key <> 'cancel#0'
+                               and (j.kind <> 6 or length(j.digest) = 4)) as journaled
   from holdfast.task t
  where t.inbox_count <> (select count(*) from holdfast.inbox i where i.run_id = t.run_id and not i.seen)
                       + (select count(*) from holdfast.journal j
-                          where j.run_id = t.run_id and j.kind in (4, 5) and j.key <> 'cancel#0')
+                          where j.run_id = t.run_id and j.kind in (4, 5, 6) and j.key <> 'cancel#0'
+                            -- A child that could not be started has told nothing: its row has the digest of its input.
+                            and (j.kind <> 6 or length(j.digest) = 4))
    -- What goes on from another run leaves out some of what that one was sent, and keeps the numbers.
    and not exists (select from holdfast.run r where r.id = t.run_id and r.continued_from is not null)
  limit 10
@@ -83,8 +86,36 @@ select t.run_id, t.inbox_count
  where r.continued_from is not null
    and t.inbox_count <> greatest(
          (select coalesce(max(i.number), 0) from holdfast.inbox i where i.run_id = t.run_id and not i.seen),
-         (select coalesce(max(substring(j.key from '#(\d+)$')::int), 0)
-            from holdfast.journal j where j.run_id = t.run_id and j.kind in (4, 5)))
+         (select coalesce(max(holdfast.letter_number(j.kind, j.key, j.digest)), 0)
+            from holdfast.journal j where j.run_id = t.run_id and j.kind in (4, 5, 6)))
+ limit 10
+
+-- invariant: 6c. the outcome of a child that has ended is in its parent's inbox or journal, once, unless the parent has ended
+select r.parent, r.id as child, r.parent_key,
+       (select count(*) from holdfast.inbox i where i.run_id = r.parent and i.kind = 6 and i.name = r.parent_key) as in_inbox,
+       (select count(*) from holdfast.journal j where j.run_id = r.parent and j.kind = 6 and j.key = r.parent_key) as journaled
+  from holdfast.run r
+  join holdfast.result e on e.run_id = r.id and e.status <> 4
+  join holdfast.task t on t.run_id = r.parent
+ where (select count(*) from holdfast.inbox i where i.run_id = r.parent and i.kind = 6 and i.name = r.parent_key)
+     + (select count(*) from holdfast.journal j where j.run_id = r.parent and j.kind = 6 and j.key = r.parent_key) <> 1
+ limit 10
+
+-- invariant: 6d. a child and the row of its parent's journal that says it was started are written together
+select j.run_id, j.key, j.output #>> '{}' as child
+  from holdfast.journal j
+ where j.kind = 7
+   -- What goes on from another run has its journal, and nothing is told to it.
+   and not exists (select from holdfast.run r where r.id = j.run_id and r.continued_from is not null)
+   and not exists (select from holdfast.run r
+                    where r.id = (j.output #>> '{}')::uuid and r.parent = j.run_id and r.parent_key || '>' = j.key)
+union all
+select r.parent, r.parent_key, r.id::text
+  from holdfast.run r
+ where r.parent is not null
+   and r.continued_from is null
+   and not exists (select from holdfast.journal j
+                    where j.run_id = r.parent and j.kind = 7 and j.key = r.parent_key || '>')
  limit 10
 
 -- invariant: 7. a result is not older than what the run has seen

@@ -23,6 +23,9 @@ from holdfast.core.errors import (
     ActivityFailed,
     ActivityTimedOut,
     BinariesNotFound,
+    ChildCancelled,
+    ChildFailed,
+    ChildTimedOut,
     ConfigurationError,
     DatabaseError,
     DatabaseUnavailable,
@@ -73,6 +76,7 @@ from holdfast.workflow.patched import patched
 from holdfast.workflow.race import First, FirstSignal, first_of, first_signal
 from holdfast.workflow.shield import shield
 from holdfast.workflow.signal import Signal
+from holdfast.workflow.start_child import ChildHandle, start_child
 from holdfast.workflow.state import State, set_state
 from holdfast.workflow.wait import branch, wait, wait_each, wait_within
 from holdfast.workflow.workflow import Workflow
@@ -89,6 +93,10 @@ __all__ = [
     "Call",
     "Cancellation",
     "CatchUp",
+    "ChildCancelled",
+    "ChildFailed",
+    "ChildHandle",
+    "ChildTimedOut",
     "Client",
     "Codec",
     "ConfigurationError",
@@ -156,6 +164,7 @@ __all__ = [
     "shield",
     "sleep",
     "sleep_until",
+    "start_child",
     "uuid4",
     "wait",
     "wait_each",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from holdfast import AccessDenied, App, GiveUp, HoldfastError, Retry, RunStatus, Signal, sleep
+from holdfast import AccessDenied, App, GiveUp, HoldfastError, Retry, RunStatus, Signal, sleep, start_child
 from holdfast.embedded import EmbeddedPostgres
 from holdfast.store.check import read_live_workers
 from holdfast.store.connect import connect
@@ -78,6 +79,14 @@ async def use_everything_of_a_client(rooms: Rooms) -> None:
         assert await plain.status() is RunStatus.CANCELLED
         with pytest.raises(HoldfastError, match="was cancelled"):
             await plain.result()
+        # Whose child ends is told.
+        child = await client.start_by_name("idle")
+        await rooms.owner.execute(
+            f"update {rooms.schema}.run set parent = $2, root = $2, parent_key = 'idle#1' where id = $1",
+            *(child.id, keyed.id),
+        )
+        await rooms.owner.execute(f"update {rooms.schema}.task set flags = 16 where run_id = $1", child.id)
+        assert await child.cancel() == "cancelled"
         # A run that has begun is asked, not ended.
         await rooms.owner.execute(
             f"update {rooms.schema}.task set first_claim_at = clock_timestamp() where run_id = $1", keyed.id
@@ -86,7 +95,12 @@ async def use_everything_of_a_client(rooms: Rooms) -> None:
         assert await keyed.pause() == "done"
         assert await keyed.resume() == "done"
         assert await keyed.wake() == "nothing"
-        await rooms.owner.execute(f"update {rooms.schema}.task set flags = flags | 1026 where run_id = $1", keyed.id)
+        child = await client.start_by_name("idle")
+        await rooms.owner.execute(
+            f"update {rooms.schema}.run set parent = $2, root = $2, parent_key = 'idle#2' where id = $1",
+            *(child.id, keyed.id),
+        )
+        await rooms.owner.execute(f"update {rooms.schema}.task set flags = flags | 1058 where run_id = $1", keyed.id)
         assert await keyed.terminate() == "done"
         await client.schedules.create("daily", "idle", "every day at 09:00")
         await client.schedules.update("daily", lane="other")
@@ -102,7 +116,7 @@ async def use_everything_of_a_client(rooms: Rooms) -> None:
         run = await connection.fetchval("select start('idle', '{\"a\": 1}', key => 'from sql')")
         assert await connection.fetchval("select signal($1, 'go', '1')", run)
         assert await connection.fetchval("select cancel($1)", run) == "cancelled"
-        assert await connection.fetchval("select count(*) from runs") == 4
+        assert await connection.fetchval("select count(*) from runs") == 6
         # What `holdfast db check` shows.
         await read_live_workers(Session(connection, Statements(rooms.schema)))
     finally:
@@ -161,7 +175,7 @@ async def test_a_worker_rewrites_nothing(rooms: Rooms, statement: str) -> None:
 
 
 async def test_a_worker_can_do_all_that_a_worker_does(rooms: Rooms, caplog: pytest.LogCaptureFixture) -> None:
-    """Steps, retries, timers, signals with and without a key, cancelling, blocking, recovery, schedules and leaving."""
+    """Steps, retries, timers, children, signals, cancelling, blocking, recovery, schedules and leaving."""
     apps = App(), App()
     tried = list[int]()
 
@@ -181,6 +195,17 @@ async def test_a_worker_can_do_all_that_a_worker_does(rooms: Rooms, caplog: pyte
         tries = await flaky()
         await sleep(timedelta(milliseconds=10))
         return tries + await go.wait() + await go.wait()
+
+    @apps[0].workflow
+    async def child(answer: int) -> int:
+        return answer
+
+    @apps[0].workflow
+    async def family() -> int:
+        nobodys = await start_child(child, 1, lane="nowhere")
+        await nobodys.cancel()
+        await asyncio.wait([asyncio.ensure_future(nobodys.result())])
+        return await child(2)
 
     other = apps[1]
 
@@ -210,6 +235,7 @@ async def test_a_worker_can_do_all_that_a_worker_does(rooms: Rooms, caplog: pyte
             assert await parked.cancel() == "requested"
             with pytest.raises(HoldfastError, match="was cancelled"):
                 await parked.result(timedelta(seconds=20))
+            assert await (await client.start_by_name("family")).result(timedelta(seconds=20)) == 2
             await until_true(rooms, "select made >= 2 from {}.schedule")
             await client.schedules.pause("by_the_clock")
             job = await client.start_by_name("hopeless")

@@ -47,6 +47,7 @@ async def one_of_each(client: Client, db: Connection) -> dict[RunStatus, UUID]:
     await db.execute("update holdfast.task set due_at = '2100-01-01' where run_id = $1", runs[RunStatus.SCHEDULED])
     await end(db, runs[RunStatus.FAILED], Ending.FAILED, failure=Failure(type="a:B", message="c"))
     await end(db, runs[RunStatus.CANCELLED], Ending.CANCELLED)
+    await end(db, runs[RunStatus.CONTINUED], Ending.CONTINUED)
     await end(db, runs[RunStatus.SUCCEEDED], output="1")
     return runs
 

@@ -22,7 +22,7 @@ from tests.house import ROOT, House
 
 Moment = Literal["parks", "claimed"]
 
-COMPARISON = "when t.inbox_count > m.seen and (m.waits or t.flags & 4 <> 0) then v_now"
+COMPARISON = "when m.waits and (t.inbox_count >= coalesce(m.wake, m.seen + 1) or t.wake_at > m.seen) then v_now"
 
 STUCK = """
 select exists (

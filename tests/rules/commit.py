@@ -85,6 +85,7 @@ class Committing:
             limit=limit,
             fenced=_nobody,
             flushed=lambda units: None,
+            told=lambda flushed: None,
             doubted=lambda: None,
         )
         self._commits.append(commit)

@@ -64,7 +64,7 @@ HELD = "         -- The same call again finds it given back already, and must no
         rewritten(
             "flush",
             (f"{HELD}         and t.bucket_id is not null\n", ""),
-            ("when t.inbox_count > m.seen and", "when false and"),
+            ("when m.waits and (", "when false and ("),
         ),
         False,
     ),

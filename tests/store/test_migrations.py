@@ -71,7 +71,7 @@ async def catalog(connection: Any, schema: str) -> dict[str, list[tuple[Any, ...
     """Everything that the server knows of a schema."""
     found = {what: await connection.fetch(query, schema) for what, query in CATALOG.items()}
     found["migrations"] = await connection.fetch(f"select version, name, checksum, oldest_code from {schema}.migration")
-    return {what: sorted(map(tuple, rows), key=str) for what, rows in found.items()}
+    return {what: sorted(map(tuple, rows), key=None if what == "migrations" else str) for what, rows in found.items()}
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from holdfast.store import inbox, runs, starts, work
 from holdfast.store.connect import connect
 from holdfast.store.session import Session
 from holdfast.store.statements import Statements
+from holdfast.testing import Databases
 from tests.conftest import TEMPLATE
 from tests.store.ground import LONG_AGO, Ground, new_id
 from tests.store.plans import Plans, explained
@@ -54,8 +55,9 @@ pytestmark = pytest.mark.xdist_group("million")
 
 
 @pytest.fixture(scope="session")
-def million(server: EmbeddedPostgres) -> str:
+def million(server: EmbeddedPostgres, holdfast_databases: Databases) -> str:
     """The DSN of the big database; nothing that is done in it is committed."""
+    del holdfast_databases  # which have made the template
     asyncio.run(_make(server))
     return server.dsn_for(NAME)
 

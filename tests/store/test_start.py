@@ -65,6 +65,7 @@ async def test_a_start_makes_a_run_and_its_task(ground: Ground, send: Any) -> No
         "input": '{"a": "\\u0000"}',
         "parent": None,
         "root": None,
+        "parent_key": None,
         "tags": '{"a": "b"}',
         "options": None,
         "trace": None,

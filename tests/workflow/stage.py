@@ -19,7 +19,7 @@ from holdfast.core.failure import Failure
 from holdfast.core.journal import Entry, EntryKind, attempt_key, cancel_key, patch_key, signal_key
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.info import RunInfo
-from holdfast.workflow.instance import Activation, Ended, Instance, RunActivity, StartTimer
+from holdfast.workflow.instance import Activation, Command, Ended, Instance, RunActivity, StartTimer
 from holdfast.workflow.signal import Signal
 from holdfast.workflow.workflow import Workflow
 
@@ -32,7 +32,7 @@ A_SECOND = timedelta(seconds=1)
 class Waiting:
     """What a run waits for at one point: all that a worker could see of it."""
 
-    commands: tuple[RunActivity | StartTimer, ...]
+    commands: tuple[Command, ...]
     next_timer: datetime | None
     waits_for_signal: bool
     end: Ended | None
@@ -71,12 +71,18 @@ class Stage:
         self.workflow = workflow
         self.input = workflow.parameters.encode(args, {}).text
         self.info = RunInfo(
-            run_id=run_id, name=workflow.name, lane="default", priority="medium", created_at=BEGAN, tags={"team": "a"}
+            run_id=run_id,
+            name=workflow.name,
+            lane="default",
+            priority="medium",
+            created_at=BEGAN,
+            tags={"team": "a"},
+            root=run_id,
         )
         self.journal = list(journal)
         self.clock = max([BEGAN, *(entry.at for entry in journal)])
         self.withdrawn: list[str] = []
-        self.asked: list[RunActivity | StartTimer] = []
+        self.asked: list[Command] = []
         self._inbox = itertools.count(1)
         self.last = Activation((), (), None, None)
         self.instance = self.made(self.journal, resumed=resumed)
@@ -177,7 +183,7 @@ class Stage:
     # ---- what can be seen ----
 
     @property
-    def open(self) -> list[RunActivity | StartTimer]:
+    def open(self) -> list[Command]:
         return self.instance.open_commands()
 
     @property
@@ -278,7 +284,7 @@ def play(
         for command in stage.open:
             if isinstance(command, RunActivity):
                 events.append(partial(stage.work, command.key))
-            elif command.deadline == stage.instance.next_timer:
+            elif isinstance(command, StartTimer) and command.deadline == stage.instance.next_timer:
                 events.append(partial(stage.fire, command.key))
         if to_send:
             signal, value = to_send[0]

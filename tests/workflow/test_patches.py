@@ -18,7 +18,7 @@ from holdfast.core.journal import EntryKind
 from holdfast.core.states import Ending
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.clock import sleep
-from holdfast.workflow.instance import Activation, RunActivity
+from holdfast.workflow.instance import Activation, RunActivity, StartTimer
 from holdfast.workflow.patched import patched
 from holdfast.workflow.signal import Signal
 from holdfast.workflow.workflow import Workflow
@@ -430,7 +430,7 @@ def what_can_happen(stage: Worker) -> list[Callable[[], object]]:
     for command in stage.open:
         if isinstance(command, RunActivity):
             events += [partial(stage.work, command.key)] * 3
-        elif command.deadline == stage.instance.next_timer:
+        elif isinstance(command, StartTimer) and command.deadline == stage.instance.next_timer:
             events += [partial(stage.fire, command.key)] * 3
     if stage.instance.waits_for_signal:
         events += [partial(stage.send, go, 1)] * 3

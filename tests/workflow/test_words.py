@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from holdfast.core.errors import DefinitionError, ForbiddenInWorkflow, RetryAfter
+from holdfast.core.errors import DefinitionError, RetryAfter
 from holdfast.core.retry import Retry
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.attempted import activity_info
@@ -176,16 +176,6 @@ def test_numbers_in_place_of_durations_and_policies_are_refused() -> None:
 def test_a_workflow_is_not_called_like_a_function() -> None:
     with pytest.raises(DefinitionError, match=r"client\.start"):
         rolls()  # type: ignore[unused-coroutine]
-
-    @Workflow
-    async def calls_another() -> list[Any]:
-        return await rolls()
-
-    end = Stage(calls_another).go().end
-    assert end is not None
-    assert end.failure is not None
-    assert end.failure.type == f"{ForbiddenInWorkflow.__module__}:ForbiddenInWorkflow"
-    assert "start it through a client in an activity" in end.failure.message
 
 
 def test_entries_come_in_the_order_of_their_seqs() -> None:

@@ -14,7 +14,7 @@ from holdfast.client.listing import RunSummary, summary
 from holdfast.client.outcome import read_failure
 from holdfast.core.errors import RunNotFound, Unreadable
 from holdfast.core.failure import Failure
-from holdfast.core.journal import EntryKind, attempt_key, state_name
+from holdfast.core.journal import EntryKind, attempt_key, started_key, state_name
 from holdfast.core.states import RunStatus
 from holdfast.store.runs import Details, InboxRow, JournalRow, read_details, read_inbox, read_journal
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from holdfast.core.seal import Seal
     from holdfast.store.session import Session
 
-StepKind = Literal["activity", "timer", "signal", "cancel", "patch", "state", "update", "reply"]
+StepKind = Literal["activity", "timer", "signal", "cancel", "child", "patch", "state", "update", "reply"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,8 @@ class StepView:
     """Plain JSON."""
     failure: Failure | Sealed | None
     failed: Sequence[AttemptView]
+    child: UUID | None = None
+    """The run that it waits for, or did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,11 @@ class RunDescription(RunSummary):
     """All that is known of one run. Payloads are plain JSON, or ``Sealed`` where they cannot be read here."""
 
     parent: UUID | None
-    root: UUID | None
+    """The run that started it as its child."""
+    root: UUID
+    """The run at the top of its tree: itself, where it is nobody's child."""
+    continued_from: UUID | None
+    """The run that this one goes on for."""
     input: object
     output: object
     failure: Failure | Sealed | None
@@ -125,6 +131,7 @@ def _description(
         **{name: getattr(short, name) for name in RunSummary.__dataclass_fields__},
         parent=details.parent,
         root=details.root,
+        continued_from=details.continued_from,
         input=_opened(details.input, seal),
         output=_opened(details.output, seal),
         failure=_failure(details.error, seal) if failed else None,
@@ -154,22 +161,29 @@ def _steps(rows: Sequence[JournalRow], seal: Seal) -> Iterator[StepView]:
     """The journal as steps: failed attempts stand with what they are attempts of, at the place of its outcome."""
     attempts: dict[str, list[AttemptView]] = {}
     begun: dict[str, JournalRow] = {}
+    starts = {row.key: row for row in rows if row.kind is EntryKind.STARTED}
     outcomes = {row.key for row in rows if row.kind is not EntryKind.ATTEMPT}
     for row in rows:
+        if row.kind is EntryKind.STARTED:
+            if row.key[:-1] not in outcomes:
+                yield _open_child(row)
+            continue
         if row.kind is EntryKind.ATTEMPT:
             key = row.key.removesuffix(attempt_key("", row.attempts))
             attempts.setdefault(key, []).append(_attempt(row, seal))
             begun[key] = row
             continue
+        start = starts.get(started_key(row.key))
         yield StepView(
             key=row.key,
             kind=_step_kind(row.kind),
             attempts=row.attempts,
-            started_at=row.started_at,
+            started_at=row.started_at if start is None else start.at,
             at=row.at,
             output=_opened(row.output, seal),
             failure=_failure(row.error, seal) if row.error is not None else None,
             failed=tuple(attempts.get(row.key, ())),
+            child=None if start is None else _child_id(start),
         )
     for key, row in begun.items():
         if key not in outcomes:
@@ -196,6 +210,24 @@ def _state(rows: Sequence[JournalRow], seal: Seal) -> Mapping[str, object]:
 
 def _words(failure: Failure | Sealed) -> str:
     return failure.reason if isinstance(failure, Sealed) else failure.message
+
+
+def _open_child(row: JournalRow) -> StepView:
+    return StepView(
+        key=row.key[:-1],
+        kind="child",
+        attempts=0,
+        started_at=row.at,
+        at=None,
+        output=None,
+        failure=None,
+        failed=(),
+        child=_child_id(row),
+    )
+
+
+def _child_id(row: JournalRow) -> UUID:
+    return UUID(from_json(row.output or "null"))
 
 
 def _attempt(row: JournalRow, seal: Seal) -> AttemptView:
@@ -240,7 +272,12 @@ def _parked_for(details: Details, steps: Sequence[StepView]) -> Iterator[str]:
     }
     for key, at in retries.items():
         yield f"retry of {key} at {_time(at)}"
-    if details.waits_inbox:
+    children = [step for step in steps if step.kind == "child" and step.at is None]
+    for step in children[:_MOST_CHILDREN]:
+        yield f"child {step.key}, run {step.child}"
+    if len(children) > _MOST_CHILDREN:
+        yield f"{len(children) - _MOST_CHILDREN} more children"
+    if details.waits_inbox and not children:
         yield "a signal"
     # The earliest of all that has a time: where no retry accounts for it, it is a timer.
     if due is not None and due not in retries.values():
@@ -273,11 +310,15 @@ _STEP_KINDS: Mapping[EntryKind, StepKind] = {
     EntryKind.TIMER: "timer",
     EntryKind.SIGNAL: "signal",
     EntryKind.CANCEL: "cancel",
+    EntryKind.CHILD: "child",
     EntryKind.PATCH: "patch",
     EntryKind.STATE: "state",
     EntryKind.UPDATE: "update",
     EntryKind.REPLY: "reply",
 }
+
+_MOST_CHILDREN = 5
+"""Of more, only how many there are is said."""
 
 
 def _opened(stored: str | None, seal: Seal) -> object:

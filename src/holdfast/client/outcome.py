@@ -35,6 +35,8 @@ def open_outcome(run_id: UUID, ended: Ended, returns: Returns[R], seal: Seal) ->
             raise _failed(run_id, failure) from _cause(failure)
         case Ending.CANCELLED:
             raise RunCancelled(run_id)
+        case Ending.CONTINUED:
+            raise AssertionError("who waits for a run that was continued waits for the one that goes on for it")
 
 
 def read_failure(stored: str | None, seal: Seal) -> Failure:

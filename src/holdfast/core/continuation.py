@@ -26,11 +26,14 @@ class Recorded(NamedTuple):
     failure: Failure | None
 
 
-_ABOUT = frozenset({EntryKind.ATTEMPT})
+_ABOUT = frozenset({EntryKind.ATTEMPT, EntryKind.STARTED})
 """Rows about a step that are no outcome: kept where its outcome is."""
 
-_STEPS = frozenset({EntryKind.ACTIVITY, EntryKind.TIMER})
+_STEPS = frozenset({EntryKind.ACTIVITY, EntryKind.CHILD, EntryKind.TIMER})
 """Outcomes of what the code has asked for by itself."""
+
+_TRIED = frozenset({EntryKind.ACTIVITY, EntryKind.CHILD})
+"""Outcomes that may be failures."""
 
 
 class Kept(NamedTuple):
@@ -64,7 +67,7 @@ def kept_for_retry(rows: Sequence[Recorded], ending: Ending, failure: Failure | 
 
 
 def _has_succeeded(row: Recorded) -> bool:
-    return row.kind is EntryKind.ACTIVITY and row.failure is None
+    return row.kind in _TRIED and row.failure is None
 
 
 def outcomes(rows: Iterable[Recorded]) -> list[str]:
@@ -78,13 +81,13 @@ def _fault(
     """The first row that led to the end."""
     if ending is Ending.CANCELLED or (failure is not None and failure.type.endswith(":RunTimedOut")):
         return next((row for row in rows if row.kind is EntryKind.CANCEL), None)
-    failed = [row for row in rows if row.kind is EntryKind.ACTIVITY and row.failure is not None]
+    failed = [row for row in rows if row.kind in _TRIED and row.failure is not None]
     if not failed or failure is None:
         return None
     named = [row for row in failed if row.failure is not None and _ended_by(failure, row.failure)]
     if not named:
         # The code has raised an error of its own. If it did so right after a failed step, that is why.
-        last = max((row for row in rows if row.kind is not EntryKind.ATTEMPT), key=lambda row: row.seq)
+        last = max((row for row in rows if row.kind not in _ABOUT), key=lambda row: row.seq)
         return last if last is failed[-1] else None
     if "ExceptionGroup" in failure.type:
         return named[0]
@@ -138,4 +141,6 @@ def _about(rows: Iterable[Recorded]) -> Iterator[Recorded]:
 
 def _step(row: Recorded) -> str:
     """The key of the outcome that it is, or is about."""
+    if row.kind is EntryKind.STARTED:
+        return row.key[:-1]
     return row.key.rpartition("@")[0] if row.kind is EntryKind.ATTEMPT else row.key

@@ -29,6 +29,9 @@
     ├── ActivityFailed           what an activity raised, where its own class cannot be rebuilt
     │   ├── ActivityTimedOut     it took longer than its timeout
     │   └── ActivityCrashed      the process that it ran in died
+    ├── ChildFailed              what a child raised, where its own class cannot be rebuilt
+    │   ├── ChildTimedOut        its timeout has passed
+    │   └── ChildCancelled       it was cancelled
     ├── MissingClass             an exception to be raised again whose class this process has not loaded; blocks the run
     ├── NonDeterminismError      the code asks for something else than the journal holds; blocks the run
     ├── ForbiddenInWorkflow      I/O, threads or foreign futures in workflow code
@@ -237,8 +240,30 @@ class ActivityCrashed(ActivityFailed):
     """
 
 
+class ChildFailed(HoldfastError):
+    """What a child of this run raised, where its own class cannot be rebuilt: class name, message, traceback, cause."""
+
+    def __init__(
+        self, workflow: str, type_name: str, message: str, traceback: str | None = None, cause: str | None = None
+    ) -> None:
+        self.workflow = workflow
+        self.type_name = type_name
+        self.message = message
+        self.traceback = traceback
+        self.cause = cause
+        super().__init__(f"child {workflow!r} failed: {type_name}: {message}")
+
+
+class ChildTimedOut(ChildFailed):
+    """A child of this run did not end within its timeout."""
+
+
+class ChildCancelled(ChildFailed):
+    """A child of this run was cancelled, by this run or by anybody else."""
+
+
 class MissingClass(HoldfastError):
-    """An activity raised a class that this process cannot make again. It blocks the run, it never fails it.
+    """An activity or a child raised a class that this process cannot make again. It blocks the run, it never fails it.
 
     Anything else would send the run down another branch than the one that it takes where the class is loaded.
     """
@@ -247,7 +272,7 @@ class MissingClass(HoldfastError):
         self.type_name = type_name
         self.problem = problem
         super().__init__(
-            f"an activity raised {type_name}, which {problem}; import it in the module of the app, "
+            f"an activity or a child raised {type_name}, which {problem}; import it in the module of the app, "
             "or deploy the version of the code that has it"
         )
 

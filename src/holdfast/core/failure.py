@@ -11,7 +11,14 @@ from typing import Any, Literal, cast
 
 from pydantic import JsonValue
 
-from holdfast.core.errors import ActivityFailed, ActivityTimedOut, MissingClass
+from holdfast.core.errors import (
+    ActivityFailed,
+    ActivityTimedOut,
+    ChildCancelled,
+    ChildFailed,
+    ChildTimedOut,
+    MissingClass,
+)
 from holdfast.core.remake import Parts, put_together, take_apart, type_name
 
 Reason = Literal["error", "timeout", "cancelled", "crashes"]
@@ -82,21 +89,22 @@ class Failure:
         """The failure that :meth:`to_json` wrote; fields of a later version are ignored."""
         return cls._from_fields(json.loads(text))
 
-    def exception(self, activity: str) -> BaseException:
-        """What to raise in the workflow that awaits ``activity``: the class that was raised, or ``ActivityFailed``.
+    def exception(self, name: str, *, child: bool = False) -> BaseException:
+        """What to raise in the workflow that awaits this activity: the class that was raised, or ``ActivityFailed``.
+
+        For a ``child``, a workflow of that name, it is ``ChildFailed``.
 
         Raises:
             MissingClass: it was a class that this process has not loaded.
         """
         # Whatever was raised when the time was over, a timeout is caught as one.
-        kind = ActivityTimedOut if self.reason == "timeout" else ActivityFailed
         if self.rebuildable and (self.reason != "timeout" or self.type == type_name(ActivityTimedOut)):
             raised: BaseException = put_together(self.type, self._parts)
         else:
             cause = None if self.cause is None else f"{self.cause.type}: {self.cause.message}"
-            raised = kind(activity, self.type, self.message, self.traceback, cause)
+            raised = _kind(self.reason, child=child)(name, self.type, self.message, self.traceback, cause)
         if self.cause is not None:
-            raised.__cause__ = _cause(self.cause, activity)
+            raised.__cause__ = _cause(self.cause, name, child=child)
         return raised
 
     @property
@@ -132,12 +140,18 @@ class Failure:
         )
 
 
-def _cause(failure: Failure, activity: str) -> BaseException:
+def _kind(reason: Reason, *, child: bool) -> type[ActivityFailed | ChildFailed]:
+    if not child:
+        return ActivityTimedOut if reason == "timeout" else ActivityFailed
+    return {"timeout": ChildTimedOut, "cancelled": ChildCancelled}.get(reason, ChildFailed)
+
+
+def _cause(failure: Failure, name: str, *, child: bool) -> BaseException:
     try:
-        return failure.exception(activity)
+        return failure.exception(name, child=child)
     except MissingClass:
         # Workflows branch on what is raised, not on its cause: that one is no reason to block.
-        return replace(failure, rebuildable=False).exception(activity)
+        return replace(failure, rebuildable=False).exception(name, child=child)
 
 
 def _chain(error: BaseException) -> list[BaseException]:

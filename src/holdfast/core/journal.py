@@ -23,6 +23,13 @@ class EntryKind(IntEnum):
     """A signal taken from the inbox, key ``signal:upgrade#7``; 7 is its number in the inbox."""
     CANCEL = 5
     """A request to cancel, taken from the inbox, key ``cancel#8``."""
+    CHILD = 6
+    """The outcome of a child, taken from the inbox, key ``ship#1``: the first call of that workflow in this run.
+
+    Its digest is its number in the inbox, or, if it could not be started, the digest of its input.
+    """
+    STARTED = 7
+    """A child was started in the same commit, key ``ship#1>``; the output is its id. Not an outcome."""
     STATE = 8
     """What the run lets everybody know, key ``state:progress#12``: set when it had seen 12 deliveries. No outcome."""
     UPDATE = 9
@@ -86,6 +93,24 @@ def patch_key(name: str) -> str:
 def patch_name(key: str) -> str:
     """The name of the patch that was journaled under ``key``."""
     return key.removeprefix("patch:")
+
+
+def started_key(key: str) -> str:
+    """The key under which the start of the child whose outcome will have ``key`` is journaled."""
+    return f"{key}>"
+
+
+def letter_digest(number: int) -> bytes:
+    """What stands in place of a digest in the row of a child's outcome: its number in the inbox."""
+    return number.to_bytes(4)
+
+
+def letter_number(entry: Entry) -> int:
+    """The number in the inbox of what was journaled; 0 for what has not come from there."""
+    if entry.kind is EntryKind.CHILD:
+        # One that could not be started has the digest of its input, which is longer.
+        return int.from_bytes(entry.digest) if entry.digest is not None and len(entry.digest) == 4 else 0
+    return int(entry.key.rpartition("#")[2])
 
 
 def attempt_key(key: str, attempt: int) -> str:

@@ -21,6 +21,8 @@ class Ending(IntEnum):
     SUCCEEDED = 1
     FAILED = 2
     CANCELLED = 3
+    CONTINUED = 4
+    """Another run goes on for it, with a fresh journal."""
 
 
 class Continuation(IntEnum):
@@ -52,6 +54,8 @@ class RunStatus(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    CONTINUED = "continued"
+    """It has ended, and another run goes on for it."""
 
     @property
     def ended(self) -> bool:
@@ -69,6 +73,7 @@ _OPEN = frozenset(
         RunStatus.SUCCEEDED,
         RunStatus.FAILED,
         RunStatus.CANCELLED,
+        RunStatus.CONTINUED,
     }
 )
 
@@ -83,6 +88,7 @@ RUN_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     RunStatus.SUCCEEDED: frozenset(),
     RunStatus.FAILED: frozenset(),
     RunStatus.CANCELLED: frozenset(),
+    RunStatus.CONTINUED: frozenset(),
 }
 """Which status may follow on which."""
 
@@ -96,6 +102,10 @@ class Flag(IntEnum):
     """A request to cancel lies in the inbox."""
     BEGUN = 8
     """Set before the code of a run is entered that was held by a worker which died: see rule 12."""
+    HAS_PARENT = 16
+    """Its end is told to its parent."""
+    HAS_CHILDREN = 32
+    """It has started children that its end has to see to."""
     ENTERED = 64
     """Its code was executed to the end of its journal and from there to its next wait, or may have been.
 

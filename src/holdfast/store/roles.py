@@ -33,7 +33,7 @@ CLIENT = _grants(
     migration="select",
     run="select insert",
     # A signal counts and wakes; a cancelled run that nobody has begun ends at once, so its task goes.
-    task="select insert delete update:inbox_count update:due_at update:flags",
+    task="select insert delete update:inbox_count update:wake_at update:due_at update:flags",
     result="select insert",
     inbox="select insert delete",
     start_key="select insert",
@@ -41,6 +41,7 @@ CLIENT = _grants(
     blockage="select delete",
     pause="select insert delete",
     heartbeat="select delete",
+    cancel_request="insert",
     worker="select",
     bucket="select",
     schedule="select insert update delete",
@@ -53,7 +54,7 @@ It cannot write a journal, hold a run or be a worker.
 
 WORKER = _grants(
     migration="select",
-    # The runs of schedules are started by workers.
+    # The runs of schedules, and children, are started by workers.
     run="select insert",
     task="select insert update delete",
     start_key="select insert",
@@ -63,6 +64,7 @@ WORKER = _grants(
     blockage="select insert update delete",
     pause="select delete",
     heartbeat="select insert update delete",
+    cancel_request="select insert update delete",
     worker="select insert update",
     fence="select insert update delete",
     bucket="select insert update delete",

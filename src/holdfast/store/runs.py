@@ -89,7 +89,8 @@ class Details(NamedTuple):
 
     listed: Listed
     parent: UUID | None
-    root: UUID | None
+    root: UUID
+    continued_from: UUID | None
     input: str | None
     output: str | None
     error: str | None

@@ -25,7 +25,7 @@ select v.status
 
 -- name: run_details
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
-       v.worker, v.version, v.parent, v.root,
+       v.worker, v.version, v.parent, v.root, v.continued_from,
        r.input, e.output, e.error, t.deadline, t.crashes,
        coalesce(t.waits_inbox, false) as waits_inbox,
        coalesce(t.flags & 4 <> 0, false) as cancel_requested,
@@ -178,7 +178,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
   from (
     select u.run_id, u.at
       from holdfast.result u
-     where u.status <> 1
+     where u.status in (2, 3)
        and u.status = any (:endings::smallint[])
        and u.at <= :ended_before::timestamptz
        and (u.at, u.run_id) < (:ended_before, :last_id::uuid)

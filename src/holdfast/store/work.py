@@ -13,6 +13,7 @@ from holdfast.core.states import Flag
 
 if TYPE_CHECKING:
     from holdfast.core.states import Ending
+    from holdfast.store.children import Child
     from holdfast.store.session import Session
 
 FOREVER = datetime.max
@@ -177,8 +178,9 @@ class JournalWrite(NamedTuple):
 class Move(NamedTuple):
     """Gives a held run back: parked until ``due`` (or ``after`` from now; neither: at once).
 
-    ``seen`` is the inbox count that the run has journaled; with ``waits`` a higher one makes it due at once. ``what``
-    says what it waits for, one a line; it counts with ``progress`` only.
+    ``seen`` is the inbox count that the run has journaled; with ``waits`` a higher one makes it due at once, or only
+    one of ``wake`` or more where that is given. ``what`` says what it waits for, one a line; it counts with
+    ``progress`` only.
     """
 
     due: datetime | None
@@ -189,6 +191,7 @@ class Move(NamedTuple):
     clear: int
     progress: bool
     what: str | None = None
+    wake: int | None = None
 
 
 class Beat(NamedTuple):
@@ -205,6 +208,8 @@ class End(NamedTuple):
     status: Ending
     output: str | None
     error: str | None
+    parent: UUID | None = None
+    """Who is told of it."""
 
 
 class Writes:
@@ -213,7 +218,21 @@ class Writes:
     ``begun``, ``woken`` and ``beaten`` set or clear flags of its task; with the first ``beats`` goes ``beaten``.
     """
 
-    __slots__ = ("beaten", "beats", "begun", "blocked", "end", "hold", "journal", "move", "run_id", "seen", "woken")
+    __slots__ = (
+        "beaten",
+        "beats",
+        "begun",
+        "blocked",
+        "cancels",
+        "children",
+        "end",
+        "hold",
+        "journal",
+        "move",
+        "run_id",
+        "seen",
+        "woken",
+    )
 
     def __init__(
         self,
@@ -229,6 +248,8 @@ class Writes:
         blocked: str | None = None,
         beats: Sequence[Beat] = (),
         beaten: bool = False,
+        children: Sequence[Child] = (),
+        cancels: Sequence[UUID] = (),
     ) -> None:
         self.run_id = run_id
         self.hold = hold
@@ -241,6 +262,9 @@ class Writes:
         self.blocked = blocked
         self.beats = beats
         self.beaten = beaten
+        self.children = children
+        self.cancels = cancels
+        """Children that are to be cancelled."""
 
     @property
     def is_beat(self) -> bool:
@@ -253,16 +277,30 @@ class Writes:
         size = sum(len(row.output or "") + len(row.error or "") for row in self.journal)
         if self.end is not None:
             size += len(self.end.output or "") + len(self.end.error or "")
+        if self.children:
+            size += sum(len(child.input) for child in self.children)
         return size
 
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """The answer to a flush: its time, and whose writes were left out: the row was busy, or is not ours any more."""
+    """The answer to a flush: its time, and whose writes were left out: the row was busy, or is not ours any more.
+
+    Then what others should hear of: buckets in which something came for a held run, lanes in which something became
+    due, and whether there are requests to cancel that somebody is to see to.
+    """
 
     at: datetime
     busy: frozenset[UUID]
     lost: frozenset[UUID]
+    inbox: Sequence[int] = ()
+    due: Sequence[str] = ()
+    asks: bool = False
+
+    @property
+    def tells(self) -> bool:
+        """Whether there is anything that others should hear of."""
+        return bool(self.asks or self.due or self.inbox)
 
 
 _NOBODY: frozenset[UUID] = frozenset()
@@ -272,7 +310,14 @@ async def flush(session: Session, identity: Identity, writes: Iterable[Writes], 
     """Writes everything in one fenced transaction; ``again``: the same call may have been committed before."""
     (row,) = await session.call("flush", [identity.worker, identity.epoch, wait, again, *_columns(writes)])
     busy, lost = row["busy"], row["lost"]
-    return Flushed(row["at"], frozenset(busy) if busy else _NOBODY, frozenset(lost) if lost else _NOBODY)
+    return Flushed(
+        row["at"],
+        frozenset(busy) if busy else _NOBODY,
+        frozenset(lost) if lost else _NOBODY,
+        row["inbox"] or (),
+        row["due"] or (),
+        row["asks"],
+    )
 
 
 def _columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
@@ -283,6 +328,8 @@ def _columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
     marks: list[tuple[object, ...]] = []
     blocked: list[tuple[object, ...]] = []
     beats: list[tuple[object, ...]] = []
+    children: list[tuple[object, ...]] = []
+    cancels: list[tuple[object, ...]] = []
     for one in writes:
         run_id, hold = one.run_id, one.hold
         journal.extend([(run_id, hold, *row) for row in one.journal])
@@ -301,14 +348,20 @@ def _columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
             beats.extend([(run_id, hold, *beat) for beat in one.beats])
         if one.beaten:
             marks.append((run_id, hold, Flag.BEATEN, 0))
+        if one.children:
+            children.extend([(run_id, hold, *child) for child in one.children])
+        if one.cancels:
+            cancels.extend([(run_id, child) for child in one.cancels])
     return [
         *_transposed(journal, 12),
-        *_transposed(moves, 10),
-        *_transposed(ends, 5),
+        *_transposed(moves, 11),
+        *_transposed(ends, 6),
         *_transposed(seen, 2),
         *_transposed(marks, 4),
         *_transposed(blocked, 2),
         *_transposed(beats, 5),
+        *_transposed(cancels, 2),
+        *_transposed(children, 13),
     ]
 
 

@@ -15,16 +15,19 @@ select *
          :worker, :epoch, :buckets, :lanes, :priorities, :room, :lower, :sweep, :names, :fresh, :begun, :ahead)
 
 -- name: flush
-select at, busy, lost
+select at, busy, lost, inbox, due, asks
   from holdfast.flush(
          :worker, :epoch, :wait, :again,
          :j_run, :j_hold, :j_seq, :j_kind, :j_key, :j_digest, :j_output, :j_error, :j_attempts, :j_elapsed, :j_at, :j_after,
-         :m_run, :m_hold, :m_due, :m_after, :m_seen, :m_waits, :m_set, :m_clear, :m_progress, :m_what,
-         :e_run, :e_hold, :e_status, :e_output, :e_error,
+         :m_run, :m_hold, :m_due, :m_after, :m_seen, :m_waits, :m_set, :m_clear, :m_progress, :m_what, :m_wake,
+         :e_run, :e_hold, :e_status, :e_output, :e_error, :e_parent,
          :s_run, :s_number,
          :b_run, :b_hold, :b_set, :b_clear,
          :k_run, :k_reason,
-         :h_run, :h_hold, :h_key, :h_attempt, :h_details)
+         :h_run, :h_hold, :h_key, :h_attempt, :h_details,
+         :x_run, :x_child,
+         :c_run, :c_hold, :c_id, :c_kind, :c_name, :c_lane, :c_priority, :c_input, :c_timeout, :c_tags, :c_options, :c_key,
+         :c_root)
 
 -- name: leave
 select holdfast.leave(:worker, :epoch)
@@ -45,6 +48,10 @@ select holdfast.raise_floors(:lanes, :priorities)
 
 -- name: end_overdue
 select holdfast.end_overdue(:limit)
+
+-- name: cancel_asked
+select handled, busy
+  from holdfast.cancel_asked(:limit)
 
 -- name: suspects_due
 select exists (

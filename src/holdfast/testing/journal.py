@@ -96,7 +96,7 @@ async def read_journal(session: Session, testbed: Session, seal: Seal, run_id: U
             created_at=recorded.created_at,
             tags=json.loads(recorded.tags) if recorded.tags else {},
             parent=recorded.parent,
-            root=recorded.root,
+            root=recorded.root or run_id,
         ),
         input=seal.open(recorded.input or "{}"),
         began=recorded.first_claim_at or recorded.created_at,

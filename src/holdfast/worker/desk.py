@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from holdfast.client.ids import Ids
     from holdfast.core.failure import Failure
     from holdfast.core.seal import Seal
     from holdfast.store.work import Claimed
@@ -20,6 +21,7 @@ class Desk(Protocol):
 
     clock: DatabaseClock
     executor: Executor
+    ids: Ids
     seal: Seal
     draining: bool
 

@@ -10,18 +10,20 @@ from holdfast.core.states import Ending
 from holdfast.store.work import End
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from holdfast.worker.desk import Desk
     from holdfast.workflow.instance import Ended
 
 OUT_OF_TIME = Failure(type="holdfast.core.errors:RunTimedOut", message="the run's timeout has passed", reason="timeout")
 
 
-def as_stored(end: Ended, desk: Desk, *, name: str) -> End:
-    """The end of a run of the workflow ``name``; a result that cannot be stored is a failure."""
+def as_stored(end: Ended, desk: Desk, *, name: str, parent: UUID | None) -> End:
+    """The end of a run of the workflow ``name``, a child of ``parent``; a result that cannot be stored is a failure."""
     ending, output, failure = end.ending, end.output, end.failure
     if output is not None:
         try:
             output = desk.seal.close(output, what=f"the result of workflow {name!r}")
         except HoldfastError as refusal:
             ending, output, failure = Ending.FAILED, None, Failure.of(refusal)
-    return End(ending, output, None if failure is None else desk.sealed(failure))
+    return End(ending, output, None if failure is None else desk.sealed(failure), parent)

@@ -6,10 +6,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from holdfast.core.failure import Failure
-from holdfast.core.states import Ending, Flag
-from holdfast.store.work import End, Move
+from holdfast.core.states import Ending
+from holdfast.store.work import End
+from holdfast.worker import moves
 from holdfast.worker.held import Unit
-from holdfast.worker.workflow_run import BLOCKED_FOR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ class Condemned(_Written):
             reason="crashes",
         )
         log.error("run %s of %r: %s", self.run_id, self._claimed.name, failure.message)
-        return Unit(self, end=End(Ending.FAILED, None, self._desk.sealed(failure)))
+        return Unit(self, end=End(Ending.FAILED, None, self._desk.sealed(failure), self._claimed.parent))
 
 
 class Terminated(_Written):
@@ -105,15 +105,7 @@ class Unreadable(_Written):
     def unit(self) -> Unit:
         """The move that blocks it."""
         log.error("run %s of %r is blocked: %s", self.run_id, self._claimed.name, self._error)
-        move = Move(
-            due=None,
-            after=BLOCKED_FOR,
-            seen=self._claimed.inbox_count,
-            waits=False,
-            set=Flag.BLOCKED,
-            clear=Flag.BEGUN | Flag.WAKE,
-            progress=False,
-        )
+        move = moves.blocked(self._claimed.inbox_count)
         return Unit(self, move=move, blocked=f"{type(self._error).__name__}: {self._error}")
 
 
@@ -123,5 +115,4 @@ class Stray(_Written):
     def unit(self) -> Unit:
         """The move that gives it back."""
         log.warning("run %s was claimed, but the answer was lost: it is given back", self.run_id)
-        move = Move(due=None, after=None, seen=0, waits=False, set=0, clear=0, progress=False)
-        return Unit(self, move=move)
+        return Unit(self, move=moves.given_back(0, clear=0))

@@ -62,6 +62,7 @@ class GroupCommit:
         limit: float,
         fenced: Callable[[WorkerFenced], None],
         flushed: Callable[[Sequence[Unit]], None],
+        told: Callable[[work.Flushed], None],
         doubted: Callable[[], None],
         flush: Flush | None = None,
     ) -> None:
@@ -72,6 +73,7 @@ class GroupCommit:
         self._limit = limit
         self._fenced = fenced
         self._flushed = flushed
+        self._told = told
         self._doubted = doubted
         self._call = flush
         self._loop = asyncio.get_running_loop()
@@ -244,6 +246,8 @@ class GroupCommit:
 
     def _sort(self, batch: list[Unit], flushed: work.Flushed, verdicts: _Verdicts) -> None:
         verdicts.at = flushed.at
+        if flushed.tells:
+            self._told(flushed)
         self._clock.observe(flushed.at)
         if not flushed.busy and not flushed.lost:
             verdicts.committed.extend(batch)

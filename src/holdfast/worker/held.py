@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from holdfast.store.children import Child
 from holdfast.store.work import Beat, End, JournalWrite, Move, Writes
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Unit(Writes):
         blocked: str | None = None,
         beats: Sequence[Beat] = (),
         beaten: bool = False,
+        children: Sequence[Child] = (),
+        cancels: Sequence[UUID] = (),
     ) -> None:
         super().__init__(
             owner.run_id,
@@ -90,6 +93,8 @@ class Unit(Writes):
             blocked=blocked,
             beats=beats,
             beaten=beaten,
+            children=children,
+            cancels=cancels,
         )
         self.owner = owner
         self.entries = entries

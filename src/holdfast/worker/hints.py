@@ -29,6 +29,7 @@ class Hints:
         self._ended: list[UUID] = []
         self._many = False
         self._lanes: set[str] = set()
+        self._buckets: set[int] = set()
         self._wake = asyncio.Event()
 
     def ended(self, runs: Iterable[UUID]) -> None:
@@ -43,6 +44,11 @@ class Hints:
     def due(self, lane: str) -> None:
         """Runs of this lane are due that other workers may take."""
         self._lanes.add(lane)
+        self._wake.set()
+
+    def inbox(self, bucket: int) -> None:
+        """Something came for a run that another worker holds in this bucket."""
+        self._buckets.add(bucket)
         self._wake.set()
 
     async def run(self) -> None:
@@ -72,6 +78,8 @@ class Hints:
         self._wake.clear()
         payloads = [f"due {lane}" for lane in sorted(self._lanes)]
         self._lanes.clear()
+        payloads += [f"inbox {bucket}" for bucket in sorted(self._buckets)]
+        self._buckets.clear()
         if self._many:
             payloads.append("end *")
         elif self._ended:
@@ -93,12 +101,14 @@ class Listener:
         due: Callable[[], None],
         inbox: Callable[[int], None],
         command: Callable[[], None],
+        cancel: Callable[[], None],
         heard: Callable[[str], None] | None = None,
     ) -> None:
         self._lanes = frozenset(lanes)
         self._due = due
         self._inbox = inbox
         self._command = command
+        self._cancel = cancel
         self._heard = heard
 
     def __call__(self, payload: str) -> None:
@@ -112,5 +122,7 @@ class Listener:
                 self._inbox(int(rest))
         elif word == "worker":
             self._command()
+        elif word == "cancel":
+            self._cancel()
         elif self._heard is not None:
             self._heard(payload)

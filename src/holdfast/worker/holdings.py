@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
+from holdfast.client.ids import Ids
 from holdfast.core.errors import RunTimedOut
 from holdfast.core.failure import Failure
 from holdfast.core.lineage import first_tags, lineage_of
@@ -72,6 +73,7 @@ class Holdings:
         self.clock = clock
         self.draining = False
         self.executor = executor
+        self.ids = Ids()
         self.seal = seal
         self.buckets: dict[int, Bucket] = {}
         self.held: dict[UUID, HeldRun] = {}
@@ -303,7 +305,7 @@ def _instance(definition: Workflow[..., Any], claimed: Claimed, journal: Sequenc
         created_at=lineage.created_at,
         tags=first_tags(claimed.options, claimed.tags),
         parent=claimed.parent,
-        root=claimed.root,
+        root=claimed.root or claimed.run_id,
     )
     entries = [opened(entry, seal) for entry in journal]
     text = seal.open(claimed.input or "{}")

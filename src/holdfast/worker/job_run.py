@@ -204,12 +204,12 @@ class JobRun:
             self._end(Ending.FAILED, None, self._desk.out_of_time(self._claimed))
             return
         self._over = True
-        self._desk.write(Unit(self, end=End(Ending.FAILED, None, self._last_error)))
+        self._desk.write(Unit(self, end=End(Ending.FAILED, None, self._last_error, self._claimed.parent)))
 
     def _end(self, ending: Ending, output: str | None, failure: Failure | None) -> None:
         self._over = True
         error = None if failure is None else self._desk.sealed(failure)
-        self._desk.write(Unit(self, end=End(ending, output, error)))
+        self._desk.write(Unit(self, end=End(ending, output, error, self._claimed.parent)))
 
     def letters(self, letters: Sequence[Letter]) -> None:
         """A job reads no signals; a request to cancel it is obeyed at once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast.core.journal import EntryKind, cancel_key, signal_key
+from holdfast.core.journal import EntryKind, cancel_key, letter_number, signal_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from holdfast.core.journal import Entry
     from holdfast.store.work import Letter
 
-_RECEIVED = (EntryKind.SIGNAL, EntryKind.CANCEL)
+_RECEIVED = (EntryKind.SIGNAL, EntryKind.CANCEL, EntryKind.CHILD)
 
 
 class Letterbox:
@@ -27,7 +27,7 @@ class Letterbox:
         """The keys of the requests to cancel."""
         for entry in journal:
             if entry.kind in _RECEIVED:
-                self.seen = max(self.seen, int(entry.key.rpartition("#")[2]))
+                self.seen = max(self.seen, letter_number(entry))
                 if entry.kind is EntryKind.CANCEL:
                     self.cancels.add(entry.key)
         self.unread: Sequence[Letter] = ()
@@ -53,6 +53,8 @@ class Letterbox:
             if letter.kind is EntryKind.CANCEL:
                 key = cancel_key(letter.number)
                 self.cancels.add(key)
+            elif letter.kind is EntryKind.CHILD:
+                key = letter.name
             else:
                 key = signal_key(letter.name, letter.number)
             new.append((letter, key))

@@ -1,6 +1,7 @@
 """Recovery: takes the runs of workers whose lease is over. Every worker does it; the database decides who gets to.
 
-It also ends runs whose timeout passes before any worker has begun them, perhaps because none knows their name.
+It also ends runs whose timeout passes before any worker has begun them, perhaps because none knows their name, and
+cancels children whose parents have asked for it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import random
 from typing import TYPE_CHECKING
 
 from holdfast.store import work
+from holdfast.store.children import cancel_asked
 from holdfast.store.connect import said
 
 if TYPE_CHECKING:
@@ -35,6 +37,11 @@ class Recovery:
         self._most = min(lease.total_seconds() / 3, 5.0)
         self._limit = lease.total_seconds() / 2
         self._recovered = recovered
+        self._asked = asyncio.Event()
+
+    def ask(self) -> None:
+        """Children are to be cancelled: now, rather than at the next look."""
+        self._asked.set()
 
     async def run(self) -> None:
         """Recovers until it is cancelled."""
@@ -45,15 +52,21 @@ class Recovery:
                 log.warning("recovery failed: %s", said(error))
                 self._link.discard()
                 wait = 1.0
-            await asyncio.sleep(wait)
+            try:
+                async with asyncio.timeout(wait):
+                    await self._asked.wait()
+            except TimeoutError:
+                continue
 
     async def _once(self) -> float:
+        self._asked.clear()
         while True:
             # A connection that is half-open would be waited for without end.
             async with asyncio.timeout(self._limit), self._link.session() as session:
                 found = await work.recover(session, limit=_BATCH)
                 if found is None:
                     await work.end_overdue(session, limit=_BATCH)
+                    handled, busy = await cancel_asked(session, limit=_BATCH)
                     ends = await work.next_lease_end(session, self._identity)
                     break
             if found.runs:
@@ -62,6 +75,11 @@ class Recovery:
             if not found.runs and not found.finished:
                 # Somebody holds on to it: a flush of the dead worker, or a caller's transaction. Not waited for.
                 return min(self._most, 0.25)
+        if handled == _BATCH:
+            self._asked.set()
+        if busy:
+            # Others are at these rows, and mostly not for long.
+            return 0.25
         spread = random.uniform(0.0, 0.1)
         if ends is None:
             return self._most + spread

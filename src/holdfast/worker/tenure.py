@@ -119,6 +119,7 @@ class Tenure:
                 due=self._hint_due,
                 inbox=self._hint_inbox,
                 command=self._hint_command,
+                cancel=self._hint_cancel,
                 heard=None if companion is None else companion.heard,
             )
             if settings.hints
@@ -136,6 +137,7 @@ class Tenure:
         self._claimer: Claimer | None = None
         self._commit: GroupCommit | None = None
         self._heartbeat: Heartbeat | None = None
+        self._recovery: Recovery | None = None
 
     @property
     def draining(self) -> bool:
@@ -268,6 +270,7 @@ class Tenure:
             limit=limit,
             fenced=self._fenced,
             flushed=self._flushed,
+            told=self._told,
             doubted=self._doubted,
             flush=self._seams.flush,
         )
@@ -301,7 +304,9 @@ class Tenure:
             fenced=self._fenced,
         )
         self._heartbeat.start()
-        recovery = Recovery(self._control, identity, lease=settings.lease, recovered=lambda _: self._hint_due())
+        recovery = self._recovery = Recovery(
+            self._control, identity, lease=settings.lease, recovered=lambda _: self._hint_due()
+        )
         if self._alone_command is not None and not settings.alone:
             suspects = Suspects(
                 self._control,
@@ -434,6 +439,10 @@ class Tenure:
             self._letter_at = self._loop.time()
             self._hint_due()
 
+    def _hint_cancel(self) -> None:
+        if self._recovery is not None:
+            self._recovery.ask()
+
     def _hint_command(self) -> None:
         """Commands come with the heartbeat."""
 
@@ -451,6 +460,21 @@ class Tenure:
             if self._loop.time() - self._letter_at < _LETTER_RACE and any(unit.move is not None for unit in units):
                 self._hint_due()
         self._room_made()
+
+    def _told(self, flushed: work.Flushed) -> None:
+        """A flush has put something into line or into an inbox: here at once, and others are told after it."""
+        for bucket_id in flushed.inbox:
+            if bucket_id in self._holdings.buckets:
+                self._hint_inbox(bucket_id)
+            elif self._settings.hints:
+                self._hints.inbox(bucket_id)
+        for lane in flushed.due:
+            if lane == self._settings.lane:
+                self._hint_due()
+            if self._settings.hints:
+                self._hints.due(lane)
+        if flushed.asks:
+            self._hint_cancel()
 
     def _doubted(self) -> None:
         if self._claimer is not None:

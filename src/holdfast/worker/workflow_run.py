@@ -17,9 +17,11 @@ from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
 from holdfast.core.journal import WOKEN, EntryKind, cancel_key, patch_key
 from holdfast.core.states import Ending, Flag
-from holdfast.store.work import FOREVER, End, JournalWrite, Move
+from holdfast.store.work import FOREVER, End, JournalWrite
+from holdfast.worker import moves
 from holdfast.worker.alarms import FOREVER_AWARE, Alarms
 from holdfast.worker.calls import Call, Calls
+from holdfast.worker.children import received, start_all
 from holdfast.worker.ending import OUT_OF_TIME, as_stored
 from holdfast.worker.held import Unit
 from holdfast.worker.letterbox import Letterbox
@@ -27,7 +29,7 @@ from holdfast.worker.notes import Notes
 from holdfast.worker.opened import as_written
 from holdfast.worker.slow import TOO_LONG, warn_if_slow
 from holdfast.worker.verdict import Conclusion, judge, row_of
-from holdfast.workflow.instance import Activation, Ended, Instance, StartTimer
+from holdfast.workflow.instance import Activation, Ended, Instance, StartChild, StartTimer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,9 +50,6 @@ LINGER = timedelta(seconds=1)
 REQUESTS = Flag.PAUSED | Flag.TERMINATE | Flag.WAKE | Flag.AT_ONCE
 """What may be asked of a run while it is held."""
 
-BLOCKED_FOR = timedelta(minutes=5)
-"""How long a blocked run rests before it is tried again; a worker that starts with its name tries it at once."""
-
 
 class WorkflowRun:
     """Drives one instance while this worker holds the run."""
@@ -68,6 +67,7 @@ class WorkflowRun:
         "_letterbox",
         "_notes",
         "_over",
+        "_parent",
         "_stepping",
         "_under_way",
         "bucket",
@@ -86,6 +86,7 @@ class WorkflowRun:
         self.bucket = bucket
         self.run_id: UUID = claimed.run_id
         self.name = claimed.name
+        self._parent = claimed.parent
         self._letterbox = Letterbox(journal)
         self._calls = Calls(claimed, instance.identity, done=self._attempt_done, beat=self._attempt_beat)
         self._alarms = Alarms(None if cancel_key(0) in self._letterbox.cancels else claimed.deadline)
@@ -143,7 +144,7 @@ class WorkflowRun:
         self._mark_begun()
         new = self._letterbox.take(letters)
         if new:
-            rows = [self._row(letter.kind, key, output=letter.payload) for letter, key in new]
+            rows = [received(letter, key, self._desk, self._row) for letter, key in new]
             self._write_rows(rows, seen=[letter.number for letter, _ in new])
 
     def _mark_begun(self) -> None:
@@ -258,17 +259,26 @@ class WorkflowRun:
         if patches:
             # First of all: whatever else is written of this activation stands behind it in line.
             self._write_rows(patches)
-        for command in activation.commands:
-            if isinstance(command, StartTimer):
-                self._alarms.set(command.key, command.deadline)
-            else:
-                self._calls.ask(command)
+        self._carry_out(activation)
         if self._asked & Flag.WAKE:
             self._ring_early()
         self._start_calls()
         self._rest()
         if self._notes:
             self._settle(self._notes)
+
+    def _carry_out(self, activation: Activation) -> None:
+        starts: list[StartChild] = []
+        for command in activation.commands:
+            if isinstance(command, StartTimer):
+                self._alarms.set(command.key, command.deadline)
+            elif isinstance(command, StartChild):
+                starts.append(command)
+            else:
+                self._calls.ask(command)
+        if starts or activation.closing:
+            rows, children = start_all(starts, self._instance.info, self._desk, self._row)
+            self._write(Unit(self, journal=rows, children=children, cancels=activation.closing))
 
     def _settle(self, notes: Notes) -> None:
         """What the run has written down for others and nothing took along: written at once if somebody waits for it."""
@@ -280,7 +290,8 @@ class WorkflowRun:
     def _end(self, end: Ended, rows: Sequence[JournalWrite] = ()) -> None:
         self._stop_waiting()
         self._over = True
-        self._write(Unit(self, journal=rows, end=as_stored(end, self._desk, name=self.name)))
+        stored = as_stored(end, self._desk, name=self.name, parent=self._parent)
+        self._write(Unit(self, journal=rows, end=stored))
 
     def _block(self, reason: BaseException) -> None:
         if self._letterbox.cancels:
@@ -291,15 +302,7 @@ class WorkflowRun:
         log.error("run %s of workflow %r is blocked: %s", self.run_id, self.name, reason)
         self._stop_waiting()
         self._over = True
-        move = Move(
-            due=None,
-            after=BLOCKED_FOR,
-            seen=self._letterbox.seen,
-            waits=False,
-            set=Flag.BLOCKED,
-            clear=Flag.BEGUN | Flag.WAKE,
-            progress=False,
-        )
+        move = moves.blocked(self._letterbox.seen)
         self._write(Unit(self, move=move, blocked=f"{type(reason).__name__}: {reason}"))
 
     def _start_calls(self) -> None:
@@ -336,11 +339,11 @@ class WorkflowRun:
             self._park(at_once=self._calls.any_due(self._desk.clock.now()))
             return
         wake = self._alarms.next(self._calls)
-        if wake is None and not self._instance.waits_for_signal:
+        if wake is None and not self._instance.waits_for_letter:
             self._block(
                 HoldfastError(
                     "the workflow waits for something that nothing in it will ever do "
-                    "(no timer, activity or signal is open)"
+                    "(no timer, activity, child or signal is open)"
                 )
             )
         elif wake is not None and wake - self._desk.clock.now() <= LINGER:
@@ -376,33 +379,17 @@ class WorkflowRun:
         self._write(Unit(self, journal=rows, woken=True))
 
     def _park(self, *, at_once: bool) -> None:
-        wake = self._alarms.next(self._calls)
-        waits = self._instance.waits_for_signal
-        settled = self._instance.settled
+        due = None if at_once else self._alarms.next(self._calls) or FOREVER
+        move = moves.parked(self._instance, due, seen=self._letterbox.seen, blocked=self._blocked)
         self._stop_waiting()
         self._over = True
         self._kept = True
-        due: datetime | None = None if at_once else wake or FOREVER
-        if due == FOREVER_AWARE:
-            due = FOREVER
-        move = Move(
-            due=due,
-            after=None,
-            seen=self._letterbox.seen,
-            waits=waits,
-            set=Flag.ENTERED if settled else 0,
-            clear=Flag.BEGUN | self._blocked | (0 if settled else Flag.ENTERED),
-            progress=True,
-            what=self._instance.waits_for,
-        )
         self._write(Unit(self, move=move))
 
     def _give_back(self) -> None:
         """Its code was not entered: whoever claims it next begins where this worker would have."""
         self._over = True
-        seen = self._letterbox.seen
-        move = Move(due=None, after=None, seen=seen, waits=False, set=0, clear=Flag.BEGUN, progress=False)
-        self._write(Unit(self, move=move))
+        self._write(Unit(self, move=moves.given_back(self._letterbox.seen)))
 
     def _stop_waiting(self) -> None:
         self._alarms.disarm()
@@ -484,4 +471,4 @@ class WorkflowRun:
             failure = Failure(type="holdfast.core.errors:HoldfastError", message="the error could not be stored")
         else:
             failure = Failure.of(HoldfastError(f"the database refused what workflow {self.name!r} wrote: {error}"))
-        self._write(Unit(self, end=End(Ending.FAILED, None, self._desk.sealed(failure))))
+        self._write(Unit(self, end=End(Ending.FAILED, None, self._desk.sealed(failure), self._parent)))

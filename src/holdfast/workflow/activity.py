@@ -98,8 +98,7 @@ class Activity(Definition[P, R]):
         heartbeat_timeout: timedelta | None = None,
     ) -> None:
         super().__init__(fn, name=getattr(fn, "__name__", "") if name is None else name, kind=RunKind.ACTIVITY)
-        if self.name.partition(":")[0] in _RESERVED:
-            raise DefinitionError(f"{self.what}: the journal uses this name itself; choose another one with name=")
+        refuse_reserved(self.what, self.name)
         self.retry = Retry() if retry is None else _policy(self.what, retry)
         self.timeout = _positive(self.what, "timeout", timeout)
         self.total_timeout = _positive(self.what, "total_timeout", total_timeout)
@@ -155,9 +154,7 @@ class Activity(Definition[P, R]):
         Raises:
             DefinitionError: it cannot be a key.
         """
-        if not isinstance(key, str) or not key or len(key) > _LONGEST_KEY or not key.isprintable():
-            raise DefinitionError(f"{self.what}: a key has 1 to {_LONGEST_KEY} printable characters, not {key!r}")
-        return f"{self.name}:{key}"
+        return base_of(self, key)
 
     async def _outcome(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         loop = running_loop()
@@ -193,6 +190,27 @@ class Activity(Definition[P, R]):
     async def _once(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         outcome: R = await (self.fn(*args, **kwargs) if self._async else asyncio.to_thread(self.fn, *args, **kwargs))
         return outcome
+
+
+def base_of(definition: Definition[..., Any], key: object) -> str:
+    """What the journal keys of calls with this ``key`` begin with.
+
+    Raises:
+        DefinitionError: it cannot be a key.
+    """
+    if not isinstance(key, str) or not key or len(key) > _LONGEST_KEY or not key.isprintable():
+        raise DefinitionError(f"{definition.what}: a key has 1 to {_LONGEST_KEY} printable characters, not {key!r}")
+    return f"{definition.name}:{key}"
+
+
+def refuse_reserved(what: str, name: str) -> None:
+    """Refuses the names that the journal uses itself.
+
+    Raises:
+        DefinitionError: it is one of them.
+    """
+    if name.partition(":")[0] in _RESERVED:
+        raise DefinitionError(f"{what}: the journal uses this name itself; choose another one with name=")
 
 
 def _policy(what: str, value: object) -> Retry:

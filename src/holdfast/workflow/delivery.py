@@ -4,26 +4,31 @@ When the loop is quiet, the undelivered outcome with the lowest seq whose key ha
 that is depends on the code and on the journal only, never on when an entry became known: entries become known in the
 order of seq, so a run that is executed live and one that is replayed deliver the same outcomes in the same order.
 
-- An activity or a timer has been asked for when the code has called it. One whose waiter was cancelled is consumed
-  without effect.
+- An activity, a child or a timer has been asked for when the code has called it. One whose waiter was cancelled is
+  consumed without effect.
 - A signal has been asked for while a wait for its name is open: first in, first out, on both sides.
 - A request to cancel has always been asked for.
-- A failed attempt delivers nothing, nor does the way that the run takes at a patch, nor what it writes down for others.
+- The start of a child, where the code waits for that.
+- A failed attempt delivers nothing, nor does the way that the run takes at a patch, nor what it writes down for others,
+  nor any other start of a child.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from heapq import heappop, heappush
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
-from holdfast.core.errors import ActivityFailed, HoldfastError, MissingClass
+from holdfast.core.errors import ActivityFailed, ChildFailed, HoldfastError, MissingClass
 from holdfast.core.failure import Failure
 from holdfast.core.journal import WOKEN, Entry, EntryKind, patch_name, signal_name
 from holdfast.core.parameters import Encoded
+from holdfast.workflow.child import ChildStep
 from holdfast.workflow.handle import Timer
 from holdfast.workflow.mailbox import Mailbox
 from holdfast.workflow.mismatch import other_step, other_timer, other_type
@@ -33,6 +38,7 @@ from holdfast.workflow.step import Step
 
 if TYPE_CHECKING:
     from holdfast.workflow.activity import Activity
+    from holdfast.workflow.workflow import Workflow
 
 
 class Attempts(NamedTuple):
@@ -68,11 +74,14 @@ class Delivery:
         "_mailbox",
         "_recorded",
         "_resumed",
+        "_starts",
         "_undelivered",
         "at",
         "blocked",
         "cancel_note",
         "cancelled",
+        "children",
+        "closing",
         "fresh",
         "front",
         "main",
@@ -97,7 +106,7 @@ class Delivery:
         """Whether a request to cancel was delivered."""
         self.cancel_note: str | None = None
         """What the first request to cancel carried."""
-        self.fresh: list[Step | Timer] = []
+        self.fresh: list[Step | ChildStep | Timer] = []
         """What was asked for and the worker has not been told yet."""
         self.withdrawn: list[str] = []
         """What the worker was told to do and nobody waits for any more."""
@@ -105,9 +114,15 @@ class Delivery:
         """Which way the run takes where its code has changed, once that was asked."""
         self.notes: Notes | None = None
         """What the run has written down for others, once it has."""
+        self.children: dict[str, ChildStep] = {}
+        """Those whose outcome is not in the journal, and which the code has not given up."""
+        self.closing: list[UUID] = []
+        """Children that are to be cancelled, and the worker has not been told so yet."""
         self._counts: dict[str, int] = {}
         self._recorded: dict[str, Entry] = {}  # outcomes that have not been asked for
-        self._asked: dict[str, Step | Timer | None] = {}  # not delivered yet; None: nobody waits for it any more
+        self._starts: dict[str, Entry] = {}  # starts of children that have not been asked for, by key of the outcome
+        # Not delivered yet; None: nobody waits for it any more.
+        self._asked: dict[str, Step | ChildStep | Timer | None] = {}
         self._undelivered: dict[int, Entry] = {}  # outcomes that have been asked for, signals, requests to cancel
         self._due: list[int] = []  # heap of seqs that can be delivered, or could when they were put there
         self._mailbox = Mailbox()
@@ -132,7 +147,7 @@ class Delivery:
         something that is not in it. A run that was resumed has also done what follows the last entry. Before an outcome
         that is recorded and has not been asked for, the code has been in any case.
         """
-        return self.front < self._live_from or bool(self._recorded)
+        return self.front < self._live_from or bool(self._recorded) or bool(self._starts)
 
     # ---- what the worker knows ----
 
@@ -146,8 +161,10 @@ class Delivery:
             raise ValueError(f"entry {entry.key!r} has seq {entry.seq}, and {self._fed} was fed before: seqs must rise")
         self._fed = entry.seq
         match entry.kind:
-            case EntryKind.ACTIVITY | EntryKind.TIMER:
+            case EntryKind.ACTIVITY | EntryKind.TIMER | EntryKind.CHILD:
                 self._feed_outcome(entry)
+            case EntryKind.STARTED:
+                self._feed_start(entry)
             case EntryKind.ATTEMPT:
                 key, _, attempt = entry.key.rpartition("@")
                 details = entry.output or self.attempts(key).details
@@ -167,7 +184,7 @@ class Delivery:
         """The failed attempts of the activity ``key`` so far."""
         return self._attempts.get(key, NO_ATTEMPTS)
 
-    def open(self) -> Iterator[Step | Timer]:
+    def open(self) -> Iterator[Step | ChildStep | Timer]:
         """What was asked for, is waited for, and has no outcome in the journal; in the order of asking."""
         for asked in self._asked.values():
             if asked is not None and not asked.known:
@@ -197,7 +214,7 @@ class Delivery:
     @property
     def unasked(self) -> Entry | None:
         """The first outcome of the journal that the code has never asked for."""
-        return min(self._recorded.values(), key=_by_seq, default=None)
+        return min((*self._recorded.values(), *self._starts.values()), key=_by_seq, default=None)
 
     # ---- what the code asks for ----
 
@@ -217,14 +234,54 @@ class Delivery:
             self._make_due(entry)
         return step
 
-    def abandon(self, step: Step) -> None:
+    def ask_child(
+        self,
+        workflow: Workflow[..., Any],
+        encoded: Encoded,
+        future: asyncio.Future[Any],
+        begun: asyncio.Future[None] | None,
+    ) -> ChildStep:
+        """The next call of this workflow; ``future`` gets its outcome, and ``begun`` is done when it was started."""
+        key = self._next_key(workflow.base)
+        text, digest = encoded
+        options = workflow.child_options
+        step = ChildStep(
+            key=key, workflow=workflow, input=text, digest=digest, options=options, future=future, begun=begun
+        )
+        self._asked[key] = step
+        start = self._starts.pop(key, None) if self._starts else None
+        outcome = self._recorded.pop(key, None) if self._recorded else None
+        first = start or outcome
+        if first is None:
+            self.fresh.append(step)
+        elif (outcome is not None and outcome.kind is not EntryKind.CHILD) or first.digest != digest:
+            self.blocked = other_step(step, first)
+            return step
+        if start is not None:
+            self._begin(step, start)
+        if outcome is not None:
+            step.known = True
+            self._make_due(outcome)
+        else:
+            self.children[key] = step
+        return step
+
+    def cancel_child(self, step: ChildStep) -> None:
+        """The code wants this child to end."""
+        if step.run_id is not None and not step.known:
+            self.closing.append(step.run_id)
+
+    def abandon(self, step: Step | ChildStep) -> None:
         """Nobody waits for this call any more."""
         if step.future.done() and not step.future.cancelled():
             # It was delivered and cancelled in one turn. Looked at, so that its error is not reported as overlooked.
             step.future.exception()
         if self._asked.get(step.key) is step:
             self._asked[step.key] = None
-            if step.told and not step.known:
+            if isinstance(step, ChildStep):
+                self.children.pop(step.key, None)
+                self.cancel_child(step)
+            elif step.told and not step.known:
                 self.withdrawn.append(step.key)
 
     def ask_timer(self, timer: Timer) -> None:
@@ -289,9 +346,9 @@ class Delivery:
         """Lets go of everything; the run is not executed here any more."""
         self.main = None
         self._mailbox = Mailbox()
-        for held in (self._asked, self._undelivered, self._recorded):
+        for held in (self._asked, self._undelivered, self._recorded, self._starts, self.children):
             held.clear()
-        for line in (self._due, self._deadlines, self.fresh, self.withdrawn):
+        for line in (self._due, self._deadlines, self.fresh, self.withdrawn, self.closing):
             line.clear()
 
     # ---- inside ----
@@ -318,7 +375,27 @@ class Delivery:
         asked = self._asked[entry.key]
         if asked is not None:
             asked.known = True
+            if entry.kind is EntryKind.CHILD:
+                self.children.pop(entry.key, None)
         self._make_due(entry)
+
+    def _feed_start(self, entry: Entry) -> None:
+        key = entry.key[:-1]
+        if key not in self._asked:
+            self._starts[key] = entry
+            return
+        step = self._asked[key]
+        if isinstance(step, ChildStep):
+            self._begin(step, entry)
+        else:
+            # Given up while it was being started.
+            self.closing.append(child_id(entry))
+
+    def _begin(self, step: ChildStep, entry: Entry) -> None:
+        step.run_id = child_id(entry)
+        step.told = True
+        if step.begun is not None:
+            self._make_due(entry)
 
     def _make_due(self, entry: Entry) -> None:
         self._undelivered[entry.seq] = entry
@@ -330,8 +407,13 @@ class Delivery:
 
     def _deliver(self, entry: Entry) -> bool:
         match entry.kind:
-            case EntryKind.ACTIVITY:
+            case EntryKind.ACTIVITY | EntryKind.CHILD:
                 self._deliver_outcome(entry)
+            case EntryKind.STARTED:
+                self._arrive(entry)
+                child = self._asked.get(entry.key[:-1])
+                if isinstance(child, ChildStep) and child.begun is not None and not child.begun.done():
+                    child.begun.set_result(None)
             case EntryKind.TIMER:
                 self._arrive(entry)
                 timer = self._asked.pop(entry.key)
@@ -361,15 +443,15 @@ class Delivery:
 
     def _deliver_outcome(self, entry: Entry) -> None:
         step = self._asked[entry.key]
-        if not isinstance(step, Step) or step.future.done():
+        if not isinstance(step, Step | ChildStep) or step.future.done():
             self._arrive(entry)
             del self._asked[entry.key]
             return
         try:
             if entry.error is None:
-                value, error = step.activity.returns.decode(entry.output), None
+                value, error = step.returns.decode(entry.output), None
             else:
-                value, error = None, _raised(Failure.from_json(entry.error), step.activity.name)
+                value, error = None, _raised(Failure.from_json(entry.error), step)
         except MissingClass as missing:
             self.blocked = missing
         except HoldfastError as misfit:
@@ -381,6 +463,11 @@ class Delivery:
                 step.future.set_result(value)
             else:
                 step.future.set_exception(error)
+                if isinstance(step, ChildStep) and step.begun is not None:
+                    # Nobody has to look at the result of a handle; but one that was never started has no handle.
+                    step.future.exception()
+                    if not step.begun.done():
+                        step.begun.set_exception(error)
 
     def _deliver_signal(self, entry: Entry) -> bool:
         waiter = self._mailbox.serve(entry)
@@ -392,12 +479,18 @@ class Delivery:
         return True
 
 
-def _raised(failure: Failure, activity: str) -> Exception:
+def child_id(entry: Entry) -> UUID:
+    """The child whose start this is."""
+    return UUID(json.loads(entry.output or ""))
+
+
+def _raised(failure: Failure, step: Step | ChildStep) -> Exception:
     """What the workflow sees of a failure: never a class that ends a task or a loop instead of being raised."""
-    error = failure.exception(activity)
+    error = step.exception(failure)
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
-    return ActivityFailed(activity, failure.type, failure.message, failure.traceback)
+    of, what = (ChildFailed, step.workflow) if isinstance(step, ChildStep) else (ActivityFailed, step.activity)
+    return of(what.name, failure.type, failure.message, failure.traceback)
 
 
 def _by_seq(entry: Entry) -> int:

@@ -20,4 +20,6 @@ class RunInfo:
     created_at: datetime
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     parent: UUID | None = None
-    root: UUID | None = None
+    """The run that started this one as its child."""
+    root: UUID
+    """The run at the top of its tree: itself, where it is nobody's child."""

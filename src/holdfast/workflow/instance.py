@@ -15,6 +15,7 @@ from holdfast.core.journal import Entry
 from holdfast.core.remake import type_name
 from holdfast.core.states import Ending
 from holdfast.workflow.activity import Activity
+from holdfast.workflow.child import ChildOptions, ChildStep
 from holdfast.workflow.delivery import Delivery
 from holdfast.workflow.handle import Timer
 from holdfast.workflow.info import RunInfo
@@ -54,6 +55,20 @@ class StartTimer(NamedTuple):
     deadline: datetime
 
 
+class StartChild(NamedTuple):
+    """The worker is to start this workflow as a child, which tells its outcome under ``key``."""
+
+    key: str
+    workflow: Workflow[..., Any]
+    input: str
+    """JSON text."""
+    digest: bytes
+    options: ChildOptions
+
+
+Command = RunActivity | StartTimer | StartChild
+
+
 class Ended(NamedTuple):
     """How the run ended."""
 
@@ -66,7 +81,7 @@ class Ended(NamedTuple):
 class Activation(NamedTuple):
     """What came of an activation."""
 
-    commands: Sequence[RunActivity | StartTimer]
+    commands: Sequence[Command]
     """What was asked for, is waited for, and was not in a command before; in the order in which it was asked for."""
     withdrawn: Sequence[str]
     """The keys of earlier commands that nobody waits for any more."""
@@ -78,6 +93,8 @@ class Activation(NamedTuple):
     """The patches whose new way the run takes from now on: to be journaled before anything else of this activation."""
     notes: Sequence[Note] = ()
     """What it writes down for others: to be journaled with what the run writes next."""
+    closing: Sequence[UUID] = ()
+    """Children that are to be cancelled."""
 
 
 class Instance:
@@ -167,6 +184,7 @@ class Instance:
             None,
             patches,
             notes,
+            self._closing() if delivery.closing else (),
         )
 
     def close(self) -> None:
@@ -208,6 +226,11 @@ class Instance:
         return "\n".join(self._loop.delivery.waits_for(_MOST_WAITS))
 
     @property
+    def waits_for_letter(self) -> bool:
+        """Whether a wait for a signal is open, or a child that the code has not given up."""
+        return self.waits_for_signal or bool(self._loop.delivery.children)
+
+    @property
     def replaying(self) -> bool:
         """Whether the code does what it has done before."""
         return self._loop.delivery.replaying
@@ -218,7 +241,7 @@ class Instance:
         unasked = self._loop.delivery.unasked
         return None if unasked is None else left_over(unasked)
 
-    def open_commands(self) -> list[RunActivity | StartTimer]:
+    def open_commands(self) -> list[Command]:
         """Every command that still holds, as it is now: for a run that continues from memory."""
         return [self._command(asked) for asked in self._loop.delivery.open() if asked.told]
 
@@ -279,11 +302,11 @@ class Instance:
             return Ended(Ending.FAILED, failure=Failure.of(misfit))
         return Ended(Ending.SUCCEEDED, output=output)
 
-    def _commands(self) -> Sequence[RunActivity | StartTimer]:
+    def _commands(self) -> Sequence[Command]:
         fresh = self._loop.delivery.fresh
         if not fresh:
             return ()
-        commands: list[RunActivity | StartTimer] = []
+        commands: list[Command] = []
         for asked in fresh:
             if asked.wanted:
                 asked.told = True
@@ -299,9 +322,16 @@ class Instance:
         withdrawn.clear()
         return keys
 
-    def _command(self, asked: Step | Timer) -> RunActivity | StartTimer:
+    def _closing(self) -> Sequence[UUID]:
+        closing = tuple(self._loop.delivery.closing)
+        self._loop.delivery.closing.clear()
+        return closing
+
+    def _command(self, asked: Step | ChildStep | Timer) -> Command:
         if isinstance(asked, Timer):
             return StartTimer(cast("str", asked.key), asked.deadline)
+        if isinstance(asked, ChildStep):
+            return StartChild(asked.key, asked.workflow, asked.input, asked.digest, asked.options)
         attempts = self._loop.delivery.attempts(asked.key)
         return RunActivity(
             asked.key,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from holdfast.core.errors import NonDeterminismError
 from holdfast.core.journal import Entry, EntryKind
+from holdfast.workflow.child import ChildStep
 from holdfast.workflow.handle import Timer
 from holdfast.workflow.step import Step
 
@@ -11,14 +12,17 @@ _LONGEST = 200
 _WORDS = {
     EntryKind.ACTIVITY: "the outcome of an activity",
     EntryKind.TIMER: "a timer that fired",
+    EntryKind.CHILD: "the outcome of a child",
+    EntryKind.STARTED: "the start of a child",
 }
 
 
-def other_step(step: Step, entry: Entry) -> NonDeterminismError:
-    """The code calls an activity, and its key stands in the journal for something else."""
-    same = entry.kind is EntryKind.ACTIVITY
+def other_step(step: Step | ChildStep, entry: Entry) -> NonDeterminismError:
+    """The code calls an activity or a child, and its key stands in the journal for something else."""
+    child = isinstance(step, ChildStep)
+    same = entry.kind in ((EntryKind.CHILD, EntryKind.STARTED) if child else (EntryKind.ACTIVITY,))
     return NonDeterminismError(
-        f"activity {step.key} with the input {_shortened(step.input)}",
+        f"{'child' if child else 'activity'} {step.key} with the input {_shortened(step.input)}",
         f"{_recorded(entry)}{' with another input' if same else ''}",
         "deploy code that asks for what was recorded, and the run goes on; steps may be added under other names",
     )
@@ -34,10 +38,10 @@ def other_timer(timer: Timer, entry: Entry) -> NonDeterminismError:
     )
 
 
-def other_type(step: Step, entry: Entry, problem: Exception) -> NonDeterminismError:
+def other_type(step: Step | ChildStep, entry: Entry, problem: Exception) -> NonDeterminismError:
     """The recorded outcome does not fit the type that the activity gives now."""
     return NonDeterminismError(
-        f"{step.key} as {step.activity.what} declares its result",
+        f"{step.key} as {step.declared} declares its result",
         f"{_recorded(entry)}, {_shortened(entry.output or 'null')} ({problem})",
         "deploy code whose types take what was recorded, and the run goes on",
     )

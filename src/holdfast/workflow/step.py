@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from holdfast.core.failure import Failure
+    from holdfast.core.returns import Returns
     from holdfast.workflow.activity import Activity
 
 
@@ -40,3 +42,17 @@ class Step:
     def wanted(self) -> bool:
         """Whether the code still waits for it."""
         return not self.future.cancelled()
+
+    @property
+    def returns(self) -> Returns[Any]:
+        """How its outcome is read."""
+        return self.activity.returns
+
+    @property
+    def declared(self) -> str:
+        """Who says of which type its outcome is."""
+        return self.activity.what
+
+    def exception(self, failure: Failure) -> BaseException:
+        """What to raise where it is awaited."""
+        return failure.exception(self.activity.name)

@@ -15,4 +15,5 @@ COLOURS: dict[RunStatus, str] = {
     RunStatus.SUCCEEDED: "green",
     RunStatus.FAILED: "bold red",
     RunStatus.CANCELLED: "red",
+    RunStatus.CONTINUED: "green",
 }

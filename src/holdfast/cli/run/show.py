@@ -24,8 +24,8 @@ async def show(door: Door, *, id: UUID, everything: bool) -> None:
       holdfast run show 0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90 --json | jq '.journal[] | {key, attempts, output}'
 
     JSON: what `run list` gives of a run, and {"input", "output", "failure", "waits_for", "since", "deadline",
-    "crashes", "cancel_requested", "blocked_reason", "parent", "root", "state": {KEY: VALUE},
-    "journal": [{"key", "kind", "attempts", "started_at", "at", "output", "failure", "failed"}],
+    "crashes", "cancel_requested", "blocked_reason", "parent", "root", "continued_from", "state": {KEY: VALUE},
+    "journal": [{"key", "kind", "attempts", "started_at", "at", "output", "failure", "failed", "child"}],
     "inbox": [{"number", "kind", "name", "key", "payload", "at"}]}
     """  # noqa: D301 - \b keeps click from wrapping the examples
     async with door.app_as_it_is.client(application="holdfast run show", hints=False) as client:

@@ -29,6 +29,7 @@ _STYLES = {
     "state": "bright_black",
     "update": "cyan",
     "reply": "cyan",
+    "child": "green",
     "patch": "green",
 }
 

@@ -13,7 +13,7 @@
 -- HF004 the run has ended, HF005 the key belongs to a run with another input, HF006 a run in this flush is another
 -- holder's (its ids in the detail), HF007 bad argument, HF008 the run is not in a state for this.
 --
--- Hints travel on one channel, named for the schema: `due LANE`, `inbox BUCKET`, `end RUN RUN …`, `worker`.
+-- Hints travel on one channel, named for the schema: `due LANE`, `inbox BUCKET`, `end RUN RUN …`, `worker`, `cancel`.
 -- They only make things faster.
 -- oldest code: 1
 
@@ -45,7 +45,7 @@ create table holdfast.run (
   priority   smallint not null check (priority between 1 and 5),
   input      json,
   parent     uuid,
-  root       uuid,
+  root       uuid,             -- null: itself, as of every run that is nobody's child
   tags       jsonb,
   options    json,
   trace      json,
@@ -53,6 +53,7 @@ create table holdfast.run (
   -- The run that this one goes on from, and how: 1 continue as new, 2 retry, 3 rewind, 4 fork.
   continued_from uuid,
   continuation   smallint check (continuation between 1 and 4),
+  parent_key     text,         -- of a child: the key of its outcome in its parent's journal
   check ((continued_from is null) = (continuation is null))
 );
 -- What a run has become: one run at most, and forks, which are others.
@@ -107,17 +108,17 @@ create table holdfast.result (
   run_id         uuid primary key,
   at             timestamptz not null,
   first_claim_at timestamptz,
-  status         smallint not null check (status in (1, 2, 3)),
+  status         smallint not null check (status in (1, 2, 3, 4)),
   output         json,
   error          json,
   version        text
 );
-create index result_unhappy on holdfast.result (at) where status <> 1;
+create index result_unhappy on holdfast.result (at) where status in (2, 3);
 
 create table holdfast.inbox (
   run_id  uuid not null,
   number  int not null,            -- the value of task.inbox_count from the very update that counted it
-  kind    smallint not null,       -- as journal.kind: 4 signal, 5 cancel
+  kind    smallint not null,       -- as journal.kind: 4 signal, 5 cancel, 6 the outcome of a child
   name    text not null,
   key     text,                    -- refuses a second one with the same key until the run ends
   seen    boolean not null default false,
@@ -202,6 +203,7 @@ select r.id,
        case when e.status = 1 then 'succeeded'
             when e.status = 2 then 'failed'
             when e.status = 3 then 'cancelled'
+            when e.status = 4 then 'continued'
             when t.flags & 1 <> 0 then 'paused'
             when t.bucket_id is not null and t.due_at > holdfast.now() then 'assigned'
             when t.bucket_id is not null then 'running'
@@ -212,7 +214,8 @@ select r.id,
        end as status,
        r.tags,
        r.parent,
-       r.root,
+       coalesce(r.root, r.id) as root,
+       r.continued_from,
        r.created_at,
        t.due_at,
        coalesce(t.first_claim_at, e.first_claim_at) as first_claim_at,

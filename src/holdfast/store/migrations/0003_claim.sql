@@ -84,6 +84,7 @@ begin
                                        [array_position(p_names, t.name)],
                                      t.name)
                   end,
+           wake_at = null,
            first_claim_at = coalesce(t.first_claim_at, v_now)
       from placed d
      where t.run_id = d.run_id

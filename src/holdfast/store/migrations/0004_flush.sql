@@ -8,13 +8,16 @@ create function holdfast.flush(
   j_run uuid[], j_hold int[], j_seq int[], j_kind smallint[], j_key text[], j_digest bytea[], j_output json[],
   j_error json[], j_attempts smallint[], j_elapsed interval[], j_at timestamptz[], j_after interval[],
   m_run uuid[], m_hold int[], m_due timestamptz[], m_after interval[], m_seen int[], m_waits boolean[],
-  m_set smallint[], m_clear smallint[], m_progress boolean[], m_what text[],
-  e_run uuid[], e_hold int[], e_status smallint[], e_output json[], e_error json[],
+  m_set smallint[], m_clear smallint[], m_progress boolean[], m_what text[], m_wake int[],
+  e_run uuid[], e_hold int[], e_status smallint[], e_output json[], e_error json[], e_parent uuid[],
   s_run uuid[], s_number int[],
   b_run uuid[], b_hold int[], b_set smallint[], b_clear smallint[],
   k_run uuid[], k_reason text[],
-  h_run uuid[], h_hold int[], h_key text[], h_attempt smallint[], h_details json[]
-) returns table (at timestamptz, busy uuid[], lost uuid[])
+  h_run uuid[], h_hold int[], h_key text[], h_attempt smallint[], h_details json[],
+  x_run uuid[], x_child uuid[],
+  c_run uuid[], c_hold int[], c_id uuid[], c_kind smallint[], c_name text[], c_lane text[], c_priority smallint[],
+  c_input json[], c_timeout interval[], c_tags jsonb[], c_options json[], c_key text[], c_root uuid[]
+) returns table (at timestamptz, busy uuid[], lost uuid[], inbox bigint[], due text[], asks boolean)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
@@ -40,6 +43,11 @@ declare
   v_blocked uuid[];
   v_beaten  uuid[];
   v_foreign uuid[];
+  v_parents uuid[] := '{}';
+  v_closing uuid[];
+  v_inbox   bigint[];
+  v_due     text[];
+  v_asks    boolean := false;
 begin
   perform holdfast.fence(p_worker, p_epoch);
   v_now := holdfast.now();
@@ -48,13 +56,22 @@ begin
   -- 1. Lock every task row that will be written, in run_id order: two flushes that write the same rows then queue up
   --    instead of meeting in a deadlock. Journal rows need no lock: a held run is moved and ended by its holder only.
   v_run := m_run || e_run || b_run;
-  if cardinality(v_run) > 0 then
+  if cardinality(v_run) > 0 or cardinality(c_run) > 0 then
     v_hold := m_hold || e_hold || b_hold;
+    if cardinality(c_run) > 0 then
+      select v_run || array_agg(c.run_id), v_hold || array_agg(c.hold)
+        into v_run, v_hold
+        from (select distinct u.run_id, u.hold from unnest(c_run, c_hold) as u (run_id, hold)) c;
+    end if;
+    if cardinality(e_parent) > 0 then
+      -- Those that will be told of an end. They stand among the others without a hold, so they are never `mine`.
+      v_parents := array(select distinct u.run_id from unnest(e_parent) as u (run_id) where u.run_id is not null);
+    end if;
     if p_wait then
       select array_agg(s.run_id), array_agg(s.run_id) filter (where s.mine)
         into v_locked, v_mine
         from (select t.run_id, t.hold = x.hold as mine
-                from unnest(v_run, v_hold) as x (run_id, hold)
+                from unnest(v_run || v_parents, v_hold) as x (run_id, hold)
                 join holdfast.task t on t.run_id = x.run_id
                order by t.run_id
                  for update of t) s;
@@ -62,7 +79,7 @@ begin
       select array_agg(s.run_id), array_agg(s.run_id) filter (where s.mine)
         into v_locked, v_mine
         from (select t.run_id, t.hold = x.hold as mine
-                from unnest(v_run, v_hold) as x (run_id, hold)
+                from unnest(v_run || v_parents, v_hold) as x (run_id, hold)
                 join holdfast.task t on t.run_id = x.run_id
                order by t.run_id
                  for update of t skip locked) s;
@@ -77,6 +94,21 @@ begin
                        where t.run_id = any (v_out)
                          and t.run_id <> all (coalesce(v_locked, '{}')));
       v_lost := array(select unnest(v_out) except select unnest(v_busy));
+    end if;
+    if cardinality(v_parents) > 0 and not p_wait then
+      -- Somebody else is at the row of a parent: its child ends with the next flush.
+      v_foreign := array(select t.run_id
+                           from holdfast.task t
+                          where t.run_id = any (v_parents)
+                            and t.run_id <> all (coalesce(v_locked, '{}')));
+      if cardinality(v_foreign) > 0 then
+        v_foreign := array(select u.run_id
+                             from unnest(e_run, e_parent) as u (run_id, parent)
+                            where u.parent = any (v_foreign)
+                              and u.run_id <> all (v_out));
+        v_busy := v_busy || v_foreign;
+        v_out := v_out || v_foreign;
+      end if;
     end if;
   end if;
 
@@ -115,7 +147,49 @@ begin
     end if;
   end if;
 
-  -- 3. What was seen leaves the inbox; a key stays until the run ends, so that it is refused a second time.
+  -- 3. Children, in the commit of the journal rows that say so. The task hangs on the run: a second call makes nothing.
+  if cardinality(c_run) > 0 then
+    with asked as materialized (
+      select c.*
+        from unnest(c_run, c_id, c_kind, c_name, c_lane, c_priority, c_input, c_timeout, c_tags, c_options, c_key, c_root)
+             as c (run_id, id, kind, name, lane, priority, input, timeout, tags, options, key, root)
+       where c.run_id <> all (v_out)
+    ), made as (
+      insert into holdfast.run (id, kind, name, lane, priority, input, parent, root, parent_key, tags, options, created_at)
+      select a.id, a.kind, a.name, a.lane, a.priority, a.input, a.run_id, a.root, a.key, a.tags, a.options, v_now
+        from asked a
+      on conflict (id) do nothing
+      returning id
+    ), queued as (
+      insert into holdfast.task (run_id, name, lane, priority, due_at, deadline, flags)
+      select a.id, a.name, a.lane, a.priority, v_now, v_now + a.timeout, 16
+        from asked a
+       -- `is true` keeps this a look into a hash table; as a join it would be planned as a nested loop.
+       where (a.id in (select made.id from made)) is true
+    )
+    select array_agg(distinct a.run_id) filter (where a.options is null or a.options ->> 'on_parent_close' <> 'abandon'),
+           array_agg(distinct a.lane)
+      into v_closing, v_due
+      from asked a;
+    if v_closing is not null then
+      -- Once for each parent: its end will have to see to them.
+      update holdfast.task t
+         set flags = t.flags | 32
+       where t.run_id = any (v_closing)
+         and t.flags & 32 = 0;
+    end if;
+  end if;
+
+  if cardinality(x_run) > 0 then
+    insert into holdfast.cancel_request (run_id, at)
+    select distinct x.child, v_now
+      from unnest(x_run, x_child) as x (run_id, child)
+     where x.run_id <> all (v_out)
+    on conflict do nothing;
+    v_asks := true;
+  end if;
+
+  -- 4. What was seen leaves the inbox; a key stays until the run ends, so that it is refused a second time.
   if cardinality(s_run) > 0 then
     delete from holdfast.inbox i
      using unnest(s_run, s_number) as s (run_id, number)
@@ -133,7 +207,7 @@ begin
        and i.run_id <> all (v_out);
   end if;
 
-  -- 4. Flags of runs that stay held: one that was held by a worker which died says so before its code is entered again;
+  -- 5. Flags of runs that stay held: one that was held by a worker which died says so before its code is entered again;
   --    one that was woken has obeyed. Before a move, which may take it back.
   if cardinality(b_run) > 0 then
     update holdfast.task t
@@ -173,18 +247,20 @@ begin
        and h.run_id <> all (v_out);
   end if;
 
-  -- 5. Park, retry, give back. Only what is held still: a second call finds nothing left to do. The inbox counter is
+  -- 6. Park, retry, give back. Only what is held still: a second call finds nothing left to do. The inbox counter is
   --    compared in the row itself, so a signal that commits between our snapshot and our lock is still seen.
   if cardinality(m_run) > 0 then
     with moved as (
       update holdfast.task t
          set bucket_id = null,
              waits_inbox = m.waits,
+             wake_at = m.wake,
              due_at = case
                         -- Asked for since the holder last looked: terminate and wake at once, pause for good.
                         when (t.flags & ~m.clear) & 384 <> 0 then v_now
                         when t.flags & 1 <> 0 then 'infinity'
-                        when t.inbox_count > m.seen and (m.waits or t.flags & 4 <> 0) then v_now
+                        when t.inbox_count > m.seen and t.flags & 4 <> 0 then v_now
+                        when m.waits and (t.inbox_count >= coalesce(m.wake, m.seen + 1) or t.wake_at > m.seen) then v_now
                         else greatest(coalesce(m.due, v_now + m.after, t.due_at), v_now)
                       end,
              flags = ((t.flags & ~m.clear) | m.set)::smallint,
@@ -193,8 +269,8 @@ begin
              waits_for = case when m.progress then m.what else t.waits_for end,
              -- Progress clears a suspect: it goes back to its own lane.
              lane = case when m.progress and t.lane like '% alone' then left(t.lane, -6) else t.lane end
-        from unnest(m_run, m_hold, m_due, m_after, m_seen, m_waits, m_set, m_clear, m_progress, m_what)
-             as m (run_id, hold, due, after, seen, waits, set, clear, progress, what)
+        from unnest(m_run, m_hold, m_due, m_after, m_seen, m_waits, m_set, m_clear, m_progress, m_what, m_wake)
+             as m (run_id, hold, due, after, seen, waits, set, clear, progress, what, wake)
        where t.run_id = m.run_id
          and t.hold = m.hold
          -- The same call again finds it given back already, and must not undo what came since.
@@ -219,7 +295,7 @@ begin
      where blockage.reason <> excluded.reason;
   end if;
 
-  -- 6. The end: the result is made from what was deleted, so there is never both a task and a result, nor neither.
+  -- 7. The end: the result is made from what was deleted, so there is never both a task and a result, nor neither.
   if cardinality(e_run) > 0 then
     with ended as (
       delete from holdfast.task t
@@ -235,8 +311,10 @@ begin
     )
     select array_agg(d.run_id) filter (where d.inbox_count > 0),
            array_agg(d.run_id) filter (where d.flags & 3 <> 0),
+           array_agg(d.run_id) filter (where d.flags & 16 <> 0 and d.status <> 4),
+           array_agg(d.run_id) filter (where d.flags & 32 <> 0),
            array_agg(d.run_id) filter (where d.flags & 1024 <> 0)
-      into v_touched, v_blocked, v_beaten
+      into v_touched, v_blocked, v_foreign, v_closing, v_beaten
       from ended d;
     if v_touched is not null then
       delete from holdfast.inbox i where i.run_id = any (v_touched);
@@ -248,7 +326,13 @@ begin
       delete from holdfast.blockage k where k.run_id = any (v_blocked);
       delete from holdfast.pause p where p.run_id = any (v_blocked);
     end if;
+    if v_foreign is not null then
+      select p.inbox, v_due || p.due into v_inbox, v_due from holdfast.tell_parents(v_foreign) p;
+    end if;
+    if v_closing is not null then
+      v_asks := holdfast.close_children(v_closing) or v_asks;
+    end if;
   end if;
 
-  return query select v_at, v_busy, v_lost;
+  return query select v_at, v_busy, v_lost, v_inbox, v_due, v_asks;
 end $$;

@@ -187,64 +187,9 @@ comment on function holdfast.signal(uuid, text, json, text) is
 create function holdfast.cancel(run_id uuid) returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
 as $$
-#variable_conflict use_column
-declare
-  v_task record;
 begin
-  select t.lane, t.bucket_id, t.flags, t.first_claim_at, t.inbox_count, r.kind
-    into v_task
-    from holdfast.task t
-    join holdfast.run r on r.id = t.run_id
-   where t.run_id = cancel.run_id
-     for update of t;
-  if not found then
-    if holdfast.newest(cancel.run_id) <> cancel.run_id then
-      return holdfast.cancel(holdfast.newest(cancel.run_id));
-    end if;
-    perform 1 from holdfast.run r where r.id = cancel.run_id;
-    if found then
-      return 'ended';
-    end if;
-    raise exception 'there is no run %', cancel.run_id using errcode = 'HF003';
-  end if;
-  if v_task.bucket_id is null and (v_task.first_claim_at is null or v_task.kind <> 1) then
-    -- Nobody has begun it, or nothing of it is alive: there is no clean-up code to run.
-    with ended as (
-      delete from holdfast.task t where t.run_id = cancel.run_id returning t.run_id, t.first_claim_at
-    )
-    insert into holdfast.result (run_id, at, first_claim_at, status)
-    select d.run_id, holdfast.now(), d.first_claim_at, 3 from ended d;
-    if v_task.inbox_count > 0 then
-      delete from holdfast.inbox i where i.run_id = cancel.run_id;
-    end if;
-    if v_task.flags & 3 <> 0 then
-      delete from holdfast.blockage k where k.run_id = cancel.run_id;
-      delete from holdfast.pause p where p.run_id = cancel.run_id;
-    end if;
-    if v_task.flags & 1024 <> 0 then
-      delete from holdfast.heartbeat h where h.run_id = cancel.run_id;
-    end if;
-    perform holdfast.hint('end ' || cancel.run_id);
-    return 'cancelled';
-  end if;
-  if v_task.flags & 4 <> 0 then
-    return 'requested';
-  end if;
-  -- A request: the run's own clean-up code obeys it, wherever it is next held.
-  with counted as (
-    update holdfast.task t
-       set flags = t.flags | 4,
-           inbox_count = t.inbox_count + 1,
-           due_at = case when t.bucket_id is null and t.flags & 1 = 0 then least(t.due_at, holdfast.now()) else t.due_at end
-     where t.run_id = cancel.run_id
-    returning t.inbox_count
-  )
-  insert into holdfast.inbox (run_id, number, kind, name, at)
-  select cancel.run_id, c.inbox_count, 5, 'cancel', holdfast.now() from counted c;
-  perform holdfast.hint(coalesce('inbox ' || v_task.bucket_id, 'due ' || v_task.lane));
-  return 'requested';
+  return holdfast.cancel_run(cancel.run_id, true, true);
 end $$;
 comment on function holdfast.cancel(uuid) is
   'Cancels a run: at once where nothing of it has begun, else as a request to it. Gives cancelled, requested or ended.';

@@ -180,10 +180,13 @@ create function holdfast.drop_task(p_run uuid) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
--- Ends a run that nobody holds, and whose row the caller has locked, as cancelled.
+-- Ends a run that nobody holds, and whose row the caller has locked together with its parent's, as cancelled.
 as $$
 declare
-  v_ended record;
+  v_ended  record;
+  v_told   record;
+  v_bucket bigint;
+  v_lane   text;
 begin
   with ended as (
     delete from holdfast.task t
@@ -205,6 +208,18 @@ begin
   if v_ended.flags & 1024 <> 0 then
     delete from holdfast.heartbeat h where h.run_id = p_run;
   end if;
+  if v_ended.flags & 32 <> 0 and holdfast.close_children(array[p_run]) then
+    perform holdfast.hint('cancel');
+  end if;
+  if v_ended.flags & 16 <> 0 then
+    select p.inbox, p.due into v_told from holdfast.tell_parents(array[p_run]) p;
+    foreach v_bucket in array coalesce(v_told.inbox, '{}') loop
+      perform holdfast.hint('inbox ' || v_bucket);
+    end loop;
+    foreach v_lane in array coalesce(v_told.due, '{}') loop
+      perform holdfast.hint('due ' || v_lane);
+    end loop;
+  end if;
 end $$;
 
 create function holdfast.terminate(run_id uuid) returns text
@@ -214,7 +229,7 @@ set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
-  v_run  uuid := holdfast.lock_newest(terminate.run_id);
+  v_run  uuid := holdfast.lock_with_parent(terminate.run_id, true);
   v_task record;
 begin
   select t.bucket_id, t.flags into v_task from holdfast.task t where t.run_id = v_run;
@@ -324,10 +339,10 @@ begin
     into v_number
     from (select i.number from holdfast.inbox i where i.run_id = p_new
           union all
-          select substring(j.key from '#(\d+)$')::int
+          select holdfast.letter_number(j.kind, j.key, j.digest)
             from holdfast.journal j
            where j.run_id = p_new
-             and j.kind in (4, 5)) n;
+             and j.kind in (4, 5, 6)) n;
   insert into holdfast.task (run_id, name, lane, priority, due_at, hold, inbox_count, first_claim_at, deadline)
   values (p_new, v_run.name, v_run.lane, v_run.priority, v_now,
           -- A journal is read of runs that were held before.

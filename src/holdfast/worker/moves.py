@@ -1,0 +1,44 @@
+"""How a held run is given back: parked, blocked, or as it was."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from holdfast.core.states import Flag
+from holdfast.store.work import FOREVER, Move
+from holdfast.worker.alarms import FOREVER_AWARE
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from holdfast.workflow.instance import Instance
+
+BLOCKED_FOR = timedelta(minutes=5)
+"""How long a blocked run rests before it is tried again; a worker that starts with its name tries it at once."""
+
+
+def parked(instance: Instance, due: datetime | None, *, seen: int, blocked: int) -> Move:
+    """It waits until ``due``; for None, not at all. ``blocked`` is that flag, where it was claimed with it."""
+    settled = instance.settled
+    return Move(
+        due=FOREVER if due == FOREVER_AWARE else due,
+        after=None,
+        seen=seen,
+        waits=instance.waits_for_letter,
+        set=Flag.ENTERED if settled else 0,
+        clear=Flag.BEGUN | blocked | (0 if settled else Flag.ENTERED),
+        progress=True,
+        what=instance.waits_for,
+    )
+
+
+def blocked(seen: int) -> Move:
+    """Its code does not fit, or it cannot be read here."""
+    clear = Flag.BEGUN | Flag.WAKE
+    return Move(due=None, after=BLOCKED_FOR, seen=seen, waits=False, set=Flag.BLOCKED, clear=clear, progress=False)
+
+
+def given_back(seen: int, *, clear: int = Flag.BEGUN) -> Move:
+    """Its code was not entered: whoever claims it next begins where this worker would have."""
+    return Move(due=None, after=None, seen=seen, waits=False, set=0, clear=clear, progress=False)
