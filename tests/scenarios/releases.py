@@ -13,9 +13,15 @@ go = Signal[str]("go")
 def app_with(house: House, *versions: int | str | None) -> App:
     """An app with these versions of the workflow ``order``, which says who it is."""
     app = house.app()
+
+    @app.activity
+    async def note(who: str) -> str:
+        return who
+
     for version in versions:
 
         async def order(number: int, me: str = f"order@{version}") -> str:
+            await note("begun")
             return f"{number} {me} {await go.wait()}"
 
         app.workflow(name="order", version=version)(order)

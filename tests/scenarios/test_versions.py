@@ -106,6 +106,21 @@ async def test_a_blocked_run_is_tried_again_by_a_worker_with_its_version_and_by_
     assert await run.result(timeout=SOON) == "1 order@1 now"
 
 
+async def test_a_run_that_goes_on_from_another_ones_journal_goes_on_with_its_version(house: House) -> None:
+    run = await begun(house, 1)
+    await run.terminate()
+    assert (await run.describe()).version == "1"
+    again = await run.retry()
+    beside = await run.fork(from_="note#1")
+    assert [await task_name(house, one) for one in (again, beside)] == ["order@1", "order"]
+    await house.worker(app_with(house, 1, 2))
+    for one in (again, beside):
+        await one.signal(go, "now")
+    assert await again.result(timeout=SOON) == "1 order@1 now"
+    assert await beside.result(timeout=SOON) == "1 order@2 now"
+    await house.check_invariants()
+
+
 async def test_arguments_for_one_version_are_not_given_to_another(house: House) -> None:
     app = app_with(house, 1, 2)
     client = await house.client(app)

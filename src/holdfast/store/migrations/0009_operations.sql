@@ -192,10 +192,10 @@ begin
     delete from holdfast.task t
      where t.run_id = p_run
        and t.bucket_id is null
-    returning t.run_id, t.first_claim_at, t.inbox_count, t.flags
+    returning t.run_id, t.first_claim_at, t.inbox_count, t.flags, t.name
   ), written as (
-    insert into holdfast.result (run_id, at, first_claim_at, status)
-    select d.run_id, holdfast.now(), d.first_claim_at, 3 from ended d
+    insert into holdfast.result (run_id, at, first_claim_at, status, version)
+    select d.run_id, holdfast.now(), d.first_claim_at, 3, nullif(split_part(d.name, '@', 2), '') from ended d
   )
   select d.inbox_count, d.flags into strict v_ended from ended d;
   if v_ended.inbox_count > 0 then
@@ -270,6 +270,7 @@ declare
   v_task   record;
   v_open   boolean;
   v_begun  timestamptz;
+  v_name   text;
   v_number int;
 begin
   perform 1 from holdfast.run r where r.id = p_new;
@@ -283,7 +284,11 @@ begin
   if not found then
     raise exception 'there is no run %', p_run using errcode = 'HF003';
   end if;
-  select t.bucket_id, t.first_claim_at, t.deadline into v_task from holdfast.task t where t.run_id = p_run for update;
+  select t.bucket_id, t.first_claim_at, t.deadline, t.name
+    into v_task
+    from holdfast.task t
+   where t.run_id = p_run
+     for update;
   v_open := found;
   if v_open and p_how = 2 then
     return 'open';
@@ -295,12 +300,19 @@ begin
     return 'held';
   end if;
   v_now := holdfast.now();
-  -- Its own time begins when it did: then its timers are due when they were.
+  -- Its own time begins when it did: then its timers are due when they were. And it goes on with the version that the
+  -- journal is of; without a journal it begins anew, with the highest.
+  v_name := v_run.name;
   if v_run.kind = 1 and cardinality(p_kept) > 0 then
-    select case when v_open then v_task.first_claim_at
-                else (select e.first_claim_at from holdfast.result e where e.run_id = p_run)
-           end
-      into v_begun;
+    if v_open then
+      v_begun := v_task.first_claim_at;
+      v_name := v_task.name;
+    else
+      select e.first_claim_at, v_run.name || coalesce('@' || e.version, '')
+        into v_begun, v_name
+        from holdfast.result e
+       where e.run_id = p_run;
+    end if;
   end if;
   insert into holdfast.run (id, kind, name, lane, priority, input, tags, options, trace, created_at, continued_from, continuation)
   values (p_new, v_run.kind, v_run.name, v_run.lane, v_run.priority, coalesce(p_input, v_run.input), v_run.tags, p_options,
@@ -344,7 +356,7 @@ begin
            where j.run_id = p_new
              and j.kind in (4, 5, 6)) n;
   insert into holdfast.task (run_id, name, lane, priority, due_at, hold, inbox_count, first_claim_at, deadline)
-  values (p_new, v_run.name, v_run.lane, v_run.priority, v_now,
+  values (p_new, v_name, v_run.lane, v_run.priority, v_now,
           -- A journal is read of runs that were held before.
           case when cardinality(p_kept) > 0 then 1 else 0 end,
           v_number, v_begun,
