@@ -3,7 +3,7 @@
 This is what users import; everything else is an interior whose names may move.
 """
 
-from holdfast.app import App, Resource
+from holdfast.app import App, Break, Checked, CheckReport, Resource
 from holdfast.client import (
     Cancellation,
     Client,
@@ -12,6 +12,7 @@ from holdfast.client import (
     RunDescription,
     RunHandle,
     RunSummary,
+    Sample,
     Schedule,
     Schedules,
     ScheduleStatus,
@@ -58,6 +59,7 @@ from holdfast.core.errors import (
     Unstorable,
     WorkerFenced,
 )
+from holdfast.core.export import ExportedResult, RunExport
 from holdfast.core.retry import Retry
 from holdfast.core.schedule import CatchUp, Overlap
 from holdfast.core.seal import Codec
@@ -90,9 +92,12 @@ __all__ = [
     "ActivityTimedOut",
     "App",
     "BinariesNotFound",
+    "Break",
     "Call",
     "Cancellation",
     "CatchUp",
+    "CheckReport",
+    "Checked",
     "ChildCancelled",
     "ChildFailed",
     "ChildHandle",
@@ -106,6 +111,7 @@ __all__ = [
     "Effect",
     "EmbeddedError",
     "EmbeddedSettings",
+    "ExportedResult",
     "First",
     "FirstSignal",
     "ForbiddenInWorkflow",
@@ -128,6 +134,7 @@ __all__ = [
     "RunDescription",
     "RunEnded",
     "RunError",
+    "RunExport",
     "RunFailed",
     "RunHandle",
     "RunInfo",
@@ -135,6 +142,7 @@ __all__ = [
     "RunStatus",
     "RunSummary",
     "RunTimedOut",
+    "Sample",
     "Schedule",
     "ScheduleError",
     "ScheduleExists",

@@ -14,15 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.core.errors import DefinitionError, NonDeterminismError
+from holdfast.core.export import RunExport
 from holdfast.core.journal import EntryKind
-from holdfast.core.states import Ending
+from holdfast.core.states import Ending, RunKind
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.clock import sleep
 from holdfast.workflow.instance import Activation, RunActivity, StartTimer
 from holdfast.workflow.patched import patched
+from holdfast.workflow.replay import FITS, replay
 from holdfast.workflow.signal import Signal
 from holdfast.workflow.workflow import Workflow
-from tests.workflow.stage import Stage, play
+from tests.workflow.stage import BEGAN, Stage, play
 
 go = Signal[int]("go")
 
@@ -401,6 +403,22 @@ def test_whatever_the_code_and_whenever_it_is_deployed_every_replay_goes_the_sam
         end = once_more.activate().end
         assert end is not None
         assert end.output == stage.result.output
+        assert replay(stage.workflow, RunExport.from_json(exported(stage).to_json())) == FITS
+
+
+def exported(stage: Stage) -> RunExport:
+    return RunExport(
+        run_id=stage.info.run_id,
+        kind=RunKind.WORKFLOW,
+        name=stage.info.name,
+        lane=stage.info.lane,
+        priority=stage.info.priority,
+        input=stage.input,
+        created_at=BEGAN,
+        first_claim_at=BEGAN,
+        entered=True,
+        journal=stage.journal,
+    )
 
 
 def lived_through(stage: Worker, release: Release, chance: random.Random, deploy_after: int) -> set[str]:

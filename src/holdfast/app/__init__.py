@@ -5,8 +5,9 @@ It may import everything below it, from ``worker`` down; it runs no SQL of its o
 """
 
 from holdfast.app.app import App
+from holdfast.app.check import Break, Checked, CheckReport
 from holdfast.app.load import load_app
 from holdfast.app.resource import Resource
 from holdfast.app.settings import AppSettings, Setting
 
-__all__ = ["App", "AppSettings", "Resource", "Setting", "load_app"]
+__all__ = ["App", "AppSettings", "Break", "CheckReport", "Checked", "Resource", "Setting", "load_app"]

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
+from holdfast.app.check import CheckReport, check_runs
 from holdfast.app.database import open_database
 from holdfast.app.hosted import HostedWorker, WorkerOptions
 from holdfast.app.registry import Registry
@@ -18,6 +29,7 @@ from holdfast.app.timetable import ScheduleOptions, Timetable
 from holdfast.client import Client
 from holdfast.core.definition import Definition
 from holdfast.core.errors import DefinitionError
+from holdfast.core.export import RunExport
 from holdfast.core.retry import Retry
 from holdfast.core.seal import Codec, Seal
 from holdfast.embedded import EmbeddedSettings
@@ -243,6 +255,16 @@ class App:
         return self._registry.executables
 
     # ---- what is opened ------------------------------------------------------------------------------------------
+
+    def check(self, runs: Iterable[RunExport], *, added: Collection[str] = ()) -> CheckReport:
+        """Replays exported runs against the code at hand, as ``holdfast check`` does; nothing is executed or written.
+
+        Args:
+            runs: From ``client.export()``, ``client.sample()``, or ``RunExport.from_json()`` of a file.
+            added: Activities that are new in the code, before steps that runs have recorded: a run whose code waits for
+                one of them has nothing left over.
+        """
+        return check_runs(self.executables, runs, added=added)
 
     def settings(self) -> AppSettings:
         """The settings as they are now, each with where it came from.

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from holdfast.cli.check import check
 from holdfast.cli.db import db
 from holdfast.cli.demo import demo
 from holdfast.cli.exit_code import ExitCode
@@ -77,11 +78,12 @@ def holdfast() -> None:
       holdfast worker --app shop.orders:app            executes what is started
       holdfast run start ship-order number=17 --wait   starts a run, from anywhere
       holdfast run list --status failed                what went wrong
+      holdfast check shop.orders:app                   does this code fit the runs under way?
 
     The database is the one in HOLDFAST_DATABASE_URL, DATABASE_URL, holdfast.toml or .env; without any of these, an
     embedded Postgres in the project. `holdfast db check` says which, and whether all is well.
     """  # noqa: D301 - \b keeps click from wrapping the examples
 
 
-for command in (worker, run, schedule, db, demo):
+for command in (worker, run, schedule, check, db, demo):
     holdfast.add_command(command)

@@ -7,6 +7,7 @@ This folder may import ``store`` and what lies below it.
 
 from holdfast.client.client import Client
 from holdfast.client.description import AttemptView, LetterView, RunDescription, Sealed, StepView
+from holdfast.client.exporting import Sample
 from holdfast.client.handle import RunHandle
 from holdfast.client.listing import Page, RunSummary
 from holdfast.client.operations import Effect
@@ -24,6 +25,7 @@ __all__ = [
     "RunDescription",
     "RunHandle",
     "RunSummary",
+    "Sample",
     "Schedule",
     "ScheduleStatus",
     "Schedules",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import repeat
 from types import TracebackType
@@ -13,6 +13,7 @@ from holdfast.client.bulk import refuse_conflicts, start_all
 from holdfast.client.context import Context
 from holdfast.client.database import Database
 from holdfast.client.encoding import Encoder, as_call
+from holdfast.client.exporting import Sample, sample_runs
 from holdfast.client.handle import RunHandle, run_id_of
 from holdfast.client.hinter import Hinter
 from holdfast.client.listing import list_runs
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from holdfast.client.description import RunDescription
     from holdfast.client.listing import Page, RunSummary
     from holdfast.client.sending import Cancellation
+    from holdfast.core.export import RunExport
     from holdfast.core.priority import PriorityName
     from holdfast.core.seal import Seal
     from holdfast.core.signal import SignalType
@@ -265,6 +267,29 @@ class Client:
     async def describe(self, run_id: UUID | str) -> RunDescription:
         """All that is known of a run: its journal, its attempts, what it waits for and since when."""
         return await self.get(run_id).describe()
+
+    async def export(self, run_id: UUID | str) -> RunExport:
+        """A run with its journal and its result: see ``RunHandle.export``."""
+        return await self.get(run_id).export()
+
+    async def sample(
+        self, count: int = 200, *, names: Sequence[str] | None = None, open: bool = True, ended: bool = False
+    ) -> Sample:
+        """Exports of at most ``count`` runs of workflows, spread over the workflows and their versions.
+
+        Args:
+            count: Of 1 and more.
+            names: Of these workflows only.
+            open: Runs that have not ended.
+            ended: Some of those that have, among the latest; with open ones, half of all.
+
+        Raises:
+            InvalidInput: the count is not positive.
+            Unreadable: a payload was written with a codec that is not configured here.
+        """
+        if count < 1:
+            raise InvalidInput(f"count is {count}: a sample has one run or more")
+        return await sample_runs(self._context, count, names=names, open_=open, ended=ended)
 
     async def signal(
         self,

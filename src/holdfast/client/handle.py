@@ -11,6 +11,7 @@ from uuid import UUID
 from holdfast.client import continuing, sending
 from holdfast.client.context import plain_json
 from holdfast.client.description import describe
+from holdfast.client.exporting import export_runs
 from holdfast.client.operations import Effect, operate
 from holdfast.client.outcome import open_outcome
 from holdfast.client.state import plain_state, state
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from holdfast.client.description import RunDescription
     from holdfast.client.sending import Cancellation
     from holdfast.core.definition import Definition
+    from holdfast.core.export import RunExport
     from holdfast.core.signal import SignalType, StateType
     from holdfast.core.states import RunStatus
     from holdfast.store.runs import Ended
@@ -101,6 +103,17 @@ class RunHandle(Generic[R_co]):
     async def describe(self) -> RunDescription:
         """All that is known of the run: its journal, its attempts, what it waits for and since when."""
         return await describe(self._context, self.id)
+
+    async def export(self) -> RunExport:
+        """The run with its journal and its result, payloads opened: what a file of it holds, enough to replay it.
+
+        Raises:
+            RunNotFound: there is no such run.
+            Unreadable: a payload was written with a codec that is not configured here.
+        """
+        for run in await export_runs(self._context, [self.id]):
+            return run
+        raise RunNotFound(self.id)
 
     @overload
     async def state(self, key: str) -> Any: ...

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.core.definition import Definition
-from holdfast.core.version import rank
+from holdfast.core.version import rank, task_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,13 @@ class Repertoire:
     names: Sequence[str]
     fresh: Sequence[str | None] = ()
     begun: Sequence[str | None] = ()
+
+    def task_name(self, name: str, version: str | None, *, begun: bool) -> str:
+        """What a run of this name and version, if it has one, is executed as."""
+        if version is not None:
+            return task_name(name, version)
+        pins = self.begun if begun else self.fresh
+        return (pins[self.names.index(name)] if pins and name in self.names else None) or name
 
     @classmethod
     def of(cls, definitions: Mapping[str, Definition[..., Any]]) -> Repertoire:

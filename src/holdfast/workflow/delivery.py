@@ -50,7 +50,7 @@ class Attempts(NamedTuple):
     """What they said last, as JSON text."""
 
 
-_RECEIVED = (EntryKind.SIGNAL, EntryKind.CANCEL)
+_RECEIVED = (EntryKind.SIGNAL, EntryKind.CANCEL, EntryKind.UPDATE)
 """What comes to the inbox, and is taken when the code comes to it."""
 
 NO_ATTEMPTS = Attempts(0, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from holdfast.cli.run.export import export
 from holdfast.cli.run.listing import list_runs
 from holdfast.cli.run.send import cancel, signal
 from holdfast.cli.run.show import show
@@ -26,5 +27,5 @@ def run() -> None:
     """  # noqa: D301 - \b keeps click from wrapping the examples
 
 
-for command in (start, show, list_runs, signal, cancel, watch):
+for command in (start, show, list_runs, signal, cancel, watch, export):
     run.add_command(command)
