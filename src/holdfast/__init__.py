@@ -27,6 +27,7 @@ from holdfast.core.errors import (
     ChildCancelled,
     ChildFailed,
     ChildTimedOut,
+    CompensationFailed,
     ConfigurationError,
     DatabaseError,
     DatabaseUnavailable,
@@ -76,6 +77,7 @@ from holdfast.workflow.info import RunInfo
 from holdfast.workflow.log import get_logger
 from holdfast.workflow.patched import patched
 from holdfast.workflow.race import First, FirstSignal, first_of, first_signal
+from holdfast.workflow.saga import Saga, Undone, saga
 from holdfast.workflow.shield import shield
 from holdfast.workflow.signal import Signal
 from holdfast.workflow.start_child import ChildHandle, start_child
@@ -104,6 +106,7 @@ __all__ = [
     "ChildTimedOut",
     "Client",
     "Codec",
+    "CompensationFailed",
     "ConfigurationError",
     "DatabaseError",
     "DatabaseUnavailable",
@@ -142,6 +145,7 @@ __all__ = [
     "RunStatus",
     "RunSummary",
     "RunTimedOut",
+    "Saga",
     "Sample",
     "Schedule",
     "ScheduleError",
@@ -152,6 +156,7 @@ __all__ = [
     "SchemaMismatch",
     "Signal",
     "State",
+    "Undone",
     "UnknownName",
     "Unreadable",
     "Unstorable",
@@ -168,6 +173,7 @@ __all__ = [
     "patched",
     "random",
     "run_info",
+    "saga",
     "set_state",
     "shield",
     "sleep",

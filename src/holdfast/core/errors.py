@@ -32,6 +32,7 @@
     ├── ChildFailed              what a child raised, where its own class cannot be rebuilt
     │   ├── ChildTimedOut        its timeout has passed
     │   └── ChildCancelled       it was cancelled
+    ├── CompensationFailed       a saga could not undo all that it has done (also an ExceptionGroup)
     ├── MissingClass             an exception to be raised again whose class this process has not loaded; blocks the run
     ├── NonDeterminismError      the code asks for something else than the journal holds; blocks the run
     ├── ForbiddenInWorkflow      I/O, threads or foreign futures in workflow code
@@ -45,6 +46,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Self
 from uuid import UUID
 
 
@@ -260,6 +262,26 @@ class ChildTimedOut(ChildFailed):
 
 class ChildCancelled(ChildFailed):
     """A child of this run was cancelled, by this run or by anybody else."""
+
+
+class CompensationFailed(HoldfastError, ExceptionGroup[Exception]):
+    """A saga has failed, and so have some of its undos: ``exceptions`` has the error of each of these.
+
+    The cause is what the saga has failed with; ``undone`` has the names of the undos that were done.
+    """
+
+    undone: tuple[str, ...]
+
+    def __new__(cls, message: str, exceptions: Sequence[Exception], *, undone: Sequence[str] = ()) -> Self:
+        self = super().__new__(cls, message, exceptions)
+        self.undone = tuple(undone)
+        return self
+
+    def __init__(self, message: str, exceptions: Sequence[Exception], *, undone: Sequence[str] = ()) -> None:
+        super().__init__(message, exceptions)
+
+    def derive(self, excs: Sequence[Exception], /) -> CompensationFailed:  # type: ignore[override]
+        return CompensationFailed(self.message, excs, undone=self.undone)
 
 
 class MissingClass(HoldfastError):

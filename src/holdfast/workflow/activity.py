@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal, ParamSpec, TypeVar, get_args, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, get_args, overload
 
 from holdfast.core.definition import Definition
 from holdfast.core.errors import DefinitionError
@@ -15,9 +15,12 @@ from holdfast.core.states import RunKind
 from holdfast.workflow.cpython import rename, running_loop
 from holdfast.workflow.loop import WorkflowLoop
 from holdfast.workflow.reference import Reference
+from holdfast.workflow.saga import Compensation
+from holdfast.workflow.step import Step
 
 P = ParamSpec("P")
 R = TypeVar("R")
+U = TypeVar("U")
 
 Isolation = Literal["process"]
 """Where the code of an activity runs, if not in the worker's own process."""
@@ -58,6 +61,8 @@ class Activity(Definition[P, R]):
     heartbeat_timeout: timedelta | None
     base: str
     """What the keys of its calls begin with."""
+    compensation: Compensation | None
+    """What undoes a call of it in a saga."""
 
     @overload
     def __init__(
@@ -110,7 +115,29 @@ class Activity(Definition[P, R]):
         if isolation is not None:
             self._check_isolation()
         self.base = self.name
+        self.compensation = None
         self._async = self.is_async
+
+    @overload
+    def compensate(self, undo: Activity[Concatenate[R, P], U], /) -> Activity[Concatenate[R, P], U]: ...
+    @overload
+    def compensate(self, /, *, even_if_unknown: Literal[False] = False) -> CompensateDecorator[R, P]: ...
+    @overload
+    def compensate(self, /, *, even_if_unknown: Literal[True]) -> CompensateDecorator[R | None, P]: ...
+    def compensate(self, undo: Any = None, /, *, even_if_unknown: bool = False) -> Any:
+        """Declares the activity that undoes this one: in a ``saga()`` each call that has succeeded is undone by it.
+
+        It is called with the result first, and then with the arguments of the call:
+        ``@charge.compensate`` above ``@app.activity`` above ``async def refund(payment: Payment, order: Order)``.
+
+        With ``even_if_unknown`` it is called as well for a call that was cancelled under way, of which nobody knows
+        whether it has happened; the result is None then.
+
+        Raises:
+            DefinitionError: it is not an activity, or there is one already.
+        """
+        declare = CompensateDecorator[Any, Any](self, even_if_unknown=even_if_unknown)
+        return declare if undo is None else declare(undo)
 
     # Not Coroutine[Any, Any, R]: mypy takes `gather` of several of those, of different results, for Any.
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, object, R]:
@@ -156,19 +183,29 @@ class Activity(Definition[P, R]):
         """
         return base_of(self, key)
 
+    def ask(self, loop: WorkflowLoop, base: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Step:
+        """The next call under the name ``base`` in the run of this loop; its future gets the outcome.
+
+        Raises:
+            InvalidInput, Unstorable: the arguments do not fit; nothing is asked for.
+        """
+        step = loop.delivery.ask(self, base, self.parameters.encode(args, kwargs), loop.create_future())
+        if self.compensation is not None:
+            self.compensation.mind(loop, step, args, kwargs)
+        return step
+
     async def _outcome(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         loop = running_loop()
         if type(loop) is not WorkflowLoop:
             return await self._once(args, kwargs)
         if loop.dropped:
             await loop.create_future()
-        delivery = loop.delivery
-        step = delivery.ask(self, self.base, self.parameters.encode(args, kwargs), loop.create_future())
+        step = self.ask(loop, self.base, args, kwargs)
         try:
             outcome: R = await step.future
             return outcome
         except asyncio.CancelledError:
-            delivery.abandon(step)
+            loop.delivery.abandon(step)
             raise
         finally:
             # An error that is raised here refers to this frame, and the step to the error.
@@ -211,6 +248,25 @@ def refuse_reserved(what: str, name: str) -> None:
     """
     if name.partition(":")[0] in _RESERVED:
         raise DefinitionError(f"{what}: the journal uses this name itself; choose another one with name=")
+
+
+class CompensateDecorator(Generic[R, P]):
+    """What ``charge.compensate(...)`` with options gives."""
+
+    def __init__(self, activity: Activity[..., Any], *, even_if_unknown: bool) -> None:
+        self._activity = activity
+        self._even_if_unknown = even_if_unknown
+
+    def __call__(self, undo: Activity[Concatenate[R, P], U], /) -> Activity[Concatenate[R, P], U]:
+        activity, given = self._activity, cast("object", undo)
+        if not isinstance(given, Activity):
+            raise DefinitionError(
+                f"{activity.what}: what undoes it is an activity; put @app.activity below .compensate, at {given!r}"
+            )
+        if activity.compensation is not None:
+            raise DefinitionError(f"{activity.what}: {activity.compensation.undo.what} undoes it already")
+        activity.compensation = Compensation(undo, self._even_if_unknown)
+        return undo
 
 
 def _policy(what: str, value: object) -> Retry:

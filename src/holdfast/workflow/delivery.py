@@ -17,15 +17,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from heapq import heappop, heappush
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from holdfast.core.errors import ActivityFailed, ChildFailed, HoldfastError, MissingClass
-from holdfast.core.failure import Failure
+from holdfast.core.errors import HoldfastError, MissingClass
 from holdfast.core.journal import WOKEN, Entry, EntryKind, patch_name, signal_name
 from holdfast.core.parameters import Encoded
 from holdfast.workflow.child import ChildStep
@@ -33,6 +32,7 @@ from holdfast.workflow.handle import Timer
 from holdfast.workflow.mailbox import Mailbox
 from holdfast.workflow.mismatch import other_step, other_timer, other_type
 from holdfast.workflow.notes import Notes
+from holdfast.workflow.outcome import opened
 from holdfast.workflow.patches import Patches
 from holdfast.workflow.step import Step
 
@@ -70,6 +70,7 @@ class Delivery:
         "_deadlines",
         "_due",
         "_fed",
+        "_late",
         "_live_from",
         "_mailbox",
         "_recorded",
@@ -123,6 +124,7 @@ class Delivery:
         self._starts: dict[str, Entry] = {}  # starts of children that have not been asked for, by key of the outcome
         # Not delivered yet; None: nobody waits for it any more.
         self._asked: dict[str, Step | ChildStep | Timer | None] = {}
+        self._late: dict[str, Callable[[Entry], None]] = {}  # who wants to know of outcomes that nobody waits for
         self._undelivered: dict[int, Entry] = {}  # outcomes that have been asked for, signals, requests to cancel
         self._due: list[int] = []  # heap of seqs that can be delivered, or could when they were put there
         self._mailbox = Mailbox()
@@ -284,6 +286,10 @@ class Delivery:
             elif step.told and not step.known:
                 self.withdrawn.append(step.key)
 
+    def hear_late(self, key: str, hear: Callable[[Entry], None]) -> None:
+        """If the outcome of this call, which nobody waits for any more, is recorded all the same, ``hear`` is told."""
+        self._late[key] = hear
+
     def ask_timer(self, timer: Timer) -> None:
         """The next timer of the run."""
         key = self._next_key("timer")
@@ -346,7 +352,7 @@ class Delivery:
         """Lets go of everything; the run is not executed here any more."""
         self.main = None
         self._mailbox = Mailbox()
-        for held in (self._asked, self._undelivered, self._recorded, self._starts, self.children):
+        for held in (self._asked, self._undelivered, self._recorded, self._starts, self.children, self._late):
             held.clear()
         for line in (self._due, self._deadlines, self.fresh, self.withdrawn, self.closing):
             line.clear()
@@ -446,12 +452,11 @@ class Delivery:
         if not isinstance(step, Step | ChildStep) or step.future.done():
             self._arrive(entry)
             del self._asked[entry.key]
+            if self._late and (hear := self._late.pop(entry.key, None)) is not None:
+                hear(entry)
             return
         try:
-            if entry.error is None:
-                value, error = step.returns.decode(entry.output), None
-            else:
-                value, error = None, _raised(Failure.from_json(entry.error), step)
+            value, error = opened(step, entry)
         except MissingClass as missing:
             self.blocked = missing
         except HoldfastError as misfit:
@@ -482,15 +487,6 @@ class Delivery:
 def child_id(entry: Entry) -> UUID:
     """The child whose start this is."""
     return UUID(json.loads(entry.output or ""))
-
-
-def _raised(failure: Failure, step: Step | ChildStep) -> Exception:
-    """What the workflow sees of a failure: never a class that ends a task or a loop instead of being raised."""
-    error = step.exception(failure)
-    if isinstance(error, Exception) and not isinstance(error, StopIteration):
-        return error
-    of, what = (ChildFailed, step.workflow) if isinstance(step, ChildStep) else (ActivityFailed, step.activity)
-    return of(what.name, failure.type, failure.message, failure.traceback)
 
 
 def _by_seq(entry: Entry) -> int:

@@ -126,13 +126,12 @@ class _Fan(Generic[T]):
         activity, loop = self._activity, self._loop
         try:
             base = activity.base if self._key is None else activity.base_of(self._key(item))
-            encoded = activity.parameters.encode((item,), {})
+            step = activity.ask(loop, base, (item,), {})
         except Exception as error:
             if not self._lenient:
                 raise
             self._found[index] = error
             return
-        step = loop.delivery.ask(activity, base, encoded, loop.create_future())
         self._open[index] = step
         step.future.add_done_callback(partial(self._done, index))
 

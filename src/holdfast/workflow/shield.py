@@ -15,11 +15,15 @@ T = TypeVar("T")
 
 
 class Shield:
-    """``async with shield():`` a cancel of the task from outside is delivered when the block has ended."""
+    """``async with shield():`` a cancel of the task from outside is delivered when the block has ended.
 
-    __slots__ = ("_place", "_task", "_token")
+    With ``comes_in`` at the very end of it, otherwise with the next ``await``.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_comes_in", "_place", "_task", "_token")
+
+    def __init__(self, *, comes_in: bool = True) -> None:
+        self._comes_in = comes_in
         self._task: WorkflowTask[Any] | None = None
         self._place: Refuge | None = None
         self._token: Token[Refuge | None] | None = None
@@ -44,7 +48,7 @@ class Shield:
         assert place is not None
         assert token is not None
         refuge.reset(token)
-        if task.leave(place) and kind is None:
+        if task.leave(place) and kind is None and self._comes_in:
             await asyncio.sleep(0)  # here what was kept out comes in
 
 
