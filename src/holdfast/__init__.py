@@ -4,6 +4,7 @@ This is what users import; everything else is an interior whose names may move.
 """
 
 from holdfast.app import App, Break, Checked, CheckReport, Resource
+from holdfast.app.blocking import BlockingClient, BlockingRunHandle, BlockingSchedules
 from holdfast.client import (
     Cancellation,
     Client,
@@ -94,6 +95,9 @@ __all__ = [
     "ActivityTimedOut",
     "App",
     "BinariesNotFound",
+    "BlockingClient",
+    "BlockingRunHandle",
+    "BlockingSchedules",
     "Break",
     "Call",
     "Cancellation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -15,9 +16,11 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
+from holdfast.app.blocking import BlockingClient, Bridge
 from holdfast.app.check import CheckReport, check_runs
 from holdfast.app.database import open_database
 from holdfast.app.hosted import HostedWorker, WorkerOptions
@@ -85,6 +88,7 @@ class App:
         self._registry = Registry()
         self._timetable = Timetable(self._registry)
         self._resources: list[Resource[Any]] = []
+        self._bridges: weakref.WeakSet[Bridge[Client]] = weakref.WeakSet()
 
     # ---- what is written -----------------------------------------------------------------------------------------
 
@@ -292,10 +296,17 @@ class App:
         """As ``override``, for as long as the block lasts: for tests, which take an app to another database."""
         before = dict(self._given)
         self.override(origin=origin, database_url=database_url, auto_setup=auto_setup)
+        self._reset_bridges()
         try:
             yield
         finally:
             self._given = before
+            self._reset_bridges()
+
+    def _reset_bridges(self) -> None:
+        """What blocking clients have open belongs to another database."""
+        for bridge in list(self._bridges):
+            bridge.reset()
 
     def seal(self) -> Seal:
         """What is done to payloads at the border to the database: its codec, and the payload limit as it is now."""
@@ -331,6 +342,19 @@ class App:
             ) as client,
         ):
             yield client
+
+    def blocking_client(
+        self, *, pool_size: int = 4, hints: bool = True, application: str = "holdfast client"
+    ) -> BlockingClient:
+        """A client for code that is not async: scripts, Django, Flask. One may serve all threads of a process.
+
+        Making one costs nothing: it connects when it is first used, or at the beginning of its ``with`` block. The
+        arguments are those of :meth:`client`, and so are the errors, when it connects.
+        """
+        opening = partial(self.client, pool_size=pool_size, hints=hints, application=application)
+        bridge = Bridge(opening, what="blocking client")
+        self._bridges.add(bridge)
+        return BlockingClient(bridge)
 
     def worker(
         self,

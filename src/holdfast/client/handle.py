@@ -58,6 +58,11 @@ class RunHandle(Generic[R_co]):
         self.existing = existing
         """Whether the start that gave this handle found a run with its key, rather than make one."""
 
+    @property
+    def definition(self) -> Definition[..., R_co] | None:
+        """What it is a run of, where that is known here."""
+        return self._definition
+
     async def result(self, timeout: timedelta | None = None) -> R_co:
         """The result of the run, once it has ended.
 

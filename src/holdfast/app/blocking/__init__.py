@@ -1,0 +1,13 @@
+"""The client for code that is not async: scripts, Django, Flask.
+
+One bridge, over the verbs of the async client: ``bridge.py`` has the loop in a thread of its own, the other files are
+written by a program from the async classes (``./dev write``), so that nobody keeps two sets of verbs in step. Nothing
+here knows what a verb does.
+"""
+
+from holdfast.app.blocking.bridge import Bridge
+from holdfast.app.blocking.client import BlockingClient
+from holdfast.app.blocking.handle import BlockingRunHandle
+from holdfast.app.blocking.schedules import BlockingSchedules
+
+__all__ = ["BlockingClient", "BlockingRunHandle", "BlockingSchedules", "Bridge"]

@@ -1,0 +1,218 @@
+"""The verbs of a client, blocking. Written by `./dev write` from holdfast.client.client: change it there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, TypeVarTuple, cast, overload
+from uuid import UUID
+
+from holdfast.app.blocking.handle import BlockingRunHandle, as_blocking
+from holdfast.app.blocking.schedules import BlockingSchedules
+from holdfast.client.handle import run_id_of
+
+if TYPE_CHECKING:
+    from holdfast.app.blocking.bridge import Bridge
+    from holdfast.client.client import Client
+    from holdfast.client.description import RunDescription
+    from holdfast.client.exporting import Sample
+    from holdfast.client.handle import RunHandle
+    from holdfast.client.listing import Page, RunSummary
+    from holdfast.client.sending import Cancellation
+    from holdfast.core.definition import Call, Definition
+    from holdfast.core.export import RunExport
+    from holdfast.core.priority import PriorityName
+    from holdfast.core.signal import SignalType
+    from holdfast.core.states import RunStatus
+
+R = TypeVar("R")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class BlockingClient:
+    """Starts, signals, cancels, awaits and inspects runs, from code that is not async; for any thread.
+
+    Every verb of :class:`Client`, with the same parameters, which waits and gives the result. It connects when it is
+    first used, in a thread of its own, and closes with the block, by :meth:`close`, or with the process. After a fork
+    the new process connects anew. ``connection=`` is left out: to start a run in a transaction of yours, use SQL there,
+    ``select holdfast.start(...)``.
+    """
+
+    def __init__(self, bridge: Bridge[Client]) -> None:
+        self._bridge = bridge
+
+    def __enter__(self) -> Self:
+        self._bridge.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes its connections; calls that are under way in other threads fail."""
+        self._bridge.close()
+
+    @property
+    def schedules(self) -> BlockingSchedules:
+        """What starts runs by the clock."""
+        return BlockingSchedules(self._bridge)
+
+    @overload
+    def start(
+        self,
+        wf: Call[R],
+        /,
+        *,
+        key: str | None = None,
+        lane: str = "default",
+        priority: PriorityName = "medium",
+        at: datetime | None = None,
+        after: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
+    ) -> BlockingRunHandle[R]: ...
+    @overload
+    def start(
+        self,
+        wf: Callable[[*Ts], Coroutine[Any, Any, R]],
+        /,
+        *args: *Ts,
+        key: str | None = None,
+        lane: str = "default",
+        priority: PriorityName = "medium",
+        at: datetime | None = None,
+        after: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
+    ) -> BlockingRunHandle[R]: ...
+    def start(
+        self,
+        wf: object,
+        /,
+        *args: object,
+        key: str | None = None,
+        lane: str = "default",
+        priority: str = "medium",
+        at: datetime | None = None,
+        after: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
+    ) -> BlockingRunHandle[Any]:
+        """Starts a run of a workflow or activity; returns after its commit."""
+        outcome: RunHandle[Any] = self._bridge.call(
+            lambda client: cast("Any", client).start(
+                wf, *args, key=key, lane=lane, priority=priority, at=at, after=after, tags=tags, timeout=timeout
+            )
+        )
+        return as_blocking(self._bridge, outcome)
+
+    def start_by_name(
+        self,
+        name: str,
+        input: Mapping[str, object] | None = None,
+        *,
+        key: str | None = None,
+        lane: str = "default",
+        priority: PriorityName = "medium",
+        at: datetime | None = None,
+        after: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
+    ) -> BlockingRunHandle[Any]:
+        """As ``start``, without the code: ``input`` is plain JSON by the names of the parameters."""
+        return as_blocking(
+            self._bridge,
+            self._bridge.call(
+                lambda client: client.start_by_name(
+                    name, input, key=key, lane=lane, priority=priority, at=at, after=after, tags=tags, timeout=timeout
+                )
+            ),
+        )
+
+    def start_many(
+        self,
+        calls: Iterable[Call[R]],
+        *,
+        keys: Iterable[str] | None = None,
+        lane: str = "default",
+        priority: PriorityName = "medium",
+        at: datetime | None = None,
+        after: timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
+    ) -> list[BlockingRunHandle[R]]:
+        """Starts a run of each call, all of them or none, in one transaction; the handles come in the calls' order."""
+        return [
+            as_blocking(self._bridge, one)
+            for one in self._bridge.call(
+                lambda client: client.start_many(
+                    calls, keys=keys, lane=lane, priority=priority, at=at, after=after, tags=tags, timeout=timeout
+                )
+            )
+        ]
+
+    @overload
+    def get(self, run_id: UUID | str, wf: Definition[..., R], /) -> BlockingRunHandle[R]: ...
+    @overload
+    def get(self, run_id: UUID | str, wf: None = None, /) -> BlockingRunHandle[Any]: ...
+    def get(self, run_id: UUID | str, wf: Definition[..., Any] | None = None, /) -> BlockingRunHandle[Any]:
+        """A run by its id, from any process; with ``wf`` its result is typed, without it is plain JSON."""
+        return BlockingRunHandle(self._bridge, run_id_of(run_id), wf)
+
+    def describe(self, run_id: UUID | str) -> RunDescription:
+        """All that is known of a run: its journal, its attempts, what it waits for and since when."""
+        return self._bridge.call(lambda client: client.describe(run_id))
+
+    def export(self, run_id: UUID | str) -> RunExport:
+        """A run with its journal and its result: see ``RunHandle.export``."""
+        return self._bridge.call(lambda client: client.export(run_id))
+
+    def sample(
+        self, count: int = 200, *, names: Sequence[str] | None = None, open: bool = True, ended: bool = False
+    ) -> Sample:
+        """Exports of at most ``count`` runs of workflows, spread over the workflows and their versions."""
+        return self._bridge.call(lambda client: client.sample(count, names=names, open=open, ended=ended))
+
+    def signal(self, run_id: UUID | str, signal: SignalType[T], value: T, *, key: str | None = None) -> bool:
+        """Sends a signal to a run by its id: see ``RunHandle.signal``."""
+        return self._bridge.call(lambda client: client.signal(run_id, signal, value, key=key))
+
+    def signal_by_name(self, run_id: UUID | str, name: str, value: object = None, *, key: str | None = None) -> bool:
+        """Sends a signal with a payload of plain JSON to a run by its id."""
+        return self._bridge.call(lambda client: client.signal_by_name(run_id, name, value, key=key))
+
+    def cancel(self, run_id: UUID | str) -> Cancellation:
+        """Cancels a run by its id: see ``RunHandle.cancel``."""
+        return self._bridge.call(lambda client: client.cancel(run_id))
+
+    def list(
+        self,
+        *,
+        name: str | None = None,
+        version: int | str | None = None,
+        status: RunStatus | str | Iterable[RunStatus | str] | None = None,
+        lane: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> Page[RunSummary]:
+        """One page of the runs that fit all filters, newest first; ``after`` is the ``next`` of the page before."""
+        return self._bridge.call(
+            lambda client: client.list(
+                name=name,
+                version=version,
+                status=status,
+                lane=lane,
+                tags=tags,
+                since=since,
+                until=until,
+                after=after,
+                limit=limit,
+            )
+        )

@@ -1,0 +1,131 @@
+"""The verbs of a run, blocking. Written by `./dev write` from holdfast.client.handle: change it there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from holdfast.app.blocking.bridge import Bridge
+    from holdfast.client.client import Client
+    from holdfast.client.description import RunDescription
+    from holdfast.client.handle import RunHandle
+    from holdfast.client.operations import Effect
+    from holdfast.client.sending import Cancellation
+    from holdfast.core.definition import Definition
+    from holdfast.core.export import RunExport
+    from holdfast.core.signal import SignalType, StateType
+    from holdfast.core.states import RunStatus
+
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
+
+
+def as_blocking(bridge: Bridge[Client], handle: RunHandle[T]) -> BlockingRunHandle[T]:
+    """The same run, blocking."""
+    return BlockingRunHandle(bridge, handle.id, handle.definition, existing=handle.existing)
+
+
+class BlockingRunHandle(Generic[R_co]):
+    """One run of a workflow or activity that gives ``R``, by its id, for code that is not async.
+
+    Every verb of :class:`RunHandle`, with the same parameters, which waits and gives the result.
+    """
+
+    __slots__ = ("_bridge", "definition", "existing", "id")
+
+    def __init__(
+        self,
+        bridge: Bridge[Client],
+        run_id: UUID,
+        definition: Definition[..., R_co] | None,
+        *,
+        existing: bool = False,
+    ) -> None:
+        self._bridge = bridge
+        self.id = run_id
+        self.definition = definition
+        """What it is a run of, where that is known here."""
+        self.existing = existing
+        """Whether the start that gave this handle found a run with its key, rather than make one."""
+
+    def _on(self, client: Client) -> RunHandle[R_co]:
+        return cast("RunHandle[R_co]", client.get(self.id, self.definition))
+
+    def __repr__(self) -> str:
+        return f"<run {self.id}>" if self.definition is None else f"<run {self.id} of {self.definition.name!r}>"
+
+    def result(self, timeout: timedelta | None = None) -> R_co:
+        """The result of the run, once it has ended."""
+        return self._bridge.call(lambda client: self._on(client).result(timeout))
+
+    def status(self) -> RunStatus:
+        """Where the run is now."""
+        return self._bridge.call(lambda client: self._on(client).status())
+
+    def describe(self) -> RunDescription:
+        """All that is known of the run: its journal, its attempts, what it waits for and since when."""
+        return self._bridge.call(lambda client: self._on(client).describe())
+
+    def export(self) -> RunExport:
+        """The run with its journal and its result, payloads opened: what a file of it holds, enough to replay it."""
+        return self._bridge.call(lambda client: self._on(client).export())
+
+    @overload
+    def state(self, key: str) -> Any: ...
+    @overload
+    def state(self, key: StateType[T]) -> T | None: ...
+    def state(self, key: str | StateType[Any]) -> Any:
+        """What the run lets everybody know under this key, at the moment or at its end."""
+        outcome: Any = self._bridge.call(lambda client: cast("Any", self._on(client)).state(key))
+        return outcome
+
+    def signal(self, signal: SignalType[T], value: T, *, key: str | None = None) -> bool:
+        """Sends a signal, which stays in the run's inbox until it is waited for."""
+        return self._bridge.call(lambda client: self._on(client).signal(signal, value, key=key))
+
+    def signal_by_name(self, name: str, value: object = None, *, key: str | None = None) -> bool:
+        """As ``signal``, for a payload of plain JSON and without the signal's type at hand."""
+        return self._bridge.call(lambda client: self._on(client).signal_by_name(name, value, key=key))
+
+    def cancel(self) -> Cancellation:
+        """Cancels the run: at once where nothing of it has begun, else by asking it to."""
+        return self._bridge.call(lambda client: self._on(client).cancel())
+
+    def pause(self, *, at_once: bool = False) -> Effect:
+        """Stops the run until it is resumed; what is sent to it meanwhile is kept."""
+        return self._bridge.call(lambda client: self._on(client).pause(at_once=at_once))
+
+    def resume(self) -> Effect:
+        """Lets a paused run go on where it was."""
+        return self._bridge.call(lambda client: self._on(client).resume())
+
+    def wake(self) -> Effect:
+        """Ends a sleep early: the earliest timer that is open rings now, or the next attempt of a back-off begins."""
+        return self._bridge.call(lambda client: self._on(client).wake())
+
+    def retry(self, *, timeout: timedelta | None = None) -> BlockingRunHandle[R_co]:
+        """Tries a failed or cancelled run again from its last good step, as a new run that takes its place."""
+        return as_blocking(self._bridge, self._bridge.call(lambda client: self._on(client).retry(timeout=timeout)))
+
+    def rewind(self, to: str, *, timeout: timedelta | None = None) -> BlockingRunHandle[R_co]:
+        """Goes back to before the outcome ``to``, a key such as ``charge#1``."""
+        return as_blocking(self._bridge, self._bridge.call(lambda client: self._on(client).rewind(to, timeout=timeout)))
+
+    def fork(
+        self, from_: str | None = None, *, input: Mapping[str, object] | None = None, timeout: timedelta | None = None
+    ) -> BlockingRunHandle[R_co]:
+        """A new run beside this one, which stays as it is: it has seen everything before the outcome ``from_``."""
+        return as_blocking(
+            self._bridge, self._bridge.call(lambda client: self._on(client).fork(from_, input=input, timeout=timeout))
+        )
+
+    def newest(self) -> BlockingRunHandle[R_co]:
+        """The run that this one has become by retries, rewinds and continue-as-new; itself, if by none."""
+        return as_blocking(self._bridge, self._bridge.call(lambda client: self._on(client).newest()))
+
+    def terminate(self) -> Effect:
+        """Ends the run as cancelled, at once and without its clean-up code; ``cancel`` is the gentle way."""
+        return self._bridge.call(lambda client: self._on(client).terminate())

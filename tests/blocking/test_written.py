@@ -1,0 +1,56 @@
+"""The blocking classes have every verb of the async ones, with the same signature."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, get_overloads
+
+import pytest
+
+from holdfast.app.blocking import BlockingClient, BlockingRunHandle, BlockingSchedules
+from holdfast.client import Client, RunHandle
+from holdfast.client.schedules import Schedules
+from tests.blocking.writer import ROOT, TWINS, Twin, attributes, verbs, written
+
+PAIRS = [(Client, BlockingClient), (RunHandle, BlockingRunHandle), (Schedules, BlockingSchedules)]
+
+
+def public(cls: type) -> dict[str, Callable[..., Any]]:
+    """Its public verbs, as Python sees them."""
+    return {name: value for name, value in vars(cls).items() if inspect.isfunction(value) and not name.startswith("_")}
+
+
+def signature(verb: Callable[..., Any]) -> list[tuple[Any, ...]]:
+    """Each parameter as it is written, without ``connection``, and what is given."""
+    found = inspect.signature(verb)
+    parameters = [
+        (one.name, one.kind, one.default, str(one.annotation).replace("BlockingRunHandle[", "RunHandle["))
+        for one in found.parameters.values()
+        if one.name != "connection"
+    ]
+    return [*parameters, (str(found.return_annotation).replace("BlockingRunHandle[", "RunHandle["),)]
+
+
+@pytest.mark.parametrize(("asynchronous", "blocking"), PAIRS)
+def test_every_public_verb_is_bridged_with_the_same_signature(asynchronous: type, blocking: type) -> None:
+    expected, found = public(asynchronous), public(blocking)
+    assert set(found) - {"close"} == set(expected), "run ./dev write"
+    for name, verb in expected.items():
+        assert signature(found[name]) == signature(verb), f"{asynchronous.__name__}.{name}: run ./dev write"
+        overloads = [signature(one) for one in get_overloads(verb)]
+        assert [signature(one) for one in get_overloads(found[name])] == overloads, name
+        assert not inspect.iscoroutinefunction(found[name])
+
+
+@pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.name)
+def test_every_public_attribute_is_there(twin: Twin) -> None:
+    (blocking,) = [b for a, b in PAIRS if a.__name__ == twin.name]
+    there = {name for name in dir(blocking) if not name.startswith("_")}
+    assert attributes(twin) <= there
+    assert len(verbs(twin)) > 5
+
+
+def test_what_is_written_is_what_would_be_written_now() -> None:
+    for path, text in written().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.relative_to(ROOT)}: run ./dev write"

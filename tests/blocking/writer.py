@@ -1,0 +1,361 @@
+"""Writes the blocking classes from the async ones: `./dev write`. The tests compare what is there with what this gives.
+
+From the source of each class it takes the public verbs with their overloads, parameters and types, and gives methods
+that hand them over the bridge. ``connection=`` is left out: an asyncpg connection belongs to an event loop, and
+blocking code has none.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+TARGET = ROOT / "src" / "holdfast" / "app" / "blocking"
+LEFT_OUT = {"connection"}
+LONGEST = 105
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Twin:
+    """An async class, and how its verbs are reached from the client."""
+
+    module: str
+    name: str
+    blocking: str
+    file: str
+    title: str
+    reached: str
+    """The async object, from ``client``, in the methods of the blocking one."""
+    body: str
+    """The beginning of the class, up to its first verb."""
+    bodies: dict[str, str]
+    """What verbs do that are not async, and need no loop."""
+
+
+CLIENT = Twin(
+    module="holdfast.client.client",
+    name="Client",
+    blocking="BlockingClient",
+    file="client.py",
+    title="The verbs of a client, blocking.",
+    reached="client",
+    body='''
+class BlockingClient:
+    """Starts, signals, cancels, awaits and inspects runs, from code that is not async; for any thread.
+
+    Every verb of :class:`Client`, with the same parameters, which waits and gives the result. It connects when it is
+    first used, in a thread of its own, and closes with the block, by :meth:`close`, or with the process. After a fork
+    the new process connects anew. ``connection=`` is left out: to start a run in a transaction of yours, use SQL there,
+    ``select holdfast.start(...)``.
+    """
+
+    def __init__(self, bridge: Bridge[Client]) -> None:
+        self._bridge = bridge
+
+    def __enter__(self) -> Self:
+        self._bridge.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes its connections; calls that are under way in other threads fail."""
+        self._bridge.close()
+
+    @property
+    def schedules(self) -> BlockingSchedules:
+        """What starts runs by the clock."""
+        return BlockingSchedules(self._bridge)
+''',
+    bodies={"get": "return BlockingRunHandle(self._bridge, run_id_of(run_id), wf)"},
+)
+HANDLE = Twin(
+    module="holdfast.client.handle",
+    name="RunHandle",
+    blocking="BlockingRunHandle",
+    file="handle.py",
+    title="The verbs of a run, blocking.",
+    reached="self._on(client)",
+    body='''
+def as_blocking(bridge: Bridge[Client], handle: RunHandle[T]) -> BlockingRunHandle[T]:
+    """The same run, blocking."""
+    return BlockingRunHandle(bridge, handle.id, handle.definition, existing=handle.existing)
+
+
+class BlockingRunHandle(Generic[R_co]):
+    """One run of a workflow or activity that gives ``R``, by its id, for code that is not async.
+
+    Every verb of :class:`RunHandle`, with the same parameters, which waits and gives the result.
+    """
+
+    __slots__ = ("_bridge", "definition", "existing", "id")
+
+    def __init__(
+        self,
+        bridge: Bridge[Client],
+        run_id: UUID,
+        definition: Definition[..., R_co] | None,
+        *,
+        existing: bool = False,
+    ) -> None:
+        self._bridge = bridge
+        self.id = run_id
+        self.definition = definition
+        """What it is a run of, where that is known here."""
+        self.existing = existing
+        """Whether the start that gave this handle found a run with its key, rather than make one."""
+
+    def _on(self, client: Client) -> RunHandle[R_co]:
+        return cast("RunHandle[R_co]", client.get(self.id, self.definition))
+
+    def __repr__(self) -> str:
+        return f"<run {self.id}>" if self.definition is None else f"<run {self.id} of {self.definition.name!r}>"
+''',
+    bodies={},
+)
+SCHEDULES = Twin(
+    module="holdfast.client.schedules",
+    name="Schedules",
+    blocking="BlockingSchedules",
+    file="schedules.py",
+    title="The verbs of schedules, blocking.",
+    reached="client.schedules",
+    body='''
+class BlockingSchedules:
+    """Schedules of workflows and activities, by their names: ``client.schedules``, for code that is not async.
+
+    Every verb of :class:`Schedules`, with the same parameters, which waits and gives the result.
+    """
+
+    def __init__(self, bridge: Bridge[Client]) -> None:
+        self._bridge = bridge
+''',
+    bodies={},
+)
+TWINS = (CLIENT, HANDLE, SCHEDULES)
+
+ALWAYS = {
+    "Any": "typing",
+    "Bridge": "holdfast.app.blocking.bridge",
+    "BlockingRunHandle": "holdfast.app.blocking.handle",
+    "as_blocking": "holdfast.app.blocking.handle",
+    "BlockingSchedules": "holdfast.app.blocking.schedules",
+    "Client": "holdfast.client.client",
+    "Generic": "typing",
+    "RunHandle": "holdfast.client.handle",
+    "Self": "typing",
+    "TracebackType": "types",
+    "cast": "typing",
+    "overload": "typing",
+    "run_id_of": "holdfast.client.handle",
+    "UUID": "uuid",
+}
+AT_RUN_TIME = {"BlockingRunHandle", "BlockingSchedules", "as_blocking", "run_id_of"}
+"""Of our own modules; all others are for type checkers, but for what is a default."""
+
+
+def written() -> dict[Path, str]:
+    """Each file with the text that it should have."""
+    return {TARGET / twin.file: _formatted(_text(twin)) for twin in TWINS}
+
+
+def verbs(twin: Twin) -> dict[str, list[Function]]:
+    """The public verbs of an async class, in their order: overloads first, the implementation last."""
+    found: dict[str, list[Function]] = {}
+    for node in _class(twin).body:
+        if isinstance(node, Function) and not node.name.startswith("_") and not _is_property(node):
+            found.setdefault(node.name, []).append(node)
+    return found
+
+
+def attributes(twin: Twin) -> set[str]:
+    """The public attributes of an async class."""
+    found: set[str] = set()
+    for node in ast.walk(_class(twin)):
+        if isinstance(node, Function) and _is_property(node):
+            found.add(node.name)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+            found.add(node.attr)
+    return {name for name in found if not name.startswith("_")}
+
+
+def _text(twin: Twin) -> str:
+    methods = "\n".join(text for group in verbs(twin).values() for text in _methods(twin, group))
+    body = f"{twin.body}\n{methods}"
+    variables = "\n".join(
+        ast.unparse(node)
+        for node in _tree(twin).body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Call)
+        and ast.unparse(node.value.func) in ("TypeVar", "TypeVarTuple")
+        and re.search(rf"\b{ast.unparse(node.targets[0])}\b", body)
+    )
+    return (
+        f'"""{twin.title} Written by `./dev write` from {twin.module}: change it there."""\n\n'
+        f"from __future__ import annotations\n\n{_imports(twin, variables + body)}\n\n{variables}\n\n{body}"
+    )
+
+
+def _methods(twin: Twin, group: list[Function]) -> Iterator[str]:
+    *overloads, implementation = group
+    for node in overloads:
+        yield f"    @overload\n{_head(node)} ..."
+    doc = _first_sentence(implementation) or f"As ``{twin.name}.{implementation.name}``."
+    yield f'{_head(implementation)}\n        """{doc}"""\n        {_body(twin, implementation, bool(overloads))}\n'
+
+
+def _head(node: Function) -> str:
+    returned = "" if node.returns is None else f" -> {_blocking(ast.unparse(node.returns))}"
+    return f"    def {node.name}({_blocking(ast.unparse(_kept(node.args)))}){returned}:"
+
+
+def _kept(arguments: ast.arguments) -> ast.arguments:
+    keywords = [
+        (arg, default)
+        for arg, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        if arg.arg not in LEFT_OUT
+    ]
+    kept = {arg.arg for arg in (*arguments.posonlyargs, *arguments.args)}
+    if kept & LEFT_OUT:
+        raise NotImplementedError(f"{kept & LEFT_OUT} is left out only where it is passed by name")
+    return ast.arguments(
+        posonlyargs=arguments.posonlyargs,
+        args=arguments.args,
+        vararg=arguments.vararg,
+        kwonlyargs=[arg for arg, _ in keywords],
+        kw_defaults=[default for _, default in keywords],
+        kwarg=arguments.kwarg,
+        defaults=arguments.defaults,
+    )
+
+
+def _body(twin: Twin, node: Function, overloaded: bool) -> str:
+    if not isinstance(node, ast.AsyncFunctionDef):
+        return twin.bodies[node.name]
+    returned = ast.unparse(node.returns) if node.returns is not None else "None"
+    reached = f'cast("Any", {twin.reached})' if overloaded else twin.reached
+    call = f"self._bridge.call(lambda client: {reached}.{node.name}({_passed(node)}))"
+    if overloaded:
+        first = f"outcome: {returned} = {call}\n        "
+        call = "outcome"
+    else:
+        first = ""
+    if re.fullmatch(r"RunHandle\[.*\]", returned):
+        return f"{first}return as_blocking(self._bridge, {call})"
+    if re.fullmatch(r"list\[RunHandle\[.*\]\]", returned):
+        return f"{first}return [as_blocking(self._bridge, one) for one in {call}]"
+    if "RunHandle[" in returned or "Iterator" in returned or "Iterable" in returned:
+        raise NotImplementedError(f"{twin.name}.{node.name} gives {returned}: say here how that becomes blocking")
+    return f"{first}return {call}" if returned != "None" else f"{first}{call}"
+
+
+def _passed(node: Function) -> str:
+    arguments = _kept(node.args)
+    parts = [arg.arg for arg in (*arguments.posonlyargs, *arguments.args)][1:]
+    if arguments.vararg is not None:
+        parts.append(f"*{arguments.vararg.arg}")
+    parts += [f"{arg.arg}={arg.arg}" for arg in arguments.kwonlyargs]
+    if arguments.kwarg is not None:
+        parts.append(f"**{arguments.kwarg.arg}")
+    return ", ".join(parts)
+
+
+def _blocking(text: str) -> str:
+    return re.sub(r"\bRunHandle\[", "BlockingRunHandle[", text)
+
+
+def _first_sentence(node: Function) -> str:
+    paragraph = " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
+    sentence = re.split(r"(?<=[.!?])\s+(?=[A-Z`])", paragraph)[0]
+    while len(sentence) > LONGEST:
+        # The end of a clause, so that it fits a line.
+        sentence = re.sub(r"[,;:][^,;:]*$", "", sentence) + "."
+    return sentence
+
+
+def _imports(twin: Twin, body: str) -> str:
+    """An import for each name that the text uses: from where the async class has it, or as it is said above."""
+    known = {**_bound(twin), **ALWAYS}
+    code = re.sub(r'"""(.|\n)*?"""', "", body)
+    used = {name for name in known if re.search(rf"(?<![.\w]){name}\b", code)} - _defined(twin)
+    lines: list[str] = []
+    hidden: list[str] = []
+    for name in sorted(used):
+        line = f"from {known[name]} import {name}"
+        ours = known[name].startswith("holdfast")
+        (hidden if ours and name not in AT_RUN_TIME | _defaults(twin) else lines).append(line)
+    if hidden:
+        lines.append("from typing import TYPE_CHECKING")
+    return "\n".join(lines) + "\n\nif TYPE_CHECKING:\n" + "\n".join(f"    {line}" for line in hidden)
+
+
+def _defined(twin: Twin) -> set[str]:
+    return set(re.findall(r"^(?:class|def) (\w+)", twin.body, re.MULTILINE))
+
+
+def _defaults(twin: Twin) -> set[str]:
+    functions = [node for group in verbs(twin).values() for node in group]
+    defaults = [one for node in functions for one in (*node.args.defaults, *node.args.kw_defaults) if one is not None]
+    return {name.id for default in defaults for name in ast.walk(default) if isinstance(name, ast.Name)}
+
+
+def _bound(twin: Twin) -> dict[str, str]:
+    """What the module of the class imports or defines, and from where."""
+    found: dict[str, str] = {}
+    for node in ast.walk(_tree(twin)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {alias.asname or alias.name: node.module for alias in node.names}
+        elif isinstance(node, ast.ClassDef):
+            found[node.name] = twin.module
+    for node in _tree(twin).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            name = ast.unparse(target)
+            if not re.fullmatch(r"[A-Z][a-z]?|[A-Z]_co", name):
+                found[name] = twin.module
+    return found
+
+
+def _is_property(node: Function) -> bool:
+    return any(ast.unparse(one) == "property" for one in node.decorator_list)
+
+
+def _class(twin: Twin) -> ast.ClassDef:
+    (found,) = [node for node in _tree(twin).body if isinstance(node, ast.ClassDef) and node.name == twin.name]
+    return found
+
+
+def _tree(twin: Twin) -> ast.Module:
+    return ast.parse((ROOT / "src" / Path(*twin.module.split("."))).with_suffix(".py").read_text(encoding="utf-8"))
+
+
+def _formatted(text: str) -> str:
+    for arguments in (("check", "--fix-only", "--select", "I,F401,UP,RUF", "-"), ("format", "-")):
+        command = [
+            sys.executable,
+            "-m",
+            "ruff",
+            *arguments,
+            "--stdin-filename",
+            "src/holdfast/app/blocking/x.py",
+            "--quiet",
+        ]
+        text = subprocess.run(command, input=text, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return text
+
+
+if __name__ == "__main__":
+    for path, text in written().items():
+        path.write_text(text, encoding="utf-8")
+        print(path.relative_to(ROOT))

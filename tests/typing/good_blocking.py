@@ -1,0 +1,54 @@
+"""The blocking client: each type is the one written here."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, assert_type
+
+from holdfast import (
+    App,
+    BlockingClient,
+    BlockingRunHandle,
+    Cancellation,
+    Page,
+    RunDescription,
+    RunStatus,
+    RunSummary,
+    Signal,
+)
+
+app = App()
+approve = Signal[bool]("approve")
+
+
+@app.activity
+def weigh(order: int, *, twice: bool = False) -> float:
+    return order * 1.5
+
+
+@app.workflow
+async def buy(order: int, company: str) -> str:
+    return f"{order} {company}"
+
+
+client = app.blocking_client(pool_size=2)
+assert_type(client, BlockingClient)
+
+
+def script() -> None:
+    with app.blocking_client() as own:
+        assert_type(own, BlockingClient)
+    run = client.start(buy, 5, "Acme", key="5", priority="high")
+    assert_type(run, BlockingRunHandle[str])
+    assert_type(run.result(timeout=timedelta(seconds=5)), str)
+    assert_type(run.status(), RunStatus)
+    assert_type(run.describe(), RunDescription)
+    assert_type(run.signal(approve, value=True), bool)
+    assert_type(run.cancel(), Cancellation)
+    assert_type(run.retry(), BlockingRunHandle[str])
+    assert_type(client.start(weigh.call(5, twice=True)).result(), float)
+    assert_type(client.start_many([buy.call(1, "A"), buy.call(2, company="B")]), list[BlockingRunHandle[str]])
+    assert_type(client.start_by_name("buy"), BlockingRunHandle[Any])
+    assert_type(client.get(run.id, buy), BlockingRunHandle[str])
+    assert_type(client.list(status="failed"), Page[RunSummary])
+    client.close()
