@@ -232,8 +232,7 @@ def test_the_exit_codes() -> None:
 def test_the_statuses() -> None:
     (table,) = [rows for rows in tables(GUIDE) if rows[0][0] == "status"]
     listed = {word for row in table[1:] for word in re.findall(r"`(\S+)`", row[0])}
-    # Nothing pauses a run yet.
-    assert listed == {*RunStatus} - {RunStatus.PAUSED}
+    assert listed == {*RunStatus}
 
 
 def test_the_errors_that_are_named_can_be_imported() -> None:
