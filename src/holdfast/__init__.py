@@ -56,6 +56,7 @@ from holdfast.core.errors import (
     ScheduleExists,
     ScheduleNotFound,
     SchemaMismatch,
+    TransactionEnded,
     UnknownName,
     Unreadable,
     Unstorable,
@@ -67,6 +68,7 @@ from holdfast.core.schedule import CatchUp, Overlap
 from holdfast.core.seal import Codec
 from holdfast.core.states import RunStatus
 from holdfast.embedded import EmbeddedSettings
+from holdfast.integrations.asyncpg import Connection
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.attempted import ActivityInfo, activity_info, heartbeat
 from holdfast.workflow.chance import random, uuid4
@@ -112,6 +114,7 @@ __all__ = [
     "Codec",
     "CompensationFailed",
     "ConfigurationError",
+    "Connection",
     "DatabaseError",
     "DatabaseUnavailable",
     "DefinitionError",
@@ -160,6 +163,7 @@ __all__ = [
     "SchemaMismatch",
     "Signal",
     "State",
+    "TransactionEnded",
     "Undone",
     "UnknownName",
     "Unreadable",

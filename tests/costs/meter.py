@@ -83,7 +83,20 @@ class Meter:
 
 
 _CONSTANT = re.compile(r"'[^']*'|\$\d+|\b\d+\b|\s+")
-_COUNTED = ("start_plain", "start_keyed", "claim", "flush", "journals", "inboxes", "hint", "results", "look")
+_COUNTED = (
+    "start_plain",
+    "start_keyed",
+    "claim",
+    "flush",
+    "journals",
+    "inboxes",
+    "hint",
+    "results",
+    "look",
+    "begin_activity",
+    "record",
+    "settle",
+)
 _TEXTS = {
     _key: _CONSTANT.sub("", Statements()[_key].text) for _key in _COUNTED if _key in {s.name for s in Statements()}
 }

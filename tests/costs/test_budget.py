@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import App, Client, Signal
+from holdfast import App, Client, Connection, Signal
 from holdfast.app.hosted import WorkerOptions
 from tests.costs.meter import Meter
 from tests.house import House
@@ -169,3 +169,44 @@ async def test_an_idle_worker_asks_at_most_three_times_a_second(house: House) ->
     await house.until(claims.replace("coalesce(sum(calls), 0)::int", f"sum(calls) >= {polled + 4}"))
     ended, after = await house.value("select clock_timestamp()"), await house.value(everything)
     assert (after - before) / (ended - began).total_seconds() <= 3
+
+
+@pytest.mark.parametrize("steps", [1, 10])
+async def test_a_transactional_step_costs_two_statements_and_one_commit_that_is_its_own(
+    house: House, steps: int
+) -> None:
+    app = house.app()
+    await house.db.execute("create table effect (number int)")
+
+    @app.activity(transactional=True)
+    async def write(connection: Connection, number: int) -> int:
+        await connection.execute("insert into effect values ($1)", number)
+        return number
+
+    @app.workflow
+    async def writes(count: int) -> int:
+        for number in range(count):
+            await write(number)
+        return count
+
+    client = await house.client(app)
+    await house.worker(app, **CALM)
+    for _ in range(3):
+        await (await client.start(writes, 2)).result(timeout=SOON)
+    await house.db.execute("checkpoint")
+    async with Meter(house) as cost:
+        run = await client.start(writes, steps)
+        await house.ended(run.id)
+        await house.until("select not exists (select from holdfast.task)")
+    assert cost.calls["begin_activity"] == cost.calls["record"] == steps
+    assert cost.calls["settle"] == 0
+    # The start, the claim, the end of the run, the hint that it has ended; and one for each step and its effect.
+    assert cost.calls["flush"] <= 1
+    assert cost.commits <= steps + 4
+    assert cost.statements - cost.calls["results"] <= 2 * steps + 4, cost.calls
+    # A job ends in the commit of its effect: nothing is flushed for it.
+    async with Meter(house) as cost:
+        job = await client.start(write, 1)
+        await house.ended(job.id)
+    assert cost.calls["record"] == 1
+    assert cost.calls["flush"] == 0

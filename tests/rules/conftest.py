@@ -23,7 +23,8 @@ test's own database or process, and must then go wrong: so a rule cannot be lost
 11 recovery                    waits for a flush; waits for a row; terminates nobody; flushes, and transactions,
                                without a limit
 12 crashes                     claims counted; progress not; what was only buffered too; suspects among the others
-13 transactional activities    recovery that passes the fence by (the activities themselves are not built yet)
+13 transactional activities    recovery that does not look; records without check, without lock, without mark; a
+                               missing commit believed at once; outcomes beside it not held back, or not waited for
 14 hints                       sent by the flush; not cut to size
 15 buffer                      no look before the beginning
 == =========================== ====================================================================================

@@ -139,7 +139,8 @@ def test_sql_is_lower_case_and_fits_the_page(file: Path) -> None:
 def test_sql_needs_nothing_newer_than_the_oldest_server(file: Path) -> None:
     newer = (
         r"\b(merge\s+into|any_value|nulls\s+not\s+distinct|uuidv7|json_(table|exists|value|query|array|object)\s*\(|"
-        r"random_normal|regexp_(like|count)|transaction_timeout|date_add|returning\s+(old|new)|virtual)\b"
+        # The name of a setting may be a value: it is set where the server is new enough.
+        r"random_normal|regexp_(like|count)|(?<!set_config\(')transaction_timeout|date_add|returning\s+(old|new)|virtual)\b"
     )
     code = "\n".join(line.partition("--")[0] for line in file.read_text(encoding="utf-8").splitlines())
     assert re.findall(newer, code, re.IGNORECASE) == []

@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from holdfast.app.blocking import BlockingClient, Bridge
 from holdfast.app.check import CheckReport, check_runs
@@ -33,11 +33,14 @@ from holdfast.client import Client
 from holdfast.core.definition import Definition
 from holdfast.core.errors import DefinitionError
 from holdfast.core.export import RunExport
+from holdfast.core.isolation import IsolationLevel
 from holdfast.core.retry import Retry
 from holdfast.core.seal import Codec, Seal
 from holdfast.embedded import EmbeddedSettings
+from holdfast.integrations.library import Library
 from holdfast.worker.seams import USUAL, Seams
 from holdfast.workflow.activity import Activity, Isolation
+from holdfast.workflow.transactional import Transactional
 from holdfast.workflow.workflow import Workflow
 
 P = ParamSpec("P")
@@ -109,6 +112,19 @@ class App:
         isolation: Isolation | None = None,
         heartbeat_timeout: timedelta | None = None,
     ) -> ActivityDecorator: ...
+    @overload
+    def activity(
+        self,
+        /,
+        *,
+        transactional: Literal[True] | Library,
+        isolation_level: IsolationLevel | None = None,
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
+        total_timeout: timedelta | None = None,
+        heartbeat_timeout: timedelta | None = None,
+    ) -> TransactionalDecorator: ...
     def activity(
         self,
         fn: Callable[..., Any] | None = None,
@@ -121,6 +137,8 @@ class App:
         max_threads: int | None = None,
         isolation: Isolation | None = None,
         heartbeat_timeout: timedelta | None = None,
+        transactional: bool | Library = False,
+        isolation_level: IsolationLevel | None = None,
         lane: str | None = None,
     ) -> Any:
         """Makes a function an activity: ``@app.activity``, or ``@app.activity(retry=..., timeout=...)``.
@@ -130,20 +148,30 @@ class App:
         ``isolation="process"`` runs a function that is not async in a process of its own, which can be killed.
         With ``heartbeat_timeout`` an attempt fails that does not call ``heartbeat()`` for so long.
 
+        With ``transactional`` it runs in a transaction of this database, and what it does there, its outcome, and the
+        proof that its worker still holds the run are one commit: exactly once. The connection is its first argument,
+        and not passed by its callers; its annotation says of which library, or ``transactional`` itself does.
+
         Raises:
             DefinitionError: the function or its name cannot be used, or the name is taken.
         """
 
         def register(function: Callable[..., Any]) -> Activity[..., Any]:
+            given = _name_of(function) if name is None else name
+            options: dict[str, Any] = {
+                "max_threads": max_threads,
+                "isolation": isolation,
+                "heartbeat_timeout": heartbeat_timeout,
+            }
+            if transactional is not False:
+                library = None if transactional is True else transactional
+                options["transactional"] = Transactional.of(
+                    function, library, isolation_level, what=f"activity {given!r}"
+                )
+            elif isolation_level is not None:
+                raise DefinitionError(f"activity {given!r}: isolation_level= is for transactional=True")
             made: Activity[..., Any] = Activity(
-                function,
-                name=_name_of(function) if name is None else name,
-                retry=retry,
-                timeout=timeout,
-                total_timeout=total_timeout,
-                max_threads=max_threads,
-                isolation=isolation,
-                heartbeat_timeout=heartbeat_timeout,
+                function, name=given, retry=retry, timeout=timeout, total_timeout=total_timeout, **options
             )
             self._registry.add(made)
             return made
@@ -394,6 +422,15 @@ class ActivityDecorator(Protocol):
     def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
     @overload
     def __call__(self, fn: Callable[P, R], /) -> Activity[P, R]: ...
+
+
+class TransactionalDecorator(Protocol):
+    """What ``app.activity(transactional=True, ...)`` gives: callers do not pass the connection."""
+
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> Activity[P, R]: ...
 
 
 class WorkflowDecorator(Protocol):

@@ -33,6 +33,7 @@ class WorkerOptions(TypedDict, total=False):
     max_activities: int
     max_threads: int
     max_processes: int
+    max_transactions: int
     lease: timedelta
     poll: timedelta
     grace: timedelta

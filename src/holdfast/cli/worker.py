@@ -57,6 +57,7 @@ def _option(flag: str, meaning: str, metavar: str, kind: Any) -> Callable[[Any],
 @_option("max-activities", "Async activities of workflows at once.", "N", int)
 @_option("max-threads", "Sync activities at once.", "N", int)
 @_option("max-processes", "Activities in processes of their own at once.", "N", int)
+@_option("max-transactions", "Transactional activities at once, each on a connection of its own.", "N", int)
 @_option("bucket-buffer-size", "Most runs that one bucket holds in memory beyond those that run.", "N", int)
 @click.option(
     "--buckets",

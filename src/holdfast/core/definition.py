@@ -24,6 +24,8 @@ _LONGEST_NAME = 200
 class Definition(Generic[P, R]):
     """A function that runs can be made of, known under ``name``; its parameters and result are fit to be stored.
 
+    The parameter ``without`` is none of those: it is passed by who calls the function.
+
     Raises:
         DefinitionError: the name or the function cannot be used; the message says which part of it, and why.
     """
@@ -40,15 +42,23 @@ class Definition(Generic[P, R]):
     parameters: Parameters
     returns: Returns[R]
 
-    def __init__(self, fn: Callable[P, Any], *, name: str, kind: RunKind, version: int | str | None = None) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        *,
+        name: str,
+        kind: RunKind,
+        version: int | str | None = None,
+        without: str | None = None,
+    ) -> None:
         self.kind = kind
         self.name = self.task_name = _checked_name(name, kind)
         self.version = checked_version(version, self.what)
         self.task_name = task_name(name, self.version)
         self.fn = _checked_function(fn, self.what)
         self.is_async = _is_coroutine_function(fn)
-        hints = Hints.of(fn, what=self.what)
-        self.parameters = Parameters(fn, what=self.what, hints=hints)
+        hints = Hints.of(fn, what=self.what, without=without)
+        self.parameters = Parameters(fn, what=self.what, hints=hints, without=without)
         self.returns = Returns(hints.returned, what=f"the result of {self.what}", namespace=hints.namespace)
         for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
             if hasattr(fn, attribute):
@@ -98,7 +108,7 @@ def _checked_name(name: str, kind: RunKind) -> str:
     return name
 
 
-def _checked_function(fn: Callable[P, Any], what: str) -> Callable[P, Any]:
+def _checked_function(fn: Callable[..., Any], what: str) -> Callable[..., Any]:
     if isinstance(fn, Definition):
         raise DefinitionError(f"{what}: this function is registered already, as {fn.what}; register its .fn instead")
     if isinstance(fn, staticmethod | classmethod) or not callable(fn):

@@ -37,6 +37,7 @@
     ├── NonDeterminismError      the code asks for something else than the journal holds; blocks the run
     ├── ForbiddenInWorkflow      I/O, threads or foreign futures in workflow code
     ├── ResourceClosed           a resource was asked for where no worker has it open
+    ├── TransactionEnded         a transactional activity committed or rolled back by itself; it is not tried again
     └── WorkerFenced             the worker lost its lease; nothing of it is written any more
 
 ``GiveUp`` and ``RetryAfter`` are not errors of Holdfast but words that an activity can say by raising them.
@@ -315,6 +316,13 @@ class ForbiddenInWorkflow(HoldfastError):
 
 class ResourceClosed(HoldfastError):
     """A resource was asked for where no worker has it open."""
+
+
+class TransactionEnded(HoldfastError):
+    """A transactional activity ended the transaction that it was given by itself. It is not tried again.
+
+    What it committed stays: then its effects and its outcome are no longer one commit.
+    """
 
 
 class WorkerFenced(HoldfastError):

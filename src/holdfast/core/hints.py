@@ -7,7 +7,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any
 
 from holdfast.core.errors import DefinitionError
@@ -23,14 +23,18 @@ class Hints:
     """The names that can be seen from the function, beside those of its module: for what its types refer to."""
 
     @classmethod
-    def of(cls, fn: Callable[..., object], *, what: str) -> Hints:
+    def of(cls, fn: Callable[..., object], *, what: str, without: str | None = None) -> Hints:
         """The hints of ``fn``, also under ``from __future__ import annotations`` and with types made in a function.
+
+        Those of the parameter ``without`` are left out, and need not be found.
 
         Raises:
             DefinitionError: an annotation names what cannot be found.
         """
         annotated = _annotated(fn)
         namespace = _visible_names(annotated)
+        if without is not None:
+            annotated = _bare(annotated, without)
         try:
             annotations = typing.get_type_hints(annotated, localns=namespace, include_extras=True)
         except NameError as error:
@@ -58,6 +62,30 @@ def _annotated(fn: Callable[..., object]) -> Callable[..., object]:
     owner, name = (fn, "__init__") if isinstance(fn, type) else (type(fn), "__call__")
     method: Callable[..., object] = getattr(owner, name)
     return method
+
+
+def annotation_of(fn: Callable[..., object], parameter: str) -> Any:
+    """What a parameter is annotated with: resolved where it can be, else the text that stands there; None: nothing."""
+    annotated = _annotated(fn)
+    annotation: Any = inspect.get_annotations(annotated).get(parameter)
+    if not isinstance(annotation, str):
+        return annotation
+    names = {**getattr(annotated, "__globals__", {}), **_visible_names(annotated)}
+    try:
+        return eval(annotation, names)  # noqa: S307 - the user's own annotation, as typing.get_type_hints reads it
+    except Exception:
+        # Imported for type checkers only, for example.
+        return annotation
+
+
+def _bare(fn: Callable[..., object], parameter: str) -> Callable[..., object]:
+    """The same function without the annotation of one parameter."""
+    function: Any = getattr(fn, "__func__", fn)
+    if not isinstance(function, FunctionType):
+        return fn
+    bare = FunctionType(function.__code__, function.__globals__, function.__name__, None, function.__closure__)
+    bare.__annotations__ = {name: one for name, one in function.__annotations__.items() if name != parameter}
+    return bare
 
 
 def _visible_names(fn: Callable[..., object]) -> dict[str, Any]:

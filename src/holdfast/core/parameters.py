@@ -29,14 +29,20 @@ class Encoded(NamedTuple):
 class Parameters:
     """The parameters of ``fn``; ``what`` is how messages call it: ``workflow 'trial-onboarding'``.
 
+    ``without`` is one that the caller does not pass.
+
     Raises:
         DefinitionError: it takes ``*args`` or ``**kwargs``, or an annotation is of no use.
     """
 
-    def __init__(self, fn: Callable[..., object], *, what: str, hints: Hints | None = None) -> None:
+    def __init__(
+        self, fn: Callable[..., object], *, what: str, hints: Hints | None = None, without: str | None = None
+    ) -> None:
         self._what = what
         hints = hints or Hints.of(fn, what=what)
         parameters = _parameters(fn, what)
+        if without is not None:
+            del parameters[without]
         self.names = tuple(parameters)
         """In the order of the signature."""
         self._required = frozenset(name for name, one in parameters.items() if one.default is one.empty)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
-from holdfast.core.errors import ConfigurationError, GiveUp, InvalidInput, RetryAfter, Unstorable
+from holdfast.core.errors import ConfigurationError, GiveUp, InvalidInput, RetryAfter, TransactionEnded, Unstorable
 
-_PERMANENT = (GiveUp, InvalidInput, Unstorable)
+_PERMANENT = (GiveUp, InvalidInput, TransactionEnded, Unstorable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

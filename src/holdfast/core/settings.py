@@ -39,6 +39,8 @@ class WorkerSettings:
     """Sync activities at once, jobs included."""
     max_processes: int = field(default_factory=_processors)
     """Processes for activities with ``isolation="process"``, each for one at a time; started when they are needed."""
+    max_transactions: int = 4
+    """Transactional activities at once, each on a connection of its own; opened when they are needed."""
     lease: timedelta = timedelta(seconds=30)
     """How long after a worker's death others may take its runs."""
     poll: timedelta = timedelta(seconds=1)
@@ -79,6 +81,7 @@ class WorkerSettings:
             ("max_activities", self.max_activities, 1, 100_000),
             ("max_threads", self.max_threads, 1, 10_000),
             ("max_processes", self.max_processes, 1, 1_000),
+            ("max_transactions", self.max_transactions, 1, 1_000),
             ("cached_runs", self.cached_runs, 0, 1_000_000),
         ):
             if not least <= value <= most:

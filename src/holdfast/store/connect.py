@@ -47,6 +47,20 @@ async def connect(
         )
 
 
+async def connect_plainly(dsn: str, *, application: str) -> asyncpg.Connection[asyncpg.Record]:
+    """A connection as the user would open it, with none of our settings; errors are those of the driver."""
+    try:
+        # One that only Postgres itself takes, so that a pooler is recognised; each transaction sets a limit of its own.
+        settings = {"application_name": application, "idle_in_transaction_session_timeout": "0"}
+        return await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT, server_settings=settings)
+    except asyncpg.PostgresError as error:
+        if not _is_from_pooler(error):
+            raise
+    return await asyncpg.connect(
+        dsn, timeout=_CONNECT_TIMEOUT, server_settings=_pooled(application), statement_cache_size=0
+    )
+
+
 def has_transaction_timeout(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
     """Whether the server knows the setting: Postgres 17 and later."""
     return connection.get_server_version() >= (17,)

@@ -73,4 +73,20 @@ class CrashingFlush:
             await work.flush(session, identity, batch, wait=wait, again=again)
         session.connection.terminate()
         await self._end_lease(identity.worker)
-        raise WorkerFenced(f"the worker is lost on purpose, {point.when} {point.key} is recorded")
+        raise _lost(point)
+
+    async def commit(self, unit: Unit, identity: work.Identity, commit: Callable[[], Awaitable[None]], /) -> None:
+        """The same for what a transactional activity commits."""
+        point = next((point for point in self._points if point.meets(unit)), None)
+        if point is None:
+            await commit()
+            return
+        point.happened = True
+        if point.when == "after":
+            await commit()
+        await self._end_lease(identity.worker)
+        raise _lost(point)
+
+
+def _lost(point: CrashPoint) -> WorkerFenced:
+    return WorkerFenced(f"the worker is lost on purpose, {point.when} {point.key} is recorded")

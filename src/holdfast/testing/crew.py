@@ -61,7 +61,13 @@ class Crew:
     async def hire(self, options: WorkerOptions) -> None:
         """Opens a worker with these options."""
         # Schedules would be due all the time while time is moved by days.
-        seams = Seams(clock=lambda: self._clock, flush=self._flush, executor=self._understudy, companions=False)
+        seams = Seams(
+            clock=lambda: self._clock,
+            flush=self._flush,
+            executor=self._understudy,
+            commit=self._flush.commit,
+            companions=False,
+        )
         merged: WorkerOptions = {**_OPTIONS, **options}
         self._workers.append(await self._stack.enter_async_context(self._app.worker(seams=seams, **merged)))
 

@@ -54,7 +54,7 @@ class Fake(Generic[P, R]):
         self._returning = returning
         self._raising = raising
         self._side_effect = side_effect
-        self._signature = inspect.signature(activity.fn)
+        self._signature = activity.signature
         if sum((raising is not None, side_effect is not None, hangs)) > 1:
             raise InvalidInput(f"the fake of {activity.what} takes one of returning=, raising=, side_effect=, hangs=")
         if raising is not None:
@@ -72,6 +72,7 @@ class Fake(Generic[P, R]):
         double.is_async = True
         double.isolation = None
         double.heartbeat_timeout = None
+        double.transactional = None
         return double
 
     async def _play(self, *args: Any, **kwargs: Any) -> object:
@@ -103,7 +104,7 @@ def _check_signature(activity: Activity[..., Any], side_effect: Callable[..., ob
         theirs = inspect.signature(side_effect)
     except (TypeError, ValueError) as error:
         raise DefinitionError(f"the fake of {activity.what} cannot be called: {side_effect!r} ({error})") from error
-    parameters = inspect.signature(activity.fn).parameters
+    parameters = activity.signature.parameters
     required = [p for p in parameters.values() if p.default is p.empty]
     kinds = inspect.Parameter
     by_position = [None for p in parameters.values() if p.kind is not kinds.KEYWORD_ONLY]
@@ -121,5 +122,5 @@ def _check_signature(activity: Activity[..., Any], side_effect: Callable[..., ob
         except TypeError as error:
             raise DefinitionError(
                 f"the side_effect for {activity.what} cannot be called as the activity is, with "
-                f"{inspect.signature(activity.fn)}: {error}"
+                f"{activity.signature}: {error}"
             ) from error

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from holdfast.core.seal import Seal
     from holdfast.testing.fake import Fake
     from holdfast.worker.attempt import Attempt
+    from holdfast.worker.transactions import Transactions
 
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -48,6 +49,7 @@ class Understudy(Executor):
         max_threads: int,
         max_processes: int,
         seal: Seal,
+        transactions: Transactions,
         relieved: Callable[[], None],
     ) -> None:
         super().__init__(
@@ -55,6 +57,7 @@ class Understudy(Executor):
             max_threads=max_threads,
             max_processes=max_processes,
             seal=seal,
+            transactions=transactions,
             relieved=relieved,
         )
         self._fakes = fakes

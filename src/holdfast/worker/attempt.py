@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast.core.errors import ActivityTimedOut
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from holdfast.worker.executor import Executor
+    from holdfast.worker.gate import Turn
     from holdfast.workflow.activity import Activity
 
 
@@ -25,10 +26,11 @@ class Outcome:
     """What one attempt gave: JSON text, or an error. ``elapsed`` is how long its code ran.
 
     Where the error was raised in another process, ``failure`` is what was noted there; ``error`` is then only of the
-    class that was raised, or of the nearest one of its bases that is loaded here.
+    class that was raised, or of the nearest one of its bases that is loaded here. One that is ``recorded`` is durable
+    already, since that time, and ``output`` is as it was stored.
     """
 
-    __slots__ = ("elapsed", "error", "failure", "output", "timed_out")
+    __slots__ = ("elapsed", "error", "failure", "output", "recorded", "timed_out")
 
     def __init__(
         self,
@@ -38,12 +40,14 @@ class Outcome:
         *,
         timed_out: bool = False,
         failure: Failure | None = None,
+        recorded: datetime | None = None,
     ) -> None:
         self.output = output
         self.error = error
         self.failure = failure
         self.elapsed = timedelta(seconds=elapsed)
         self.timed_out = timed_out
+        self.recorded = recorded
 
     def as_failure(self, error: BaseException) -> Failure:
         """What is to be recorded of its error."""
@@ -56,6 +60,7 @@ class Attempt:
     """One attempt at an activity: what to call, how long it may take, and who wants to know."""
 
     __slots__ = (
+        "_ask",
         "_owner",
         "activity",
         "details",
@@ -70,6 +75,7 @@ class Attempt:
         "started",
         "task",
         "timeout",
+        "turn",
         "verdict",
         "workflow",
     )
@@ -87,6 +93,7 @@ class Attempt:
         owner: Owner,
         details: str | None = None,
         origin: UUID | None = None,
+        ask: Callable[[Attempt, Outcome], Turn] | None = None,
     ) -> None:
         self.activity = activity
         self.input = input_text
@@ -108,6 +115,9 @@ class Attempt:
         self.verdict: Outcome | None = None
         """What it comes to when it has been cancelled, because it was silent."""
         self.started = 0.0
+        self._ask = ask
+        self.turn: Turn | None = None
+        """When it commits, if it is transactional and has come so far."""
 
     @property
     def waiting(self) -> bool:
@@ -150,6 +160,12 @@ class Attempt:
         self._pulse().beat(details)
         return not self.abandoned
 
+    def ask_turn(self, outcome: Outcome) -> Turn:
+        """The turn in which it may commit this outcome, as it is to be stored, together with its effects."""
+        assert self._ask is not None
+        self.turn = self._ask(self, outcome)
+        return self.turn
+
     def finish(self, outcome: Outcome) -> None:
         """Hands the outcome over, once; one that comes after it was abandoned is discarded."""
         owner, self._owner = self._owner, None
@@ -163,6 +179,8 @@ class Attempt:
         self._owner = None
         if self.pulse is not None:
             self.pulse.close()
+        if self.turn is not None:
+            self.turn.withdraw()
         if self.task is not None:
             self.task.cancel()
         elif self.interrupt is not None:

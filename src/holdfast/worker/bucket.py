@@ -7,10 +7,11 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from holdfast.core.priority import Priority
 from holdfast.store.work import Wanted
 
 if TYPE_CHECKING:
-    from holdfast.core.priority import Priority
+    from holdfast.core.settings import WorkerSettings
     from holdfast.worker.held import HeldRun
 
 SLACK = timedelta(milliseconds=250)
@@ -103,3 +104,16 @@ class Bucket:
             self.watermark = min(last_due, at)
         elif not full:
             self.watermark = at - SLACK
+
+
+def slots_of(settings: WorkerSettings, *, with_suspects: bool) -> list[tuple[str, int]]:
+    """A (lane, priority) for each bucket of a worker, the highest priority first."""
+    priorities = [int(one) for one in reversed(Priority) for _ in range(settings.bucket_count(one))]
+    apart = f"{settings.lane} alone"
+    if settings.alone:
+        return [(apart, int(one)) for one in reversed(Priority)]
+    slots = [(settings.lane, priority) for priority in priorities]
+    if with_suspects:
+        # No other process can be started for them, so suspects are executed here, one of each priority at a time.
+        slots += [(apart, priority) for priority in dict.fromkeys(priorities)]
+    return slots

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from holdfast.store.work import Beat
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from holdfast.store.work import Claimed
     from holdfast.worker.clock import DatabaseClock
     from holdfast.worker.executor import Executor
+    from holdfast.worker.workflow_run import WorkflowRun
     from holdfast.workflow.instance import RunActivity
 
 
@@ -154,15 +156,15 @@ class Calls:
         first = min(resting, key=lambda call: call.not_before or FOREVER_AWARE, default=None)
         return None if first is None or first.not_before == FOREVER_AWARE else first
 
-    def start(self, executor: Executor, clock: DatabaseClock) -> None:
-        """Begins an attempt at each that is due."""
+    def start(self, executor: Executor, clock: DatabaseClock, run: WorkflowRun) -> None:
+        """Begins an attempt at each that is due; ``run`` gives turns to those that commit by themselves."""
         if not self.resting:
             return
         for call in self._calls.values():
             if call.attempt is None and (call.not_before is None or call.not_before <= clock.now()):
-                self._start(call, executor, clock)
+                self._start(call, executor, clock, run)
 
-    def _start(self, call: Call, executor: Executor, clock: DatabaseClock) -> None:
+    def _start(self, call: Call, executor: Executor, clock: DatabaseClock, run: WorkflowRun) -> None:
         command = call.command
         activity = command.activity
         timeout = None if activity.timeout is None else activity.timeout.total_seconds()
@@ -180,6 +182,7 @@ class Calls:
             owner=self,
             details=call.details,
             origin=self._origin,
+            ask=None if activity.transactional is None else partial(run.ask_turn, call),
         )
         self._attempts += 1
         executor.start(call.attempt, limited=True)

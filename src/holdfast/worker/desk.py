@@ -29,6 +29,10 @@ class Desk(Protocol):
         """To the group commit."""
         ...
 
+    def recorded(self, unit: Unit) -> None:
+        """This is durable already, without the group commit."""
+        ...
+
     def let_go(self, run: HeldRun, *, cached: bool = False) -> None:
         """The run is not held any more; a cached one may go on from memory when it is claimed here again."""
         ...

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from holdfast.core.seal import Seal
     from holdfast.worker.attempt import Attempt
+    from holdfast.worker.transactions import Transactions
 
 log = logging.getLogger("holdfast.worker")
 
@@ -33,7 +34,14 @@ class Executor:
     """Runs attempts. Async attempts of workflows and all sync ones wait in line where the limits are reached."""
 
     def __init__(
-        self, *, max_activities: int, max_threads: int, max_processes: int, seal: Seal, relieved: Callable[[], None]
+        self,
+        *,
+        max_activities: int,
+        max_threads: int,
+        max_processes: int,
+        transactions: Transactions,
+        seal: Seal,
+        relieved: Callable[[], None],
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._seal = seal
@@ -44,10 +52,11 @@ class Executor:
         self._threads_running = 0
         self._threads_line: deque[Attempt] = deque()
         self._threads_of: dict[str, int] = {}
+        self._transactions = transactions
         self._relieved = relieved
         self._pressed = False
         self._pool: ThreadPoolExecutor | None = None
-        self._processes = ProcessPool(most=max_processes, seal=seal, freed=self._relieve)
+        self._processes = ProcessPool(most=max_processes, seal=seal, freed=self.relieve)
         self._running: set[Attempt] = set()
         self._closed = False
 
@@ -66,9 +75,11 @@ class Executor:
             len(self._async_line) > self._max_activities
             or len(self._threads_line) > self._max_threads
             or self._processes.crowded
+            or self._transactions.crowded
         )
 
-    def _relieve(self) -> None:
+    def relieve(self) -> None:
+        """Something has ended: perhaps there is room again."""
         if self._pressed and not self._too_much:
             self._pressed = False
             self._relieved()
@@ -78,7 +89,9 @@ class Executor:
         if self._closed:
             return
         attempt.executor = self
-        if attempt.activity.isolation is not None:
+        if attempt.activity.transactional is not None:
+            self._transactions.start(attempt)
+        elif attempt.activity.isolation is not None:
             self._processes.start(attempt)
         elif not attempt.activity.is_async:
             self._threads_line.append(attempt)
@@ -101,7 +114,7 @@ class Executor:
 
     def flush_heartbeats(self) -> None:
         """Has all written that attempts have said and that waits for its turn: the worker is about to leave."""
-        for attempt in (*self._running, *self._processes.running):
+        for attempt in (*self._running, *self._processes.running, *self._transactions.running):
             if attempt.pulse is not None:
                 attempt.pulse.flush()
 
@@ -148,7 +161,7 @@ class Executor:
         except BaseException as error:
             if attempt.verdict is not None:
                 return attempt.verdict
-            return _failed(attempt, error, timed_out=scope is not None and scope.expired())
+            return failed(attempt, error, timed_out=scope is not None and scope.expired())
         return Outcome(output, None, time.monotonic() - attempt.started)
 
     def _async_done(self, attempt: Attempt, task: asyncio.Task[Outcome], *, limited: bool) -> None:
@@ -161,7 +174,7 @@ class Executor:
                 if not waiting.abandoned:
                     self._async_running += 1
                     self._start_async(waiting, limited=True)
-            self._relieve()
+            self.relieve()
         if task.cancelled():
             # Cancelled before its first step: nobody waits for it, or the worker goes down.
             return
@@ -221,7 +234,7 @@ class Executor:
         self._threads_of[attempt.activity.name] -= 1
         if not self._closed:
             self._fill_threads()
-            self._relieve()
+            self.relieve()
         attempt.finish(outcome)
 
 
@@ -231,11 +244,12 @@ def _run_sync(attempt: Attempt) -> Outcome:
         args, kwargs = activity.parameters.decode(attempt.input)
         output, _ = activity.returns.encode(activity.fn(*args, **kwargs))
     except BaseException as error:
-        return _failed(attempt, error, timed_out=False)
+        return failed(attempt, error, timed_out=False)
     return Outcome(output, None, time.monotonic() - attempt.started)
 
 
-def _failed(attempt: Attempt, error: BaseException, *, timed_out: bool) -> Outcome:
+def failed(attempt: Attempt, error: BaseException, *, timed_out: bool) -> Outcome:
+    """The outcome of an attempt that raised, or took too long."""
     elapsed = time.monotonic() - attempt.started
     if timed_out:
         return attempt.timed_out(elapsed)

@@ -67,6 +67,7 @@ class Holdings:
         clock: DatabaseClock,
         cached_runs: int,
         write: Callable[[Unit], None],
+        recorded: Callable[[Unit], None],
         look: Callable[[], None],
         room_made: Callable[[], None],
     ) -> None:
@@ -85,6 +86,7 @@ class Holdings:
         self._resuming: dict[UUID, WorkflowRun] = {}
         self._to_step: deque[Any] = deque()
         self._write = write
+        self._recorded = recorded
         self._look = look
         self._room_made = room_made
         self._closed = False
@@ -237,6 +239,10 @@ class Holdings:
     def write(self, unit: Unit) -> None:
         """To the group commit."""
         self._write(unit)
+
+    def recorded(self, unit: Unit) -> None:
+        """This is durable already."""
+        self._recorded(unit)
 
     def let_go(self, run: HeldRun, *, cached: bool = False) -> None:
         """The run is not held any more; a cached one is kept aside."""

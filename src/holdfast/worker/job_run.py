@@ -15,6 +15,7 @@ from holdfast.core.states import Ending, Flag
 from holdfast.store.work import Beat, End, JournalWrite, Move
 from holdfast.worker.alarms import FOREVER_AWARE
 from holdfast.worker.attempt import Attempt, Outcome
+from holdfast.worker.gate import Turn
 from holdfast.worker.held import Unit
 from holdfast.worker.said import sealed
 
@@ -46,6 +47,7 @@ class JobRun:
         "_marked",
         "_over",
         "_said",
+        "_turn",
         "bucket",
         "hold",
         "looked_at",
@@ -80,6 +82,7 @@ class JobRun:
         self._cancelled = bool(claimed.flags & Flag.CANCEL)
         self._over = False
         self._marked = False
+        self._turn: Turn | None = None
 
     @property
     def key(self) -> str:
@@ -125,6 +128,7 @@ class JobRun:
             owner=self,
             details=details,
             origin=_origin(claimed),
+            ask=None if activity.transactional is None else self._ask_turn,
         )
         self.bucket.running += 1
         desk.executor.start(self._attempt, limited=False)
@@ -151,6 +155,11 @@ class JobRun:
         self.bucket.running -= 1
         self._desk.slot_freed(self.bucket)
         if self._over:
+            return
+        if outcome.recorded is not None:
+            self._over = True
+            self._desk.recorded(Unit(self, end=End(Ending.SUCCEEDED, outcome.output, None)))
+            self._desk.let_go(self)
             return
         if outcome.error is None:
             try:
@@ -197,6 +206,16 @@ class JobRun:
         forgotten = (Beat(self.key, 0, None),) if self._beaten else ()
         self._desk.write(Unit(self, journal=(row,), move=move, beats=forgotten))
 
+    def _ask_turn(self, attempt: Attempt, outcome: Outcome) -> Turn:
+        """It is transactional, and wants to commit: nothing else of a job is written, so it may at once."""
+        self._turn = Turn(self, None, _ignore)
+        self._turn.grant()
+        return self._turn
+
+    @property
+    def _committing(self) -> bool:
+        return self._turn is not None and self._turn.under_way
+
     def _end_overdue(self) -> None:
         """There is no time left for another attempt: the run ends with the error of the last one, if there was one."""
         deadline = self._claimed.deadline
@@ -220,6 +239,9 @@ class JobRun:
         """A job that was ended or moved by somebody else is dropped; one that is to be cancelled is."""
         if self._over:
             return False
+        if self._committing:
+            # What is seen may be its own end.
+            return False
         if seen is None or seen.hold != self.hold:
             self.lost()
         elif seen.flags & (Flag.CANCEL | Flag.TERMINATE) and not self._cancelled:
@@ -233,6 +255,9 @@ class JobRun:
 
     def _cancel(self) -> None:
         self._cancelled = True
+        if self._committing:
+            # It has succeeded, or has not: that decides.
+            return
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.abandon()
@@ -307,3 +332,7 @@ def _origin(claimed: Claimed) -> UUID | None:
         return None
     identity = lineage_of(claimed.options, claimed.run_id, claimed.created_at).identity
     return None if identity == claimed.run_id else identity
+
+
+def _ignore(_turn: Turn, _at: datetime | None) -> None:
+    """The attempt's outcome says it all."""

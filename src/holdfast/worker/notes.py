@@ -57,9 +57,11 @@ class Notes:
         self.disarm()
         return together
 
-    def arm(self, write: Callable[[], None]) -> None:
-        """Calls ``write`` soon, if nothing has taken them along by then."""
-        if self._handle is None:
+    def settle(self, write: Callable[[], None]) -> None:
+        """Calls ``write``, at once if somebody waits for one of them, else soon, if nothing takes them along."""
+        if self.urgent:
+            write()
+        elif self._handle is None:
             self._handle = asyncio.get_running_loop().call_later(_LINGER, write)
 
     def disarm(self) -> None:

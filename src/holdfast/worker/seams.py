@@ -1,8 +1,8 @@
-"""Where a test takes the place of a part of a worker: its clock, the call that flushes, what starts attempts."""
+"""Where a test takes the place of a part of a worker: its clock, what flushes and commits, what starts attempts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from holdfast.core.seal import Seal
     from holdfast.store import work
     from holdfast.store.session import Session
+    from holdfast.worker.held import Unit
+    from holdfast.worker.transactions import Transactions
 
 
 class Flush(Protocol):
@@ -25,11 +27,26 @@ class Flush(Protocol):
         ...
 
 
+class Commit(Protocol):
+    """What a transactional activity commits with."""
+
+    async def __call__(self, unit: Unit, identity: work.Identity, commit: Callable[[], Awaitable[None]], /) -> None:
+        """Awaits ``commit``; ``unit`` is what becomes durable with it."""
+        ...
+
+
 class MakeExecutor(Protocol):
     """What makes the executor of a tenure."""
 
     def __call__(
-        self, *, max_activities: int, max_threads: int, max_processes: int, seal: Seal, relieved: Callable[[], None]
+        self,
+        *,
+        max_activities: int,
+        max_threads: int,
+        max_processes: int,
+        transactions: Transactions,
+        seal: Seal,
+        relieved: Callable[[], None],
     ) -> Executor: ...
 
 
@@ -43,6 +60,8 @@ class Seams:
     executor: MakeExecutor = Executor
     companions: bool = True
     """Whether other engines run beside the worker: those that look at the clock by themselves."""
+    commit: Commit | None = None
+    """None: it commits."""
 
 
 USUAL = Seams()

@@ -23,7 +23,7 @@ from holdfast.store import work
 from holdfast.store.connect import is_away, said, translate
 from holdfast.store.link import Link, Notice
 from holdfast.supervise.backoff import Backoff
-from holdfast.worker.bucket import Bucket
+from holdfast.worker.bucket import Bucket, slots_of
 from holdfast.worker.claimer import Claimer
 from holdfast.worker.companion import Companion
 from holdfast.worker.floors import Floors
@@ -35,6 +35,7 @@ from holdfast.worker.holdings import Holdings
 from holdfast.worker.recovery import Recovery
 from holdfast.worker.repertoire import Repertoire
 from holdfast.worker.suspects import Suspects
+from holdfast.worker.transactions import Transactions
 from holdfast.worker.watch import Watch
 
 if TYPE_CHECKING:
@@ -81,11 +82,29 @@ class Tenure:
         companion: Companion | None = None,
     ) -> None:
         self.name = name
+        self._transaction_timeout = transaction_timeout
+        self._dsn = dsn
+        self._statements = statements
+        self._transactions = Transactions(
+            dsn,
+            statements,
+            self._link("doubts"),
+            seal,
+            name=name,
+            most=settings.max_transactions,
+            lease=settings.lease.total_seconds(),
+            commit=seams.commit,
+            fenced=self._fenced,
+            doubted=self._doubted,
+            told=self._told,
+            relieved=self._relieved,
+        )
         self._executor = seams.executor(
             max_activities=settings.max_activities,
             max_threads=settings.max_threads,
             max_processes=settings.max_processes,
             seal=seal,
+            transactions=self._transactions,
             relieved=self._hint_due,
         )
         self._holdings = Holdings(
@@ -95,12 +114,11 @@ class Tenure:
             clock=seams.clock(),
             cached_runs=settings.cached_runs,
             write=self._to_commit,
+            recorded=lambda unit: self._flushed([unit]),
             look=self._look,
             room_made=self._room_made,
         )
         self._seams = seams
-        self._dsn = dsn
-        self._statements = statements
         self._repertoire = Repertoire.of(definitions)
         self._settings = settings
         self._alone_command = alone_command
@@ -109,7 +127,6 @@ class Tenure:
         self._loop = asyncio.get_running_loop()
         self._letter_at = float("-inf")
         self._end: asyncio.Future[None] = self._loop.create_future()
-        self._transaction_timeout = transaction_timeout
         self._claims = self._link("claims")
         self._flushes = self._link("flushes")
         self._patient = self._link("patient")
@@ -203,7 +220,7 @@ class Tenure:
     async def _register(self, stop: Stop) -> tuple[work.Identity, float] | None:
         """The new identity, and since when its lease counts; None where it was told to stop before it had one."""
         settings = self._settings
-        slots = self._slots()
+        slots = slots_of(settings, with_suspects=self._alone_command is None)
         backoff = Backoff(first=0.1, most=1.0)
         while True:
             # Of this very attempt: the database may have been away for longer than a lease before.
@@ -246,22 +263,10 @@ class Tenure:
             )
         return identity, leased_at
 
-    def _slots(self) -> list[tuple[str, int]]:
-        """A (lane, priority) for each bucket, the highest priority first."""
-        settings = self._settings
-        priorities = [int(one) for one in reversed(Priority) for _ in range(settings.bucket_count(one))]
-        apart = f"{settings.lane} alone"
-        if settings.alone:
-            return [(apart, int(one)) for one in reversed(Priority)]
-        slots = [(settings.lane, priority) for priority in priorities]
-        if self._alone_command is None:
-            # No other process can be started for them, so suspects are executed here, one of each priority at a time.
-            slots += [(apart, priority) for priority in dict.fromkeys(priorities)]
-        return slots
-
     def _services(self, identity: work.Identity, leased_at: float) -> Iterable[tuple[str, Any]]:
         settings = self._settings
         limit = settings.lease.total_seconds() / 2
+        self._transactions.register(identity)
         self._commit = GroupCommit(
             self._flushes,
             self._patient,
@@ -411,6 +416,7 @@ class Tenure:
         self._holdings.close()
         self._executor.close()
         await self._executor.settled()
+        await self._transactions.close()
         if self._heartbeat is not None:
             await self._heartbeat.stop()
         for link in (self._claims, self._flushes, self._patient, self._control):
@@ -443,8 +449,7 @@ class Tenure:
         if self._recovery is not None:
             self._recovery.ask()
 
-    def _hint_command(self) -> None:
-        """Commands come with the heartbeat."""
+    def _hint_command(self) -> None: ...  # commands come with the heartbeat
 
     def _flush_stands_still_for(self) -> float:
         began = None if self._commit is None else self._commit.began
@@ -483,6 +488,9 @@ class Tenure:
     def _room_made(self) -> None:
         if self._claimer is not None:
             self._claimer.room_made()
+
+    def _relieved(self) -> None:
+        self._executor.relieve()
 
     def _look(self) -> None:
         self._watch.hint()

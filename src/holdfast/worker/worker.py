@@ -34,7 +34,10 @@ log = logging.getLogger("holdfast.worker")
 
 CONNECTIONS = 6
 """The most database connections that a worker opens: claims, flushes, heartbeat, control, one for busy rows, and one of
-what runs beside it."""
+what runs beside it.
+
+Where it has transactional activities, it opens those of ``max_transactions`` beside them, and one for doubts.
+"""
 
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
@@ -159,6 +162,12 @@ class Worker:
         if self._task is not None:
             await self._task
 
+    def _connections(self) -> int:
+        for definition in self._definitions.values():
+            if isinstance(definition, Activity) and definition.transactional is not None:
+                return CONNECTIONS + self._settings.max_transactions + 1
+        return CONNECTIONS
+
     async def _check(self) -> timedelta | None:
         """Before anything has an effect: is there a database, the right schema, and room for our connections?
 
@@ -182,9 +191,10 @@ class Worker:
                     )
                 )
             # The one that asks is free again in a moment.
-            if free + 1 < CONNECTIONS:
+            needed = self._connections()
+            if free + 1 < needed:
                 raise ConfigurationError(
-                    f"a worker needs up to {CONNECTIONS} connections and the server has {max(free + 1, 0)} left of "
+                    f"a worker needs up to {needed} connections and the server has {max(free + 1, 0)} left of "
                     f"max_connections = {most}: raise max_connections, start fewer workers or close other clients"
                 )
             return self._settings.lease * 0.75 if has_transaction_timeout(connection) else None

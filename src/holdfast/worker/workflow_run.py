@@ -13,16 +13,15 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from holdfast.core.errors import HoldfastError
-from holdfast.core.failure import Failure
 from holdfast.core.journal import WOKEN, EntryKind, cancel_key, patch_key
 from holdfast.core.states import Ending, Flag
-from holdfast.store.work import FOREVER, End, JournalWrite
+from holdfast.store.work import FOREVER, JournalWrite
 from holdfast.worker import moves
 from holdfast.worker.alarms import FOREVER_AWARE, Alarms
 from holdfast.worker.calls import Call, Calls
 from holdfast.worker.children import received, start_all
-from holdfast.worker.ending import OUT_OF_TIME, as_stored
+from holdfast.worker.ending import OUT_OF_TIME, as_stored, refused, stuck
+from holdfast.worker.gate import Gate, Turn
 from holdfast.worker.held import Unit
 from holdfast.worker.letterbox import Letterbox
 from holdfast.worker.notes import Notes
@@ -62,6 +61,7 @@ class WorkflowRun:
         "_calls",
         "_desk",
         "_entered",
+        "_gate",
         "_instance",
         "_kept",
         "_letterbox",
@@ -120,6 +120,7 @@ class WorkflowRun:
         self._over = False
         self._kept = False
         self._stepping = False
+        self._gate: Gate | None = None
 
     # -- what the worker says
 
@@ -184,6 +185,12 @@ class WorkflowRun:
 
     def step(self) -> None:
         """One activation, and what follows from it. Must be called outside of any task."""
+        self._step()
+        if self._gate is not None:
+            # Not before: what was committed last may be that a commit is not wanted any more.
+            self._gate.advance()
+
+    def _step(self) -> None:
         self._stepping = False
         if self._over or not self._entered or (self._held_back and self._calls.running):
             return
@@ -222,6 +229,8 @@ class WorkflowRun:
 
     def _leave(self) -> None:
         """Lets go of everything at once: nothing of it is left to the collector, which looks seldom."""
+        if self._gate is not None:
+            self._gate.close()
         self._instance.close()
         self._calls.close()
 
@@ -265,7 +274,7 @@ class WorkflowRun:
         self._start_calls()
         self._rest()
         if self._notes:
-            self._settle(self._notes)
+            self._notes.settle(self._write_notes)
 
     def _carry_out(self, activation: Activation) -> None:
         starts: list[StartChild] = []
@@ -279,13 +288,6 @@ class WorkflowRun:
         if starts or activation.closing:
             rows, children = start_all(starts, self._instance.info, self._desk, self._row)
             self._write(Unit(self, journal=rows, children=children, cancels=activation.closing))
-
-    def _settle(self, notes: Notes) -> None:
-        """What the run has written down for others and nothing took along: written at once if somebody waits for it."""
-        if notes.urgent:
-            self._write_notes()
-        else:
-            notes.arm(self._write_notes)
 
     def _end(self, end: Ended, rows: Sequence[JournalWrite] = ()) -> None:
         self._stop_waiting()
@@ -308,10 +310,12 @@ class WorkflowRun:
     def _start_calls(self) -> None:
         # What lies beyond a patch begins when it is durable that the run went that way.
         if not self._held_back and not self._instance.undecided:
-            self._calls.start(self._desk.executor, self._desk.clock)
+            self._calls.start(self._desk.executor, self._desk.clock, self)
 
     def _attempt_done(self, call: Call, outcome: Outcome) -> None:
         if self._over:
+            return
+        if outcome.recorded is not None:
             return
         verdict = judge(call, outcome, self._desk.seal, self._desk.clock)
         row = row_of(call, verdict, outcome, self._desk, seq=self._instance.allocate())
@@ -340,12 +344,7 @@ class WorkflowRun:
             return
         wake = self._alarms.next(self._calls)
         if wake is None and not self._instance.waits_for_letter:
-            self._block(
-                HoldfastError(
-                    "the workflow waits for something that nothing in it will ever do "
-                    "(no timer, activity, child or signal is open)"
-                )
-            )
+            self._block(stuck())
         elif wake is not None and wake - self._desk.clock.now() <= LINGER:
             self._arm()
         else:
@@ -387,7 +386,6 @@ class WorkflowRun:
         self._write(Unit(self, move=move))
 
     def _give_back(self) -> None:
-        """Its code was not entered: whoever claims it next begins where this worker would have."""
         self._over = True
         self._write(Unit(self, move=moves.given_back(self._letterbox.seen)))
 
@@ -407,13 +405,9 @@ class WorkflowRun:
         digest: bytes | None = None,
         output: str | None = None,
         error: str | None = None,
-        attempts: int = 0,
-        elapsed: timedelta | None = None,
         at: datetime | None = None,
-        after: timedelta | None = None,
     ) -> JournalWrite:
-        seq = self._instance.allocate()
-        return JournalWrite(seq, kind, key, digest, output, error, attempts, elapsed, at, after)
+        return JournalWrite(self._instance.allocate(), kind, key, digest, output, error, 0, None, at, None)
 
     def _write_rows(self, rows: Sequence[JournalWrite], *, seen: Sequence[int] = ()) -> None:
         self._write(Unit(self, journal=rows, seen=seen))
@@ -422,11 +416,44 @@ class WorkflowRun:
         if self._notes:
             unit.journal = self._notes.before(unit.journal)
         self._under_way += 1
+        if self._gate is None or not self._gate.hold(unit):
+            self._desk.write(unit)
+
+    # -- what it commits by itself
+
+    def ask_turn(self, call: Call, attempt: Attempt, outcome: Outcome) -> Turn:
+        """A transactional activity wants to commit: it has a turn among what this run writes."""
+        if self._gate is None:
+            self._gate = Gate(self)
+        # Notes that nothing has taken along have lower seqs.
+        self._write_notes()
+        row = row_of(call, Conclusion(outcome.output, None), outcome, self._desk, seq=self._instance.allocate())
+        return self._gate.ask(self, row)
+
+    @property
+    def under_way(self) -> int | None:
+        return None if self._stepping else self._under_way
+
+    def pass_on(self, unit: Unit) -> None:
         self._desk.write(unit)
 
     def _write_notes(self) -> None:
         if self._notes and not self._over:
             self._write_rows(())
+
+    def recorded(self, row: JournalWrite, at: datetime) -> None:
+        """The outcome of a transactional activity is durable."""
+        call = self._calls.get(row.key)
+        if self._over:
+            # It is being given back, and its memory has not seen this.
+            self._kept = False
+            return
+        if call is not None:
+            self._calls.conclude(call)
+            if call.beaten:
+                self._write(Unit(self, beats=call.forgotten()))
+        self._instance.feed(as_written(row, at, self._desk.seal))
+        self._step_soon()
 
     def committed(self, unit: Unit, at: datetime) -> None:
         """Feeds the instance what is now durable; the step follows in a callback of its own."""
@@ -450,6 +477,9 @@ class WorkflowRun:
                     call.not_before = entry.not_before
             self._instance.feed(entry)
         self._entered = self._entered or not self._under_way
+        self._step_soon()
+
+    def _step_soon(self) -> None:
         if not self._stepping:
             self._stepping = True
             self._desk.step_soon(self)
@@ -467,8 +497,4 @@ class WorkflowRun:
             return
         self._stop_waiting()
         self._over = True
-        if unit.end is not None and unit.end.output is None:
-            failure = Failure(type="holdfast.core.errors:HoldfastError", message="the error could not be stored")
-        else:
-            failure = Failure.of(HoldfastError(f"the database refused what workflow {self.name!r} wrote: {error}"))
-        self._write(Unit(self, end=End(Ending.FAILED, None, self._desk.sealed(failure), self._parent)))
+        self._write(Unit(self, end=refused(unit, error, self._desk, name=self.name, parent=self._parent)))

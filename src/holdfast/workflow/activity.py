@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, get_args, overload
@@ -17,6 +18,7 @@ from holdfast.workflow.loop import WorkflowLoop
 from holdfast.workflow.reference import Reference
 from holdfast.workflow.saga import Compensation
 from holdfast.workflow.step import Step
+from holdfast.workflow.transactional import Transactional, connection_parameter
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,17 +50,21 @@ class Activity(Definition[P, R]):
         isolation: ``"process"`` runs a function that is not async in a process of its own, which is killed when its
             time is over or its outcome not wanted any more.
         heartbeat_timeout: how long an attempt may be silent; see :func:`heartbeat`.
+        transactional: it runs in a transaction, whose connection is its first argument and not passed by the caller.
 
     Raises:
         DefinitionError: the name, the function or an option cannot be used.
     """
 
+    fn: Callable[..., Any]
     retry: Retry
     timeout: timedelta | None
     total_timeout: timedelta | None
     max_threads: int | None
     isolation: Isolation | None
     heartbeat_timeout: timedelta | None
+    transactional: Transactional | None
+    """Set if its effects and its outcome are one commit."""
     base: str
     """What the keys of its calls begin with."""
     compensation: Compensation | None
@@ -90,9 +96,33 @@ class Activity(Definition[P, R]):
         isolation: Isolation | None = None,
         heartbeat_timeout: timedelta | None = None,
     ) -> None: ...
+    @overload
     def __init__(
         self,
-        fn: Callable[P, Any],
+        fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
+        total_timeout: timedelta | None = None,
+        heartbeat_timeout: timedelta | None = None,
+        transactional: Transactional,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        fn: Callable[Concatenate[Any, P], R],
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
+        total_timeout: timedelta | None = None,
+        heartbeat_timeout: timedelta | None = None,
+        transactional: Transactional,
+    ) -> None: ...
+    def __init__(
+        self,
+        fn: Callable[..., Any],
         *,
         name: str | None = None,
         retry: Retry | None = None,
@@ -101,8 +131,11 @@ class Activity(Definition[P, R]):
         max_threads: int | None = None,
         isolation: Isolation | None = None,
         heartbeat_timeout: timedelta | None = None,
+        transactional: Transactional | None = None,
     ) -> None:
-        super().__init__(fn, name=getattr(fn, "__name__", "") if name is None else name, kind=RunKind.ACTIVITY)
+        named: str = getattr(fn, "__name__", "") if name is None else name
+        without = None if transactional is None else connection_parameter(fn, what=f"activity {named!r}")
+        super().__init__(fn, name=named, kind=RunKind.ACTIVITY, without=without)
         refuse_reserved(self.what, self.name)
         self.retry = Retry() if retry is None else _policy(self.what, retry)
         self.timeout = _positive(self.what, "timeout", timeout)
@@ -114,6 +147,9 @@ class Activity(Definition[P, R]):
         self.isolation = isolation
         if isolation is not None:
             self._check_isolation()
+        self.transactional = transactional
+        if transactional is not None:
+            transactional.check(self.what, is_async=self.is_async, max_threads=max_threads)
         self.base = self.name
         self.compensation = None
         self._async = self.is_async
@@ -144,6 +180,14 @@ class Activity(Definition[P, R]):
         coroutine = self._outcome(args, kwargs)
         rename(coroutine, self.name)
         return coroutine
+
+    @property
+    def signature(self) -> inspect.Signature:
+        """As its callers see it: without the connection of a transactional one."""
+        signature = inspect.signature(self.fn)
+        if self.transactional is None:
+            return signature
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def options(
         self,
@@ -225,6 +269,11 @@ class Activity(Definition[P, R]):
         Reference.of(self.fn, what=self.what)
 
     async def _once(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        if self.transactional is not None:
+            raise DefinitionError(
+                f"{self.what} is transactional: only a worker can commit its effects together with its outcome; call "
+                "it in a workflow or start it as a job, or call .fn with a connection of yours, which records nothing"
+            )
         outcome: R = await (self.fn(*args, **kwargs) if self._async else asyncio.to_thread(self.fn, *args, **kwargs))
         return outcome
 

@@ -126,6 +126,8 @@ begin
       end if;
       update holdfast.fence f set epoch = v_worker.epoch + 1 where f.worker_id = v_worker.id;
       update holdfast.bucket b set state = 'lost' where b.worker_id = v_worker.id and b.state in ('active', 'completing');
+      -- None of its open transactions can commit any more: what they have locked is free for those who do the work now.
+      perform holdfast.end_transactions(v_worker.id);
     end if;
     v_now := holdfast.now();
     with held as (
