@@ -197,6 +197,14 @@ def test_a_zone_that_is_none_is_refused_with_what_was_perhaps_meant(name: str) -
         read_cadence("0 0 * * *", tz=name)
 
 
+@pytest.mark.parametrize("text", ["0 0 1 1 *", "* * * * *", "every 3 hours"])
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59+00:00", "9998-12-31T23:59:00+00:00"])
+def test_at_the_end_of_the_calendar_there_are_no_more(text: str, moment: str) -> None:
+    cadence = read_cadence(text, tz=None if "hours" in text else "Pacific/Kiritimati")
+    found = [tick for tick, _ in zip(next_ticks(cadence, at(moment)), range(3), strict=False)]
+    assert all(tick > at(moment) for tick in found)
+
+
 def test_two_zones_are_one_too_many() -> None:
     with pytest.raises(InvalidSchedule, match="the text says Europe/Paris, and tz= says UTC"):
         read_cadence("0 0 * * * in Europe/Paris", tz="UTC")

@@ -15,7 +15,7 @@ from holdfast.client.handle import RunHandle
 from holdfast.client.ids import Ids
 from holdfast.client.listing import MOST_ON_A_PAGE, Page
 from holdfast.client.schedule import schedule_of
-from holdfast.client.terms import read_terms
+from holdfast.client.terms import read_terms, span_mistakes
 from holdfast.core.cadence import EPOCH, Cadence, Every, Span, next_ticks, read_cadence
 from holdfast.core.cadence.zone import find_zone
 from holdfast.core.errors import InvalidInput, InvalidSchedule, ScheduleError, ScheduleExists, ScheduleNotFound
@@ -337,6 +337,8 @@ class Schedules:
             spec = (await self._stored(name)).spec
             cadence, span = spec.cadence, spec.span
         else:
+            for mistake in span_mistakes(start, end):
+                raise InvalidInput(mistake)
             cadence, span = read_cadence(when, every=every, tz=tz, start=start), Span(start=start, end=end)
         if after is None:
             after = await self._context.database.call(store.read_now)

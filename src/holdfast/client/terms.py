@@ -109,7 +109,7 @@ def read_terms(
     what = f"schedule {name!r}"
     mistakes = [
         *name_mistakes("name", name),
-        *_span_mistakes(start, end),
+        *span_mistakes(start, end),
         *_word_mistakes("overlap", overlap, Overlap),
         *_word_mistakes("catch_up", catch_up, CatchUp),
         *_policy_mistakes(overlap, catch_up, catch_up_limit, jitter),
@@ -192,7 +192,8 @@ def _without(text: str, parameter: str | None) -> str:
 # What the annotations promise is checked all the same: options come from untyped code and from command lines too.
 
 
-def _span_mistakes(start: object, end: object) -> Iterator[str]:
+def span_mistakes(start: object, end: object) -> Iterator[str]:
+    """What is wrong with the time in which a schedule may be due."""
     aware: list[datetime] = []
     for name, moment in (("start", start), ("end", end)):
         if moment is None:
@@ -201,6 +202,8 @@ def _span_mistakes(start: object, end: object) -> Iterator[str]:
             yield f"{name} is {moment!r}: use a datetime"
         elif moment.utcoffset() is None:
             yield f"{name} is {moment.isoformat()}, without a time zone: use an aware datetime"
+        elif not 1900 <= moment.year <= 9000:
+            yield f"{name} is {moment.isoformat()}: use a year from 1900 to 9000"
         else:
             aware.append(moment)
     if len(aware) == 2 and aware[1] <= aware[0]:

@@ -46,7 +46,9 @@ _UNABLE = 60.0
 """Seconds for which a schedule that this process cannot see to is left to others."""
 _CENSUS_EVERY = 10.0
 _PATIENCE = 5.0
-_DATA_ERRORS = frozenset({"22", "23", "54"})
+_IN_THE_WAY = frozenset({"40", "55"})
+"""SQLSTATE classes: a deadlock, a lock that was not to be had."""
+_SHORTLY = 1.0
 
 
 class Scheduler:
@@ -183,7 +185,7 @@ class Scheduler:
         if outlook.next_at is not None and outlook.now is not None:
             ahead = (outlook.next_at - outlook.now).total_seconds() + random.uniform(0.0, _SPREAD)
             wait = min(wait, max(ahead - (time.monotonic() - looked), 0.0005))
-        if outlook.waiting:
+        if outlook.waiting or self._unable:
             wait = min(wait, _QUEUE_LOOK)
         return wait
 
@@ -204,7 +206,12 @@ class Scheduler:
                 hint=self._hints,
             )
         except Exception as error:
-            if is_away(error) or (isinstance(error, asyncpg.PostgresError) and error.sqlstate[:2] not in _DATA_ERRORS):
+            state = getattr(error, "sqlstate", None) or ""
+            if state[:2] in _IN_THE_WAY:
+                # A row of a run that is to be cancelled is somebody else's for longer than is waited for.
+                self._unable[due.id] = time.monotonic() + _SHORTLY
+                return True
+            if is_away(error):
                 raise
             log.warning("schedule %r cannot be seen to here, others may: %s", due.name, said(error))
             self._unable[due.id] = time.monotonic() + _UNABLE

@@ -30,6 +30,13 @@ class Span:
 
     def after(self, cadence: Cadence, moment: datetime) -> datetime | None:
         """The first tick of the cadence in this span that is later than ``moment``."""
+        try:
+            return self._after(cadence, moment)
+        except OverflowError:
+            # The calendar ends.
+            return None
+
+    def _after(self, cadence: Cadence, moment: datetime) -> datetime | None:
         tick = cadence.after(moment)
         if self.start is not None and tick is not None and tick < self.start:
             # The start itself may be a tick.
