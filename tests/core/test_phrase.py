@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.core.cadence import EPOCH, Cron, Every, read_cadence
+from holdfast.core.cadence import EPOCH, Cron, Every, jitter_of, read_cadence
 from holdfast.core.errors import InvalidSchedule
 from tests.core.walk import at
 
@@ -174,3 +175,13 @@ def test_an_interval_counts_from_the_start_where_one_is_given() -> None:
     # Real time: over a change of the clock a day has its 24 hours.
     assert every.after(start) == at("2024-04-01T02:30+02:00")
     assert read_cadence("every 7 hours", start=start) == Every(timedelta(hours=7), start)
+
+
+def test_jitter_is_spread_over_all_of_its_time_and_the_same_for_everybody() -> None:
+    schedule, half = UUID(int=7), timedelta(minutes=30)
+    late = [jitter_of(schedule, EPOCH + number * timedelta(hours=1), half) for number in range(1000)]
+    assert late == [jitter_of(schedule, EPOCH + number * timedelta(hours=1), half) for number in range(1000)]
+    assert all(timedelta(0) <= one < half for one in late)
+    tenths = {one // (half / 10) for one in late}
+    assert tenths == set(range(10))
+    assert jitter_of(schedule, EPOCH, timedelta(0)) == timedelta(0)

@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from holdfast import App, Client, DefinitionError, InvalidSchedule, RunStatus, Schedule, Signal
+from holdfast.core.cadence import jitter_of
 from tests.house import House, eventually, until
 from tests.scenarios.soon import SOON
 
@@ -222,17 +223,28 @@ async def test_it_begins_at_its_start_and_is_over_at_its_end(house: House) -> No
 async def test_with_jitter_a_run_is_due_a_while_after_its_tick_and_always_the_same(house: House) -> None:
     app = workshop(house)
     client = await house.client(app)
-    await house.worker(app)
-    await client.schedules.create(
-        "loose", app.definitions["beat"], every=HOUR, jitter=30 * timedelta(minutes=1), overlap="allow", catch_up="all"
+    other = house.app()
+
+    @other.activity
+    async def unrelated() -> None: ...
+
+    # It sees to the schedule, and does not know what that starts.
+    await house.worker(other)
+    half = timedelta(minutes=30)
+    created = await client.schedules.create("loose", app.definitions["beat"], every=HOUR, jitter=half, overlap="allow")
+    assert created.next_at is not None
+    for number in range(3):
+        await house.advance(created.next_at + number * HOUR - await now(house) + timedelta(milliseconds=1))
+        await made(house, "loose", number + 1)
+    rows = await house.db.fetch(
+        "select (r.options #>> '{schedule,tick}')::timestamptz as tick, t.due_at "
+        "from holdfast.run r join holdfast.task t on t.run_id = r.id order by r.id"
     )
-    await house.advance(20 * HOUR)
-    await made(house, "loose", 19)
-    late = await house.db.fetch(
-        "select coalesce(t.due_at, r.created_at) - (r.options #>> '{schedule,tick}')::timestamptz as late "
-        "from holdfast.run r left join holdfast.task t on t.run_id = r.id where t.due_at > holdfast.now()"
-    )
-    assert all(timedelta(0) <= row["late"] <= 30 * timedelta(minutes=1) for row in late)
+    ticks = [row["tick"] for row in rows]
+    assert ticks == [created.next_at + number * HOUR for number in range(3)]
+    late = [row["due_at"] - row["tick"] for row in rows]
+    assert late == [jitter_of(created.id, tick, half) for tick in ticks]
+    assert len(set(late)) == 3
 
 
 # ---- catch-up
