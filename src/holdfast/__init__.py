@@ -69,6 +69,7 @@ from holdfast.core.seal import Codec
 from holdfast.core.states import RunStatus
 from holdfast.embedded import EmbeddedSettings
 from holdfast.integrations.asyncpg import Connection
+from holdfast.lint import Allowed, Finding, LintReport
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.attempted import ActivityInfo, activity_info, heartbeat
 from holdfast.workflow.chance import random, uuid4
@@ -95,6 +96,7 @@ __all__ = [
     "ActivityFailed",
     "ActivityInfo",
     "ActivityTimedOut",
+    "Allowed",
     "App",
     "BinariesNotFound",
     "BlockingClient",
@@ -122,6 +124,7 @@ __all__ = [
     "EmbeddedError",
     "EmbeddedSettings",
     "ExportedResult",
+    "Finding",
     "First",
     "FirstSignal",
     "ForbiddenInWorkflow",
@@ -130,6 +133,7 @@ __all__ = [
     "InvalidInput",
     "InvalidSchedule",
     "KeyConflict",
+    "LintReport",
     "MissingClass",
     "NonDeterminismError",
     "OperationRefused",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,14 @@ from holdfast.app import load_app
 from holdfast.cli.main import answer
 from tests.cli.conftest import SHOP, Holdfast
 from tests.house import QUICK, House
+
+
+@pytest.fixture(autouse=True)
+def other_modules() -> Iterator[None]:
+    """Each test writes its own."""
+    yield
+    for name in ("cli_shop_next", "cli_shop_coded"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture

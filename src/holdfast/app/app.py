@@ -38,6 +38,7 @@ from holdfast.core.retry import Retry
 from holdfast.core.seal import Codec, Seal
 from holdfast.embedded import EmbeddedSettings
 from holdfast.integrations.library import Library
+from holdfast.lint import LintReport, lint
 from holdfast.worker.seams import USUAL, Seams
 from holdfast.workflow.activity import Activity, Isolation
 from holdfast.workflow.transactional import Transactional
@@ -297,6 +298,13 @@ class App:
                 one of them has nothing left over.
         """
         return check_runs(self.executables, runs, added=added)
+
+    def lint(self) -> LintReport:
+        """Reads the workflows for what would not come out the same on a replay, as ``holdfast lint`` does.
+
+        Functions of the same package are followed, activities are not; nothing is called.
+        """
+        return lint(self.executables)
 
     def settings(self) -> AppSettings:
         """The settings as they are now, each with where it came from.

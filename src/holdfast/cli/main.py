@@ -12,6 +12,7 @@ from holdfast.cli.check import check
 from holdfast.cli.db import db
 from holdfast.cli.demo import demo
 from holdfast.cli.exit_code import ExitCode
+from holdfast.cli.lint import lint
 from holdfast.cli.run import run
 from holdfast.cli.schedule import schedule
 from holdfast.cli.worker import worker
@@ -79,11 +80,12 @@ def holdfast() -> None:
       holdfast run start ship-order number=17 --wait   starts a run, from anywhere
       holdfast run list --status failed                what went wrong
       holdfast check shop.orders:app                   does this code fit the runs under way?
+      holdfast lint shop.orders:app                    is it deterministic?
 
     The database is the one in HOLDFAST_DATABASE_URL, DATABASE_URL, holdfast.toml or .env; without any of these, an
     embedded Postgres in the project. `holdfast db check` says which, and whether all is well.
     """  # noqa: D301 - \b keeps click from wrapping the examples
 
 
-for command in (worker, run, schedule, check, db, demo):
+for command in (worker, run, schedule, check, lint, db, demo):
     holdfast.add_command(command)
