@@ -105,7 +105,7 @@ async def test_a_run_is_shown_with_what_it_waits_for_and_goes_on_with_a_signal(
     run = (await holdfast("run", "start", "ship-order", 'order={"number": 7}', "--tag", "customer=acme")).out.strip()
     await house.until("select status = 'waiting' from holdfast.runs where id = $1", uuid.UUID(run))
     shown = await holdfast("run", "show", run)
-    for words in ("ship-order", run, "waiting", "customer=acme", "pack#1", '"box 7"', "waits for", "a signal"):
+    for words in ("ship-order", run, "waiting", "customer=acme", "pack#1", '"box 7"', "waits for signal 'parcel'"):
         assert words in shown.out
     described = (await holdfast("run", "show", run, "--json")).json
     assert [(step["key"], step["kind"], step["output"]) for step in described["journal"]] == [

@@ -51,6 +51,7 @@ def run(*journal: StepView, **others: Any) -> RunDescription:
         "parent": None,
         "root": UUID(int=7),
         "continued_from": None,
+        "continuation": None,
         "input": {"number": 17},
         "output": "shipped",
         "failure": None,

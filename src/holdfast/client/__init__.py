@@ -13,7 +13,9 @@ from holdfast.client.listing import Page, RunSummary
 from holdfast.client.operations import Effect
 from holdfast.client.schedule import Schedule, ScheduleStatus
 from holdfast.client.schedules import Schedules
+from holdfast.client.selection import Refusal, Runs, Tally
 from holdfast.client.sending import Cancellation
+from holdfast.client.why import Reason, Why
 
 __all__ = [
     "AttemptView",
@@ -22,13 +24,18 @@ __all__ = [
     "Effect",
     "LetterView",
     "Page",
+    "Reason",
+    "Refusal",
     "RunDescription",
     "RunHandle",
     "RunSummary",
     "Sample",
+    "Runs",
     "Schedule",
     "ScheduleStatus",
     "Schedules",
     "Sealed",
     "StepView",
+    "Tally",
+    "Why",
 ]

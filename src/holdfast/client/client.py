@@ -19,6 +19,7 @@ from holdfast.client.hinter import Hinter
 from holdfast.client.listing import list_runs
 from holdfast.client.options import key_mistakes, start_options
 from holdfast.client.schedules import Schedules
+from holdfast.client.selection import Runs
 from holdfast.client.starter import Starter
 from holdfast.client.waiter import Waiter
 from holdfast.core.definition import Call, Definition
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from holdfast.client.listing import Page, RunSummary
     from holdfast.client.sending import Cancellation
     from holdfast.core.export import RunExport
+    from holdfast.client.why import Why
     from holdfast.core.priority import PriorityName
     from holdfast.core.seal import Seal
     from holdfast.core.signal import SignalType
@@ -264,9 +266,13 @@ class Client:
         """
         return RunHandle(self._context, run_id_of(run_id), wf)
 
-    async def describe(self, run_id: UUID | str) -> RunDescription:
-        """All that is known of a run: its journal, its attempts, what it waits for and since when."""
-        return await self.get(run_id).describe()
+    async def describe(self, run_id: UUID | str, *, exact: bool = False) -> RunDescription:
+        """All that is known of a run: see ``RunHandle.describe``."""
+        return await self.get(run_id).describe(exact=exact)
+
+    async def why(self, run_id: UUID | str) -> Why:
+        """Why a run stands where it stands: see ``RunHandle.why``."""
+        return await self.get(run_id).why()
 
     async def export(self, run_id: UUID | str) -> RunExport:
         """A run with its journal and its result: see ``RunHandle.export``."""
@@ -318,6 +324,29 @@ class Client:
     async def cancel(self, run_id: UUID | str, *, connection: Connection | None = None) -> Cancellation:
         """Cancels a run by its id: see ``RunHandle.cancel``."""
         return await self.get(run_id).cancel(connection=connection)
+
+    def runs(
+        self,
+        *,
+        name: str | None = None,
+        version: int | str | None = None,
+        status: RunStatus | str | Iterable[RunStatus | str] | None = None,
+        lane: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Runs:
+        """All runs that fit these filters, those of ``list``, to do something to: ``client.runs(name="x").pause()``."""
+        return Runs(
+            self._context,
+            name=name,
+            version=None if version is None else str(version),
+            status=status,
+            lane=lane,
+            tags=tags,
+            since=since,
+            until=until,
+        )
 
     async def list(
         self,

@@ -15,7 +15,8 @@ from holdfast.client.outcome import read_failure
 from holdfast.core.errors import RunNotFound, Unreadable
 from holdfast.core.failure import Failure
 from holdfast.core.journal import EntryKind, attempt_key, started_key, state_name
-from holdfast.core.states import RunStatus
+from holdfast.core.states import Continuation, RunStatus
+from holdfast.store.continuing import read_newest
 from holdfast.store.runs import Details, InboxRow, JournalRow, read_details, read_inbox, read_journal
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from holdfast.core.seal import Seal
     from holdfast.store.session import Session
 
+ContinuationWord = Literal["continue-as-new", "retry", "rewind", "fork"]
 StepKind = Literal["activity", "timer", "signal", "cancel", "child", "patch", "state", "update", "reply"]
 
 
@@ -97,14 +99,16 @@ class RunDescription(RunSummary):
     """In words, as far as the database knows: nothing is written when a timer starts or an activity is called."""
     since: datetime
     """Since when it has been where it is, as far as the database knows."""
+    continuation: ContinuationWord | None
+    """How: as a retry, a rewind or a fork of that one, or because that one continued as new."""
     state: Mapping[str, object]
     """What it has let everybody know: the newest value of each state."""
     journal: Sequence[StepView]
     inbox: Sequence[LetterView]
 
 
-async def describe(context: Context, run_id: UUID) -> RunDescription:
-    """What is known of the run now.
+async def describe(context: Context, run_id: UUID, *, exact: bool) -> RunDescription:
+    """What is known now of the run, or unless ``exact`` of what it has become.
 
     Raises:
         RunNotFound: there is no such run.
@@ -112,8 +116,9 @@ async def describe(context: Context, run_id: UUID) -> RunDescription:
 
     async def read(session: Session) -> tuple[Details | None, list[JournalRow], list[InboxRow]]:
         async with session.connection.transaction(isolation="repeatable_read", readonly=True):
-            details = await read_details(session, run_id)
-            return details, await read_journal(session, run_id), await read_inbox(session, run_id)
+            meant = run_id if exact else await read_newest(session, run_id)
+            details = await read_details(session, meant)
+            return details, await read_journal(session, meant), await read_inbox(session, meant)
 
     details, rows, letters = await context.database.call(read)
     if details is None:
@@ -141,6 +146,7 @@ def _description(
         blocked_reason=details.blocked_reason,
         waits_for=tuple(_waits_for(details, steps)),
         since=_since(details, rows),
+        continuation=None if details.continuation is None else _CONTINUATIONS[details.continuation],
         state=_state(rows, seal),
         journal=steps,
         inbox=tuple(
@@ -277,8 +283,11 @@ def _parked_for(details: Details, steps: Sequence[StepView]) -> Iterator[str]:
         yield f"child {step.key}, run {step.child}"
     if len(children) > _MOST_CHILDREN:
         yield f"{len(children) - _MOST_CHILDREN} more children"
-    if details.waits_inbox and not children:
-        yield "a signal"
+    if details.waits_inbox:
+        named = [line for line in (details.waits_for or "").split("\n") if line.startswith("signal:")]
+        yield from (f"signal {line.removeprefix('signal:')!r}" for line in named)
+        if not named and not children:
+            yield "a signal"
     # The earliest of all that has a time: where no retry accounts for it, it is a timer.
     if due is not None and due not in retries.values():
         yield f"a timer until {_time(due)}"
@@ -303,6 +312,13 @@ def _since(details: Details, rows: Sequence[JournalRow]) -> datetime:
 def _step_kind(kind: EntryKind) -> StepKind:
     return _STEP_KINDS[kind]
 
+
+_CONTINUATIONS: Mapping[Continuation, ContinuationWord] = {
+    Continuation.CONTINUE_AS_NEW: "continue-as-new",
+    Continuation.RETRY: "retry",
+    Continuation.REWIND: "rewind",
+    Continuation.FORK: "fork",
+}
 
 _STEP_KINDS: Mapping[EntryKind, StepKind] = {
     EntryKind.ACTIVITY: "activity",

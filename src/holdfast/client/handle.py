@@ -15,6 +15,7 @@ from holdfast.client.exporting import export_runs
 from holdfast.client.operations import Effect, operate
 from holdfast.client.outcome import open_outcome
 from holdfast.client.state import plain_state, state
+from holdfast.client.why import Why, why
 from holdfast.core.errors import InvalidInput, ResultTimeout, RunNotFound
 from holdfast.store.continuing import read_newest
 from holdfast.store.operations import Verb
@@ -105,9 +106,20 @@ class RunHandle(Generic[R_co]):
             raise RunNotFound(self.id)
         return status
 
-    async def describe(self) -> RunDescription:
-        """All that is known of the run: its journal, its attempts, what it waits for and since when."""
-        return await describe(self._context, self.id)
+    async def describe(self, *, exact: bool = False) -> RunDescription:
+        """All that is known of the run: its journal, its attempts, what it waits for and since when.
+
+        Where it was retried or rewound, that is of the run that it is now; with ``exact``, of the one with this id.
+        """
+        return await describe(self._context, self.id, exact=exact)
+
+    async def why(self) -> Why:
+        """Why the run stands where it stands: what it waits for, and what would move it.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        return await why(self._context, self.id)
 
     async def export(self) -> RunExport:
         """The run with its journal and its result, payloads opened: what a file of it holds, enough to replay it.

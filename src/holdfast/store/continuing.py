@@ -89,3 +89,8 @@ async def read_newest(session: Session, run_id: UUID) -> UUID:
     """What the run has become by retries, rewinds and continue-as-new."""
     newest: UUID = await session.value("newest_run", run=run_id)
     return newest
+
+
+async def read_replaced(session: Session, runs: Sequence[UUID]) -> set[UUID]:
+    """Those of these runs that others have taken the place of."""
+    return {row["continued_from"] for row in await session.fetch("replaced_runs", runs=list(runs))}

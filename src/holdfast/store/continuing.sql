@@ -21,3 +21,10 @@ select holdfast.continue_run(:run::uuid, :new::uuid, :how::smallint, :kept::int[
 
 -- name: newest_run
 select holdfast.newest(:run::uuid)
+
+-- name: replaced_runs
+-- Those of these runs that others have taken the place of.
+select r.continued_from
+  from holdfast.run r
+ where r.continued_from = any (:runs::uuid[])
+   and r.continuation <> 4

@@ -1,13 +1,16 @@
-"""Operating runs: pause, resume, wake, terminate, cancel; by their ids, many in one statement."""
+"""Operating runs: pause, resume, wake, terminate, cancel, many in one statement; and why one does not move."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
+from holdfast.core.states import RunKind, RunStatus
 from holdfast.store.inbox import about
+from holdfast.store.work import FOREVER
 
 if TYPE_CHECKING:
     from holdfast.store.session import Session
@@ -36,3 +39,65 @@ async def operate(session: Session, verb: Verb, runs: Sequence[UUID]) -> dict[UU
         values["at_once"] = bool(at_once)
     with about(runs[0]):
         return dict(map(tuple, await session.fetch(name, **values)))
+
+
+class Standing(NamedTuple):
+    """Where a run stands, and what stands in its way. ``due_at`` is None where it is due only when something comes."""
+
+    id: UUID
+    kind: RunKind
+    name: str
+    lane: str
+    priority: int
+    status: RunStatus
+    now: datetime
+    created_at: datetime
+    due_at: datetime | None
+    first_claim_at: datetime | None
+    ended_at: datetime | None
+    version: str | None
+    worker: str | None
+    lease_left: timedelta | None
+    flags: int
+    crashes: int
+    waits_inbox: bool
+    held: bool
+    waits_for: str | None
+    deadline: datetime | None
+    paused_at: datetime | None
+    blocked_reason: str | None
+    blocked_at: datetime | None
+    last_at: datetime | None
+    workers: int
+    """That serve its lane."""
+    able: int
+    """Of these, that have its code."""
+    serving: int
+    """Of these, that serve its priority."""
+    ahead: int
+    """Runs before it in line, at most 1,000."""
+
+
+class LastAttempt(NamedTuple):
+    """A failed attempt that another one follows."""
+
+    key: str
+    """Of the step."""
+    number: int
+    at: datetime
+    next_at: datetime | None
+    error: str | None
+
+
+async def read_standing(session: Session, run_id: UUID) -> tuple[Standing, list[LastAttempt]] | None:
+    """Where the run, or what it has become, stands, and its latest failed attempts; None if there is no such run."""
+    row = await session.row("why_run", run=run_id)
+    if row is None:
+        return None
+    run_id, kind, name, lane, priority, status, now, created_at, due_at, *rest = row
+    due = None if due_at == FOREVER else due_at
+    attempts = await session.fetch("last_attempts", run=run_id)
+    return (
+        Standing(run_id, RunKind(kind), name, lane, priority, RunStatus(status), now, created_at, due, *rest),
+        [LastAttempt(key.rpartition("@")[0], *attempt) for key, *attempt in attempts],
+    )

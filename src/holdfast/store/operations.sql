@@ -21,3 +21,55 @@ select o.id, holdfast.terminate(o.id) as effect
 select o.id,
        case holdfast.cancel(o.id) when 'cancelled' then 'done' when 'requested' then 'requested' else 'ended' end as effect
   from (select id from unnest(:runs::uuid[]) as u (id) order by id offset 0) o
+
+-- name: why_run
+-- Where a run stands, and what stands in its way: from its task, which says what it waited for when it was parked, and from
+-- the workers of its lane.
+select v.id, v.kind, v.name, v.lane, v.priority, v.status, holdfast.now() as now, v.created_at, v.due_at, v.first_claim_at,
+       v.ended_at, v.version, v.worker,
+       w.lease_until - clock_timestamp() as lease_left,
+       coalesce(t.flags, 0) as flags, coalesce(t.crashes, 0) as crashes, coalesce(t.waits_inbox, false) as waits_inbox,
+       t.bucket_id is not null as held, t.waits_for, t.deadline,
+       p.at as paused_at, k.reason as blocked_reason, k.at as blocked_at,
+       (select max(j.at) from holdfast.journal j where j.run_id = v.id) as last_at,
+       coalesce(c.workers, 0) as workers, coalesce(c.able, 0) as able, coalesce(c.serving, 0) as serving,
+       coalesce((select count(*)
+                   from (select 1
+                           from holdfast.task o
+                          where t.bucket_id is null
+                            and t.due_at <= holdfast.now()
+                            and o.lane = t.lane
+                            and o.priority = t.priority
+                            and o.bucket_id is null
+                            and o.due_at <= t.due_at
+                            and (o.due_at, o.run_id) < (t.due_at, t.run_id)
+                          order by o.due_at desc
+                          limit 1000) o), 0) as ahead
+  from holdfast.runs v
+  left join holdfast.task t on t.run_id = v.id
+  left join holdfast.pause p on p.run_id = v.id
+  left join holdfast.blockage k on k.run_id = v.id
+  left join holdfast.bucket b on b.id = t.bucket_id
+  left join holdfast.worker w on w.id = b.worker_id
+  left join lateral (
+    select count(*) as workers,
+           count(*) filter (where coalesce(t.name, v.name) = any (n.names)) as able,
+           count(*) filter (
+             where coalesce(t.name, v.name) = any (n.names)
+               and exists (select from holdfast.bucket u where u.worker_id = n.id and u.priority = v.priority)
+           ) as serving
+      from holdfast.worker n
+     where n.state = 'active'
+       and n.lane = v.lane
+       and n.lease_until > clock_timestamp()
+  ) c on true
+ where v.id = holdfast.newest(:run::uuid)
+
+-- name: last_attempts
+-- The latest failed attempts of a run.
+select j.key, j.attempts, j.at, j.not_before, j.error
+  from holdfast.journal j
+ where j.run_id = :run::uuid
+   and j.kind = 2
+ order by j.seq desc
+ limit 20

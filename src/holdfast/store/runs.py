@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from holdfast.core.journal import EntryKind
-from holdfast.core.states import Ending, RunKind, RunStatus
+from holdfast.core.states import Continuation, Ending, RunKind, RunStatus
 from holdfast.store.work import FOREVER
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class Details(NamedTuple):
     blocked_reason: str | None
     blocked_at: datetime | None
     has_worker: bool
+    waits_for: str | None
+    continuation: Continuation | None
 
 
 async def read_details(session: Session, run_id: UUID) -> Details | None:
@@ -109,7 +111,8 @@ async def read_details(session: Session, run_id: UUID) -> Details | None:
     if row is None:
         return None
     values = tuple(row)
-    return Details(_listed(values[:13]), *values[13:])
+    details = Details(_listed(values[:13]), *values[13:])
+    return details._replace(continuation=None if details.continuation is None else Continuation(details.continuation))
 
 
 class JournalRow(NamedTuple):

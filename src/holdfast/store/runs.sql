@@ -37,7 +37,8 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
             and w.lane = v.lane
             and coalesce(t.name, v.name) = any (w.names)
             and w.lease_until > clock_timestamp()
-       ) as has_worker
+       ) as has_worker,
+       t.waits_for, r.continuation
   from holdfast.runs v
   join holdfast.run r on r.id = v.id
   left join holdfast.task t on t.run_id = v.id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import click
 from rich.table import Table
@@ -11,29 +11,21 @@ from rich.text import Text
 
 from holdfast.cli.options import Door, with_door
 from holdfast.cli.run.colours import COLOURS
+from holdfast.cli.run.target import time_or_age
 from holdfast.cli.run.view import as_json
-from holdfast.cli.words import duration, moment, tag
+from holdfast.cli.words import tag
 from holdfast.client import RunSummary
 from holdfast.core.states import RunStatus
 
 
-def _time_or_age(text: str) -> datetime:
-    """A time, or how long ago it was: ``2d``."""
-    try:
-        age: timedelta | None = duration(text)
-    except click.BadParameter:
-        age = None
-    return moment(text) if age is None else datetime.now(UTC) - age
-
-
 @click.command("list")
-@click.option("--name", metavar="NAME", help="Of this workflow or activity.")
+@click.option("--name", "--workflow", "name", metavar="NAME", help="Of this workflow or activity.")
 @click.option("--version", metavar="VERSION", help="Begun with this version of its workflow.")
 @click.option("--status", metavar="STATUS,...", help=f"One or more of: {', '.join(RunStatus)}.")
 @click.option("--lane", metavar="LANE", help="In this lane.")
 @click.option("--tag", "tags", type=tag, multiple=True, metavar="NAME=VALUE", help="With this tag; may be repeated.")
-@click.option("--since", type=_time_or_age, metavar="TIME", help="Started then or later; 2d is two days ago.")
-@click.option("--until", type=_time_or_age, metavar="TIME", help="Started before then.")
+@click.option("--since", type=time_or_age, metavar="TIME", help="Started then or later; 2d is two days ago.")
+@click.option("--until", type=time_or_age, metavar="TIME", help="Started before then.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=25, metavar="N", help="So many.  [default: 25]")
 @click.option("--after", metavar="PLACE", help="Go on after a page: what it gave as the next place.")
 @with_door()

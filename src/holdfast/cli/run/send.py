@@ -8,6 +8,7 @@ import click
 
 from holdfast.cli.exit_code import ExitCode
 from holdfast.cli.options import Door, with_door
+from holdfast.cli.run.target import Target, tell, with_target
 from holdfast.cli.words import read_json, run_id
 from holdfast.client import Cancellation
 
@@ -44,19 +45,23 @@ _CANCELLED = {
 
 
 @click.command()
-@click.argument("id", type=run_id)
+@with_target
 @with_door()
-async def cancel(door: Door, *, id: UUID) -> int:
-    """Cancel the run ID: at once where nothing of it has begun, else by asking it to.
+async def cancel(door: Door, *, target: Target) -> int:
+    """Cancel the run ID, or all that fit the filters: at once where nothing has begun, else by asking.
 
     \b
       holdfast run cancel 0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90
+      holdfast run cancel --all --workflow trial-onboarding --tag plan=free --dry-run
 
     A workflow that has begun gets CancelledError where it waits, and may clean up. Exit code 1 when the run had ended.
 
-    JSON: {"id", "cancellation": "cancelled|requested|ended"}
+    JSON: {"id", "cancellation": "cancelled|requested|ended"}; with --all {"runs", "effects", "made", "refused", "more",
+    "dry_run"}
     """  # noqa: D301 - \b keeps click from wrapping the examples
     async with door.app_as_it_is.client(application="holdfast run cancel", hints=False) as client:
-        became = await client.get(id).cancel()
-    door.out.answer({"id": id, "cancellation": became}, _CANCELLED[became])
+        if target.id is None:
+            return tell(door, await target.runs(client).cancel(limit=target.limit, dry_run=target.dry_run))
+        became = await client.get(target.id).cancel()
+    door.out.answer({"id": target.id, "cancellation": became}, _CANCELLED[became])
     return ExitCode.REFUSED if became is Cancellation.ENDED else ExitCode.OK

@@ -15,8 +15,9 @@ from holdfast.cli.words import run_id
 @click.command()
 @click.argument("id", type=run_id)
 @click.option("--all", "everything", is_flag=True, help="All steps and whole values, however long.")
+@click.option("--exact", is_flag=True, help="The run with this very id, also where a retry or rewind took its place.")
 @with_door()
-async def show(door: Door, *, id: UUID, everything: bool) -> None:
+async def show(door: Door, *, id: UUID, everything: bool, exact: bool) -> None:
     """Show the run ID: what it did step by step, how long each took, what failed, and what it waits for.
 
     \b
@@ -24,10 +25,11 @@ async def show(door: Door, *, id: UUID, everything: bool) -> None:
       holdfast run show 0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90 --json | jq '.journal[] | {key, attempts, output}'
 
     JSON: what `run list` gives of a run, and {"input", "output", "failure", "waits_for", "since", "deadline",
-    "crashes", "cancel_requested", "blocked_reason", "parent", "root", "continued_from", "state": {KEY: VALUE},
+    "crashes", "cancel_requested", "blocked_reason", "parent", "root", "continued_from", "continuation",
+    "state": {KEY: VALUE},
     "journal": [{"key", "kind", "attempts", "started_at", "at", "output", "failure", "failed", "child"}],
     "inbox": [{"number", "kind", "name", "key", "payload", "at"}]}
     """  # noqa: D301 - \b keeps click from wrapping the examples
     async with door.app_as_it_is.client(application="holdfast run show", hints=False) as client:
-        description = await client.get(id).describe()
+        description = await client.get(id).describe(exact=exact)
     door.out.answer(as_json(description), draw(description, width=door.out.people.width, everything=everything))

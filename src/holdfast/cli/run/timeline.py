@@ -93,6 +93,7 @@ def _head(run: RunDescription) -> Text:
     if run.worker:
         words.append(f"held by {run.worker}")
     words += [f"{name}={value}" for name, value in run.tags.items()]
+    words += [f"{run.continuation} of {run.continued_from}"] if run.continued_from else []
     head.append("\n" + " · ".join(words), style="dim")
     return head
 

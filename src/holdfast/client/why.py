@@ -1,0 +1,253 @@
+"""Why a run does not move: what it waits for, and what would move it. Known from the database, without its code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+from holdfast.client.outcome import read_failure
+from holdfast.core.errors import RunNotFound, Unreadable
+from holdfast.core.priority import Priority
+from holdfast.core.span import span_in_words
+from holdfast.core.states import Flag, RunStatus
+from holdfast.store.operations import LastAttempt, Standing, read_standing
+
+if TYPE_CHECKING:
+    from holdfast.client.context import Context
+    from holdfast.core.seal import Seal
+
+ReasonKind = Literal[
+    "ended",
+    "paused",
+    "held",
+    "blocked",
+    "scheduled",
+    "line",
+    "no worker",
+    "signal",
+    "timer",
+    "retry",
+    "outcome",
+    "request",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One thing that a run waits for, or that stands in its way."""
+
+    kind: ReasonKind
+    text: str
+    """In words."""
+    what: str | None = None
+    """Which signal, or which outcome by its key."""
+    since: datetime | None = None
+    until: datetime | None = None
+    """When it is over by itself."""
+    remedy: str | None = None
+    """What would move the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """Why a run stands where it stands; as text, a line for each reason."""
+
+    run_id: UUID
+    """Of the run that it is now, where it was retried or rewound."""
+    name: str
+    status: RunStatus
+    reasons: Sequence[Reason]
+
+    def __str__(self) -> str:
+        return "\n".join(one.text + (f"; {one.remedy}" if one.remedy else "") for one in self.reasons)
+
+
+async def why(context: Context, run_id: UUID) -> Why:
+    """Why the run stands where it stands.
+
+    Raises:
+        RunNotFound: there is no such run.
+    """
+    found = await context.database.call(lambda session: read_standing(session, run_id))
+    if found is None:
+        raise RunNotFound(run_id)
+    standing, attempts = found
+    reasons = tuple(_reasons(standing, attempts, context.seal))
+    return Why(run_id=standing.id, name=standing.name, status=standing.status, reasons=reasons)
+
+
+def _reasons(run: Standing, attempts: Sequence[LastAttempt], seal: Seal) -> Iterator[Reason]:
+    if run.status.ended:
+        yield Reason(
+            kind="ended", text=f"it has {_ENDED[run.status]}, {_ago(run, run.ended_at)} ago", since=run.ended_at
+        )
+        return
+    yield from _requests(run)
+    if run.status is RunStatus.PAUSED:
+        yield Reason(
+            kind="paused", text=f"paused since {_ago(run, run.paused_at)}", since=run.paused_at, remedy="resume it"
+        )
+    if run.held:
+        yield _held(run)
+        return
+    match run.status:
+        case RunStatus.SCHEDULED:
+            yield Reason(
+                kind="scheduled", text=f"begins {_then(run, run.due_at)}", until=run.due_at, remedy="or wake it"
+            )
+        case RunStatus.READY:
+            yield from _in_line(run)
+            return
+        case RunStatus.BLOCKED:
+            yield Reason(
+                kind="blocked",
+                text=f"blocked since {_ago(run, run.blocked_at)}: {run.blocked_reason}",
+                since=run.blocked_at,
+                until=run.due_at,
+                remedy=f"tried again {_then(run, run.due_at)}, and when a worker with its name starts",
+            )
+        case _:
+            yield from _parked_for(run, attempts, seal)
+    yield from _nobody(run)
+
+
+def _requests(run: Standing) -> Iterator[Reason]:
+    if run.flags & Flag.TERMINATE:
+        yield Reason(kind="request", text="it was told to end at once")
+    elif run.flags & Flag.CANCEL:
+        yield Reason(kind="request", text="it was asked to cancel, and may clean up first")
+    if run.flags & Flag.WAKE:
+        yield Reason(kind="request", text="it was woken")
+
+
+def _held(run: Standing) -> Reason:
+    last = max((at for at in (run.last_at, run.first_claim_at) if at is not None), default=None)
+    if run.lease_left is None or run.lease_left <= timedelta(0):
+        return Reason(
+            kind="held",
+            text=f"held by worker {run.worker or 'nobody'}, whose lease is over",
+            since=last,
+            remedy="another worker takes it over in a moment",
+        )
+    does = "finishes what runs of it" if run.status is RunStatus.PAUSED else "executes it"
+    did = "it last recorded something" if run.last_at is not None else "it began"
+    return Reason(kind="held", text=f"worker {run.worker} {does}; {did} {_ago(run, last)} ago", since=last)
+
+
+def _in_line(run: Standing) -> Iterator[Reason]:
+    nobody = list(_nobody(run))
+    if nobody:
+        yield from nobody
+        return
+    since = f"due since {_ago(run, run.due_at)}"
+    if run.crashes >= 2:
+        yield Reason(
+            kind="line",
+            text=f"{since}; {run.crashes} workers have died with it, so it is executed alone",
+            since=run.due_at,
+        )
+        return
+    ahead = {0: "next in line", 1: "one run is before it in line", 1000: "1,000 runs or more are before it in line"}
+    yield Reason(
+        kind="line",
+        text=f"{since}, {ahead.get(run.ahead, f'{run.ahead:,} runs are before it in line')}",
+        since=run.due_at,
+        remedy="more workers, or a higher parallelism_factor" if run.ahead else None,
+    )
+
+
+def _nobody(run: Standing) -> Iterator[Reason]:
+    what = repr(run.name) if run.version is None else f"version {run.version} of {run.name!r}"
+    if not run.workers:
+        yield Reason(
+            kind="no worker",
+            text=f"lane {run.lane!r} has no worker",
+            what=run.lane,
+            remedy=f"start one that has {what}: holdfast worker --lane {run.lane}",
+        )
+    elif not run.able:
+        yield Reason(
+            kind="no worker",
+            text=f"no worker of lane {run.lane!r} has {what}",
+            what=run.name,
+            remedy="deploy code that has it",
+        )
+    elif not run.serving:
+        word = Priority(run.priority).word
+        yield Reason(
+            kind="no worker",
+            text=f"no worker of lane {run.lane!r} that has {what} serves priority {word}",
+            what=word,
+            remedy=f"give one a bucket for it: --buckets {word}=1",
+        )
+
+
+def _parked_for(run: Standing, attempts: Sequence[LastAttempt], seal: Seal) -> Iterator[Reason]:
+    since = run.last_at or run.first_claim_at or run.created_at
+    failed: dict[str, LastAttempt] = {}
+    for attempt in attempts:
+        failed.setdefault(attempt.key, attempt)
+    waits = [line for line in (run.waits_for or "").split("\n") if line]
+    if not waits and run.due_at is not None:
+        # A job, which waits for nothing but its next attempt.
+        waits = [attempts[0].key] if attempts else []
+    for line in waits:
+        kind, colon, name = line.partition(":")
+        if kind == "signal" and colon:
+            yield Reason(
+                kind="signal",
+                text=f"waits for signal {name!r} since {_ago(run, since)}",
+                what=name,
+                since=since,
+                remedy="send it",
+            )
+        elif line in failed:
+            yield _retry(run, failed[line], seal)
+        elif not line.startswith("timer#"):
+            yield Reason(kind="outcome", text=f"waits for {line} since {_ago(run, since)}", what=line, since=since)
+    timers = [line for line in waits if line.startswith("timer#")]
+    if timers and run.due_at is not None and run.due_at not in {one.next_at for one in failed.values()}:
+        yield Reason(
+            kind="timer",
+            text=f"sleeps until {_then(run, run.due_at)} ({', '.join(timers)})",
+            what=timers[0],
+            since=since,
+            until=run.due_at,
+            remedy="or wake it",
+        )
+    if not waits:
+        yield Reason(kind="outcome", text=f"parked since {_ago(run, since)}", since=since)
+
+
+def _retry(run: Standing, attempt: LastAttempt, seal: Seal) -> Reason:
+    try:
+        failure = read_failure(attempt.error, seal)
+        error = f"{failure.type.rpartition(':')[2]}: {failure.message}"
+    except Unreadable:
+        error = "an error that cannot be read without its codec"
+    times = "one attempt has failed" if attempt.number == 1 else f"{attempt.number} attempts have failed"
+    return Reason(
+        kind="retry",
+        text=f"tries {attempt.key} again {_then(run, attempt.next_at)}: {times}, the last with {error}",
+        what=attempt.key,
+        since=attempt.at,
+        until=attempt.next_at,
+        remedy="or wake it",
+    )
+
+
+_ENDED = {RunStatus.SUCCEEDED: "succeeded", RunStatus.FAILED: "failed", RunStatus.CANCELLED: "been cancelled"}
+
+
+def _ago(run: Standing, at: datetime | None) -> str:
+    return "some time" if at is None else span_in_words(run.now - at)
+
+
+def _then(run: Standing, at: datetime | None) -> str:
+    if at is None:
+        return "at some time"
+    moment = at.isoformat(sep=" ", timespec="seconds")
+    return f"{moment}, in {span_in_words(at - run.now)}" if at > run.now else f"{moment}, which is now"
