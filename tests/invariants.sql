@@ -87,7 +87,7 @@ select t.run_id, t.inbox_count
    and t.inbox_count <> greatest(
          (select coalesce(max(i.number), 0) from holdfast.inbox i where i.run_id = t.run_id and not i.seen),
          (select coalesce(max(holdfast.letter_number(j.kind, j.key, j.digest)), 0)
-            from holdfast.journal j where j.run_id = t.run_id and j.kind in (4, 5, 6)))
+            from holdfast.journal j where j.run_id = t.run_id and j.kind in (4, 5, 6, 9)))
  limit 10
 
 -- invariant: 6c. the outcome of a child that has ended is in its parent's inbox or journal, once, unless the parent has ended

@@ -38,7 +38,7 @@ async def retry(context: Context, run_id: UUID, *, timeout: timedelta | None) ->
     """A new run that goes on from the last good step of a failed or cancelled one; gives its id."""
     _refuse_timeout(timeout)
     origin, rows = await _read(context, run_id, exact=False)
-    if origin.ending is None or origin.ending is Ending.SUCCEEDED:
+    if origin.ending is not Ending.FAILED and origin.ending is not Ending.CANCELLED:
         where = "has not ended" if origin.ending is None else f"has {origin.ending.name.lower()}"
         raise OperationRefused(origin.id, f"{where}: only a failed or cancelled run is retried; rewind goes back in it")
     kept: Sequence[int] = ()
@@ -190,9 +190,8 @@ async def _given_back(context: Context, origin: Origin) -> AsyncGenerator[None]:
     if not origin.open:
         yield
         return
-    effect = (await operate(context, Verb.PAUSE_AT_ONCE, [origin.id]))[origin.id]
-    paused_before = effect is Effect.NOTHING
     try:
+        effect = (await operate(context, Verb.PAUSE_AT_ONCE, [origin.id]))[origin.id]
         backoff = Backoff(first=0.01, most=0.1)
         over = asyncio.get_running_loop().time() + _PATIENCE
         while effect is Effect.REQUESTED and asyncio.get_running_loop().time() < over:
@@ -200,7 +199,7 @@ async def _given_back(context: Context, origin: Origin) -> AsyncGenerator[None]:
             effect = (await operate(context, Verb.PAUSE_AT_ONCE, [origin.id]))[origin.id]
         yield
     except BaseException as error:
-        if not paused_before:
+        if not origin.paused:
             await asyncio.shield(operate(context, Verb.RESUME, [origin.id]))
         if isinstance(error, _Held):
             raise OperationRefused(

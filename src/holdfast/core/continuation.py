@@ -29,6 +29,9 @@ class Recorded(NamedTuple):
 _ABOUT = frozenset({EntryKind.ATTEMPT, EntryKind.STARTED})
 """Rows about a step that are no outcome: kept where its outcome is."""
 
+_NOTES = _ABOUT | {EntryKind.STATE, EntryKind.REPLY, EntryKind.PATCH}
+"""What is no outcome, so that one cannot go back to it."""
+
 _STEPS = frozenset({EntryKind.ACTIVITY, EntryKind.CHILD, EntryKind.TIMER})
 """Outcomes of what the code has asked for by itself."""
 
@@ -45,7 +48,7 @@ class Kept(NamedTuple):
 
 def kept_before(rows: Sequence[Recorded], key: str) -> Kept | None:
     """What is kept of everything before the outcome ``key``; None where there is no such outcome."""
-    cut = next((row.seq for row in rows if row.key == key and row.kind not in _ABOUT), None)
+    cut = next((row.seq for row in rows if row.key == key and row.kind not in _NOTES), None)
     return None if cut is None else _with_attempts(rows, (row for row in rows if row.seq < cut))
 
 
@@ -72,7 +75,7 @@ def _has_succeeded(row: Recorded) -> bool:
 
 def outcomes(rows: Iterable[Recorded]) -> list[str]:
     """The keys that one can go back to."""
-    return [row.key for row in rows if row.kind not in _ABOUT]
+    return [row.key for row in rows if row.kind not in _NOTES]
 
 
 def _fault(
@@ -87,7 +90,7 @@ def _fault(
     named = [row for row in failed if row.failure is not None and _ended_by(failure, row.failure)]
     if not named:
         # The code has raised an error of its own. If it did so right after a failed step, that is why.
-        last = max((row for row in rows if row.kind not in _ABOUT), key=lambda row: row.seq)
+        last = max((row for row in rows if row.kind not in _NOTES), key=lambda row: row.seq)
         return last if last is failed[-1] else None
     if "ExceptionGroup" in failure.type:
         return named[0]

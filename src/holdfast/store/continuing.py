@@ -27,6 +27,7 @@ class Origin(NamedTuple):
     ending: Ending | None
     error: str | None
     open: bool
+    paused: bool
 
 
 async def read_origin(session: Session, run_id: UUID, *, exact: bool) -> Origin | None:
@@ -34,9 +35,9 @@ async def read_origin(session: Session, run_id: UUID, *, exact: bool) -> Origin 
     row = await session.row("run_origin", run=run_id, exact=exact)
     if row is None:
         return None
-    found, kind, name, options, created_at, tags, status, error, is_open = row
+    found, kind, name, options, created_at, tags, status, *rest = row
     ending = None if status is None else Ending(status)
-    return Origin(found, RunKind(kind), name, options, created_at, tags, ending, error, is_open)
+    return Origin(found, RunKind(kind), name, options, created_at, tags, ending, *rest)
 
 
 class Outline(NamedTuple):

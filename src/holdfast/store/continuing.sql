@@ -2,7 +2,8 @@
 
 -- name: run_origin
 -- What a run is, and how it ended if it has.
-select r.id, r.kind, r.name, r.options, r.created_at, r.tags, e.status, e.error, t.run_id is not null as open
+select r.id, r.kind, r.name, r.options, r.created_at, r.tags, e.status, e.error, t.run_id is not null as open,
+       coalesce(t.flags & 1 <> 0, false) as paused
   from holdfast.run r
   left join holdfast.task t on t.run_id = r.id
   left join holdfast.result e on e.run_id = r.id

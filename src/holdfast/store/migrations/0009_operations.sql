@@ -254,7 +254,7 @@ comment on function holdfast.terminate(uuid) is
 create function holdfast.continue_run(
   p_run uuid, p_new uuid, p_how smallint,
   p_kept int[],        -- the seqs of its journal that the new run keeps
-  p_without text,      -- a signal that the new run is not sent again
+  p_without text,      -- a signal or update that the new run is not sent again
   p_input json, p_timeout interval, p_options json
 ) returns text
 language plpgsql volatile
@@ -327,15 +327,16 @@ begin
     from holdfast.journal j
    where j.run_id = p_run
      and j.seq = any (p_kept);
-  -- Signals keep their numbers. A key that is known to be used, which only an open run still knows, stays used.
+  -- Signals and updates keep their numbers. A key that is known to be used, which only an open run still knows, stays used.
   insert into holdfast.inbox (run_id, number, kind, name, key, seen, payload, at)
-  select p_new, l.number, 4, l.name, i.key, l.kept, case when not l.kept then l.payload end, l.at
+  select p_new, l.number, l.kind, l.name, i.key, l.kept, case when not l.kept then l.payload end, l.at
     from (select substring(j.key from '#(\d+)$')::int as number,
-                 substring(j.key from '^signal:(.*)#\d+$') as name,
+                 j.kind,
+                 substring(j.key from '^(?:signal|update):(.*)#\d+$') as name,
                  j.seq = any (p_kept) as kept, j.output as payload, j.at
             from holdfast.journal j
            where j.run_id = p_run
-             and j.kind = 4
+             and j.kind in (4, 9)
              and j.key is distinct from p_without) l
     left join holdfast.inbox i on i.run_id = p_run and i.number = l.number
    where not l.kept
@@ -344,7 +345,7 @@ begin
   select p_new, i.number, i.kind, i.name, i.key, false, i.payload, i.at
     from holdfast.inbox i
    where i.run_id = p_run
-     and i.kind = 4
+     and i.kind in (4, 9)
      and not i.seen;
   -- The highest number there is, and no more: else the run would look for a letter that is not there.
   select coalesce(max(n.number), 0)
@@ -354,7 +355,7 @@ begin
           select holdfast.letter_number(j.kind, j.key, j.digest)
             from holdfast.journal j
            where j.run_id = p_new
-             and j.kind in (4, 5, 6)) n;
+             and j.kind in (4, 5, 6, 9)) n;
   insert into holdfast.task (run_id, name, lane, priority, due_at, hold, inbox_count, first_claim_at, deadline)
   values (p_new, v_name, v_run.lane, v_run.priority, v_now,
           -- A journal is read of runs that were held before.
