@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
@@ -30,6 +30,7 @@ ReasonKind = Literal[
     "signal",
     "timer",
     "retry",
+    "child",
     "outcome",
     "request",
 ]
@@ -74,12 +75,14 @@ async def why(context: Context, run_id: UUID) -> Why:
     found = await context.database.call(lambda session: read_standing(session, run_id))
     if found is None:
         raise RunNotFound(run_id)
-    standing, attempts = found
-    reasons = tuple(_reasons(standing, attempts, context.seal))
+    standing, attempts, children = found
+    reasons = tuple(_reasons(standing, attempts, children, context.seal))
     return Why(run_id=standing.id, name=standing.name, status=standing.status, reasons=reasons)
 
 
-def _reasons(run: Standing, attempts: Sequence[LastAttempt], seal: Seal) -> Iterator[Reason]:
+def _reasons(
+    run: Standing, attempts: Sequence[LastAttempt], children: Mapping[str, UUID], seal: Seal
+) -> Iterator[Reason]:
     if run.status.ended:
         yield Reason(
             kind="ended", text=f"it has {_ENDED[run.status]}, {_ago(run, run.ended_at)} ago", since=run.ended_at
@@ -110,7 +113,7 @@ def _reasons(run: Standing, attempts: Sequence[LastAttempt], seal: Seal) -> Iter
                 remedy=f"tried again {_then(run, run.due_at)}, and when a worker with its name starts",
             )
         case _:
-            yield from _parked_for(run, attempts, seal)
+            yield from _parked_for(run, attempts, children, seal)
     yield from _nobody(run)
 
 
@@ -185,7 +188,9 @@ def _nobody(run: Standing) -> Iterator[Reason]:
         )
 
 
-def _parked_for(run: Standing, attempts: Sequence[LastAttempt], seal: Seal) -> Iterator[Reason]:
+def _parked_for(
+    run: Standing, attempts: Sequence[LastAttempt], children: Mapping[str, UUID], seal: Seal
+) -> Iterator[Reason]:
     since = run.last_at or run.first_claim_at or run.created_at
     failed: dict[str, LastAttempt] = {}
     for attempt in attempts:
@@ -206,6 +211,14 @@ def _parked_for(run: Standing, attempts: Sequence[LastAttempt], seal: Seal) -> I
             )
         elif line in failed:
             yield _retry(run, failed[line], seal)
+        elif line in children:
+            yield Reason(
+                kind="child",
+                text=f"waits for child {line} since {_ago(run, since)}",
+                what=line,
+                since=since,
+                remedy=f"holdfast run why {children[line]}",
+            )
         elif not line.startswith("timer#"):
             yield Reason(kind="outcome", text=f"waits for {line} since {_ago(run, since)}", what=line, since=since)
     timers = [line for line in waits if line.startswith("timer#")]

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
+from holdfast.core.journal import started_key
 from holdfast.core.states import RunKind, RunStatus
 from holdfast.store.inbox import about
 from holdfast.store.work import FOREVER
@@ -89,15 +90,22 @@ class LastAttempt(NamedTuple):
     error: str | None
 
 
-async def read_standing(session: Session, run_id: UUID) -> tuple[Standing, list[LastAttempt]] | None:
-    """Where the run, or what it has become, stands, and its latest failed attempts; None if there is no such run."""
+async def read_standing(session: Session, run_id: UUID) -> tuple[Standing, list[LastAttempt], dict[str, UUID]] | None:
+    """Where the run, or what it has become, stands; its latest failed attempts; the children that it waits for, by key.
+
+    None if there is no such run.
+    """
     row = await session.row("why_run", run=run_id)
     if row is None:
         return None
     run_id, kind, name, lane, priority, status, now, created_at, due_at, *rest = row
     due = None if due_at == FOREVER else due_at
     attempts = await session.fetch("last_attempts", run=run_id)
+    standing = Standing(run_id, RunKind(kind), name, lane, priority, RunStatus(status), now, created_at, due, *rest)
+    keys = [started_key(line) for line in (standing.waits_for or "").split("\n")]
+    children = await session.fetch("awaited_children", run=run_id, keys=keys) if standing.waits_for else []
     return (
-        Standing(run_id, RunKind(kind), name, lane, priority, RunStatus(status), now, created_at, due, *rest),
+        standing,
         [LastAttempt(key.rpartition("@")[0], *attempt) for key, *attempt in attempts],
+        {row["key"]: row["child"] for row in children},
     )

@@ -65,6 +65,14 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, holdfast.now() as now
   ) c on true
  where v.id = holdfast.newest(:run::uuid)
 
+-- name: awaited_children
+-- The runs of those children that a run waits for.
+select left(j.key, -1) as key, (j.output #>> '{}')::uuid as child
+  from holdfast.journal j
+ where j.run_id = :run::uuid
+   and j.kind = 7
+   and j.key = any (:keys::text[])
+
 -- name: last_attempts
 -- The latest failed attempts of a run.
 select j.key, j.attempts, j.at, j.not_before, j.error
