@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from holdfast.client.description import RunDescription
     from holdfast.client.listing import Page, RunSummary
     from holdfast.client.sending import Cancellation
-    from holdfast.core.export import RunExport
     from holdfast.client.why import Why
+    from holdfast.core.export import RunExport
     from holdfast.core.priority import PriorityName
     from holdfast.core.seal import Seal
     from holdfast.core.signal import SignalType
