@@ -4,7 +4,7 @@ This is what users import; everything else is an interior whose names may move.
 """
 
 from holdfast.app import App, Break, Checked, CheckReport, Resource
-from holdfast.app.blocking import BlockingClient, BlockingRunHandle, BlockingSchedules
+from holdfast.app.blocking import BlockingClient, BlockingRunHandle, BlockingRuns, BlockingSchedules
 from holdfast.client import (
     Cancellation,
     Client,
@@ -106,6 +106,7 @@ __all__ = [
     "BinariesNotFound",
     "BlockingClient",
     "BlockingRunHandle",
+    "BlockingRuns",
     "BlockingSchedules",
     "Break",
     "Call",

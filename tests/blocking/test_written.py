@@ -8,12 +8,17 @@ from typing import Any, get_overloads
 
 import pytest
 
-from holdfast.app.blocking import BlockingClient, BlockingRunHandle, BlockingSchedules
-from holdfast.client import Client, RunHandle
+from holdfast.app.blocking import BlockingClient, BlockingRunHandle, BlockingRuns, BlockingSchedules
+from holdfast.client import Client, RunHandle, Runs
 from holdfast.client.schedules import Schedules
 from tests.blocking.writer import ROOT, TWINS, Twin, attributes, verbs, written
 
-PAIRS = [(Client, BlockingClient), (RunHandle, BlockingRunHandle), (Schedules, BlockingSchedules)]
+PAIRS = [
+    (Client, BlockingClient),
+    (RunHandle, BlockingRunHandle),
+    (Schedules, BlockingSchedules),
+    (Runs, BlockingRuns),
+]
 
 
 def public(cls: type) -> dict[str, Callable[..., Any]]:
@@ -29,7 +34,8 @@ def signature(verb: Callable[..., Any]) -> list[tuple[Any, ...]]:
         for one in found.parameters.values()
         if one.name != "connection"
     ]
-    return [*parameters, (str(found.return_annotation).replace("BlockingRunHandle[", "RunHandle["),)]
+    given = str(found.return_annotation).replace("BlockingRunHandle[", "RunHandle[").replace("BlockingRuns", "Runs")
+    return [*parameters, (given,)]
 
 
 @pytest.mark.parametrize(("asynchronous", "blocking"), PAIRS)

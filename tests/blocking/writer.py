@@ -78,7 +78,11 @@ class BlockingClient:
         """What starts runs by the clock."""
         return BlockingSchedules(self._bridge)
 ''',
-    bodies={"get": "return BlockingRunHandle(self._bridge, run_id_of(run_id), wf)"},
+    bodies={
+        "get": "return BlockingRunHandle(self._bridge, run_id_of(run_id), wf)",
+        "runs": "return BlockingRuns(self._bridge, lambda client: client.runs(name=name, version=version, "
+        "status=status, lane=lane, tags=tags, since=since, until=until))",
+    },
 )
 HANDLE = Twin(
     module="holdfast.client.handle",
@@ -143,14 +147,36 @@ class BlockingSchedules:
 ''',
     bodies={},
 )
-TWINS = (CLIENT, HANDLE, SCHEDULES)
+RUNS = Twin(
+    module="holdfast.client.selection",
+    name="Runs",
+    blocking="BlockingRuns",
+    file="runs.py",
+    title="The verbs of many runs, blocking.",
+    reached="self._on(client)",
+    body='''
+class BlockingRuns:
+    """The runs that fit some filters: ``client.runs(...)``, for code that is not async.
+
+    Every verb of :class:`Runs`, with the same parameters, which waits and gives the result.
+    """
+
+    def __init__(self, bridge: Bridge[Client], on: Callable[[Client], Runs]) -> None:
+        self._bridge = bridge
+        self._on = on
+''',
+    bodies={},
+)
+TWINS = (CLIENT, HANDLE, SCHEDULES, RUNS)
 
 ALWAYS = {
     "Any": "typing",
     "Bridge": "holdfast.app.blocking.bridge",
     "BlockingRunHandle": "holdfast.app.blocking.handle",
     "as_blocking": "holdfast.app.blocking.handle",
+    "BlockingRuns": "holdfast.app.blocking.runs",
     "BlockingSchedules": "holdfast.app.blocking.schedules",
+    "Callable": "collections.abc",
     "Client": "holdfast.client.client",
     "Generic": "typing",
     "RunHandle": "holdfast.client.handle",
@@ -161,7 +187,7 @@ ALWAYS = {
     "run_id_of": "holdfast.client.handle",
     "UUID": "uuid",
 }
-AT_RUN_TIME = {"BlockingRunHandle", "BlockingSchedules", "as_blocking", "run_id_of"}
+AT_RUN_TIME = {"BlockingRunHandle", "BlockingRuns", "BlockingSchedules", "as_blocking", "run_id_of"}
 """Of our own modules; all others are for type checkers, but for what is a default."""
 
 
@@ -272,7 +298,7 @@ def _passed(node: Function) -> str:
 
 
 def _blocking(text: str) -> str:
-    return re.sub(r"\bRunHandle\[", "BlockingRunHandle[", text)
+    return re.sub(r"\bRuns\b", "BlockingRuns", re.sub(r"\bRunHandle\[", "BlockingRunHandle[", text))
 
 
 def _first_sentence(node: Function) -> str:

@@ -8,6 +8,7 @@ here knows what a verb does.
 from holdfast.app.blocking.bridge import Bridge
 from holdfast.app.blocking.client import BlockingClient
 from holdfast.app.blocking.handle import BlockingRunHandle
+from holdfast.app.blocking.runs import BlockingRuns
 from holdfast.app.blocking.schedules import BlockingSchedules
 
-__all__ = ["BlockingClient", "BlockingRunHandle", "BlockingSchedules", "Bridge"]
+__all__ = ["BlockingClient", "BlockingRunHandle", "BlockingRuns", "BlockingSchedules", "Bridge"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, TypeVarTuple, cast, overlo
 from uuid import UUID
 
 from holdfast.app.blocking.handle import BlockingRunHandle, as_blocking
+from holdfast.app.blocking.runs import BlockingRuns
 from holdfast.app.blocking.schedules import BlockingSchedules
 from holdfast.client.handle import run_id_of
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from holdfast.client.handle import RunHandle
     from holdfast.client.listing import Page, RunSummary
     from holdfast.client.sending import Cancellation
+    from holdfast.client.why import Why
     from holdfast.core.definition import Call, Definition
     from holdfast.core.export import RunExport
     from holdfast.core.priority import PriorityName
@@ -163,9 +165,13 @@ class BlockingClient:
         """A run by its id, from any process; with ``wf`` its result is typed, without it is plain JSON."""
         return BlockingRunHandle(self._bridge, run_id_of(run_id), wf)
 
-    def describe(self, run_id: UUID | str) -> RunDescription:
-        """All that is known of a run: its journal, its attempts, what it waits for and since when."""
-        return self._bridge.call(lambda client: client.describe(run_id))
+    def describe(self, run_id: UUID | str, *, exact: bool = False) -> RunDescription:
+        """All that is known of a run: see ``RunHandle.describe``."""
+        return self._bridge.call(lambda client: client.describe(run_id, exact=exact))
+
+    def why(self, run_id: UUID | str) -> Why:
+        """Why a run stands where it stands: see ``RunHandle.why``."""
+        return self._bridge.call(lambda client: client.why(run_id))
 
     def export(self, run_id: UUID | str) -> RunExport:
         """A run with its journal and its result: see ``RunHandle.export``."""
@@ -188,6 +194,25 @@ class BlockingClient:
     def cancel(self, run_id: UUID | str) -> Cancellation:
         """Cancels a run by its id: see ``RunHandle.cancel``."""
         return self._bridge.call(lambda client: client.cancel(run_id))
+
+    def runs(
+        self,
+        *,
+        name: str | None = None,
+        version: int | str | None = None,
+        status: RunStatus | str | Iterable[RunStatus | str] | None = None,
+        lane: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> BlockingRuns:
+        """All runs that fit these filters, those of ``list``, to do something to."""
+        return BlockingRuns(
+            self._bridge,
+            lambda client: client.runs(
+                name=name, version=version, status=status, lane=lane, tags=tags, since=since, until=until
+            ),
+        )
 
     def list(
         self,

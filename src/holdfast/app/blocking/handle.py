@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from holdfast.client.handle import RunHandle
     from holdfast.client.operations import Effect
     from holdfast.client.sending import Cancellation
+    from holdfast.client.why import Why
     from holdfast.core.definition import Definition
     from holdfast.core.export import RunExport
     from holdfast.core.signal import SignalType, StateType
@@ -65,9 +66,13 @@ class BlockingRunHandle(Generic[R_co]):
         """Where the run is now."""
         return self._bridge.call(lambda client: self._on(client).status())
 
-    def describe(self) -> RunDescription:
+    def describe(self, *, exact: bool = False) -> RunDescription:
         """All that is known of the run: its journal, its attempts, what it waits for and since when."""
-        return self._bridge.call(lambda client: self._on(client).describe())
+        return self._bridge.call(lambda client: self._on(client).describe(exact=exact))
+
+    def why(self) -> Why:
+        """Why the run stands where it stands: what it waits for, and what would move it."""
+        return self._bridge.call(lambda client: self._on(client).why())
 
     def export(self) -> RunExport:
         """The run with its journal and its result, payloads opened: what a file of it holds, enough to replay it."""
