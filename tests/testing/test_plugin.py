@@ -119,15 +119,24 @@ def test_whatever_runs_the_tests(server: EmbeddedPostgres, tmp_path: Path, text:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+NAMES = (
+    PLAIN
+    + """
+def test_names(holdfast_databases, holdfast_database):
+    print("made", holdfast_databases.template, holdfast_database.partition("///")[2].partition("?")[0])
+"""
+)
+
+
 def test_on_a_server_that_the_settings_name_nothing_is_left(server: EmbeddedPostgres, tmp_path: Path) -> None:
-    template = {"holdfast_template"}
-    before = asyncio.run(databases(server))
-    (tmp_path / "test_it.py").write_text(PLAIN)
+    (tmp_path / "test_it.py").write_text(NAMES)
     (tmp_path / "pytest.ini").write_text(f"[pytest]\nholdfast_database_url = {server.dsn}\n")
-    done = run(tmp_path)
+    done = run(tmp_path, "-s")
     assert done.returncode == 0, done.stdout + done.stderr
-    # Other tests make and drop theirs meanwhile; a template is made by none of them.
-    assert {name for name in asyncio.run(databases(server)) - before if "template" in name} - template == set()
+    (names,) = re.findall(r"made (\S+) (\S+)", done.stdout)
+    assert names[0].startswith("holdfast_template_")
+    assert names[1].startswith("holdfast_test_")
+    assert not set(names) & asyncio.run(databases(server))
 
 
 def test_without_a_server_it_runs_one(tmp_path: Path) -> None:

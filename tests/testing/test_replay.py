@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from holdfast import App, InvalidInput, NonDeterminismError, RunNotFound, UnknownName, sleep
-from holdfast.testing import Env, open_env
+from holdfast.testing import Env, Journal, open_env
 from tests.testing import shop
 
 
@@ -65,6 +66,9 @@ def changed(kind: str) -> App:
         if kind == "a longer rest":
             await charge(order)
             await sleep(timedelta(days=4))
+        if kind == "it fails":
+            await charge(order)
+            raise ValueError("no")
         if kind == "a step is missing":
             await sleep(timedelta(days=3))
         if kind == "a step is added":
@@ -108,9 +112,32 @@ async def test_a_step_of_another_name_may_be_added(env: Env, dsn: str) -> None:
             await other.replay(journal)
 
 
+async def test_an_exported_file_is_replayed(env: Env, dsn: str, tmp_path: Path) -> None:
+    run = await env.start(shop.buy, 1)
+    await env.settled()
+    file = tmp_path / "run.json"
+    file.write_text((await env.journal(run)).run.to_json(), encoding="utf-8")
+    await env.replay(file)
+    assert Journal.read(file).keys == ["charge#1"]
+    async with open_env(changed("another input"), dsn) as other:
+        with pytest.raises(NonDeterminismError, match=r'charge#1 with the input \{"order":2\}'):
+            await other.replay(file)
+    file.write_text("{}", encoding="utf-8")
+    with pytest.raises(InvalidInput, match="not an exported run"):
+        await env.replay(file)
+
+
+async def test_code_with_which_it_would_fail_is_told(env: Env, dsn: str) -> None:
+    run = await env.start(shop.buy, 1)
+    await env.settled()
+    async with open_env(changed("it fails"), dsn) as other:
+        with pytest.raises(AssertionError, match="the code would end the run as failed"):
+            await other.replay(await env.journal(run))
+
+
 async def test_what_cannot_be_replayed(env: Env, dsn: str) -> None:
     job = await env.start(shop.in_a_thread, 1)
-    with pytest.raises(InvalidInput, match="is one of activity 'in_a_thread': only workflows are replayed"):
+    with pytest.raises(InvalidInput, match="is one of an activity: only workflows are replayed"):
         await env.replay(job)
     with pytest.raises(RunNotFound):
         await env.replay(UUID(int=5))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from holdfast.core.definition import Definition
+from holdfast.core.errors import HoldfastError
 from holdfast.core.export import RunExport
 from holdfast.core.states import RunKind
 from holdfast.core.version import task_name
@@ -32,6 +33,8 @@ class Break:
     version: str | None
     fault: Fault | Literal["no code"]
     reason: str
+    error: HoldfastError | None = field(default=None, repr=False, compare=False)
+    """The difference itself, where the code does not fit what is recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +127,10 @@ def _break(definition: Definition[..., Any] | None, run: RunExport, added: Colle
         f"the app has the workflow {run.name!r} and not its version {run.version}: the run would wait for a worker "
         "that carries it"
     )
+    error: HoldfastError | None = None
     if isinstance(definition, Workflow):
         verdict = replay(definition, run, added=added)
-        fault, reason = verdict.fault, verdict.reason
+        fault, reason, error = verdict.fault, verdict.reason, verdict.error
     if fault is None:
         return None
-    return Break(run_id=run.run_id, name=run.name, version=run.version, fault=fault, reason=reason or "")
+    return Break(run_id=run.run_id, name=run.name, version=run.version, fault=fault, reason=reason or "", error=error)

@@ -77,6 +77,11 @@ class HostedWorker:
         """The worker itself; None before it has been opened."""
         return self._worker
 
+    @property
+    def scheduler(self) -> Scheduler | None:
+        """What sees to schedules beside it; None before it has been opened, and where nothing does."""
+        return self._scheduler
+
     async def run(self) -> None:
         """Works until :meth:`stop` is called, then returns when everything has been given back.
 

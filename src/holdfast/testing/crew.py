@@ -40,10 +40,12 @@ class Crew:
         *,
         fakes: Mapping[str, Fake[..., Any]],
         points: Sequence[CrashPoint],
+        schedules: bool,
         end_lease: Callable[[int], Awaitable[None]],
     ) -> None:
         self._app = app
         self._fakes = fakes
+        self._schedules = schedules
         self._flush = CrashingFlush(points, end_lease)
         self._clock = StandingClock()
         self._workers: list[HostedWorker] = []
@@ -60,13 +62,12 @@ class Crew:
 
     async def hire(self, options: WorkerOptions) -> None:
         """Opens a worker with these options."""
-        # Schedules would be due all the time while time is moved by days.
         seams = Seams(
             clock=lambda: self._clock,
             flush=self._flush,
             executor=self._understudy,
             commit=self._flush.commit,
-            companions=False,
+            companions=self._schedules,
         )
         merged: WorkerOptions = {**_OPTIONS, **options}
         self._workers.append(await self._stack.enter_async_context(self._app.worker(seams=seams, **merged)))
@@ -89,11 +90,17 @@ class Crew:
             understudy.time_moved()
         for tenure in self._tenures():
             tenure.time_moved(at)
+        for hosted in self._workers:
+            if hosted.scheduler is not None:
+                hosted.scheduler.look()
 
     def look_around(self) -> None:
         """There is something to be done that they may not have heard of."""
         for tenure in self._tenures():
             tenure.look_around()
+        for hosted in self._workers:
+            if hosted.scheduler is not None:
+                hosted.scheduler.look()
 
     def stillness(self) -> Stillness | None:
         """What they wait for; None while something is under way."""
@@ -103,7 +110,7 @@ class Crew:
         for hosted in self._workers:
             tenure = None if hosted.worker is None else hosted.worker.tenure
             still = None if tenure is None else tenure.stillness(self._hangs)
-            if still is None:
+            if still is None or (hosted.scheduler is not None and not hosted.scheduler.idle):
                 return None
             held |= still.runs.keys()
             moments += still.runs.values()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 from uuid import UUID
@@ -15,13 +16,15 @@ from holdfast.app.database import Database, open_database
 from holdfast.app.hosted import WorkerOptions
 from holdfast.client import Client, RunHandle
 from holdfast.core.errors import InvalidInput, ResultTimeout, UnknownName
+from holdfast.core.states import RunKind
 from holdfast.store.link import Link
 from holdfast.store.testbed import clock
 from holdfast.testing.crash import CrashPoint, When
 from holdfast.testing.crew import Crew
 from holdfast.testing.fake import Fake
-from holdfast.testing.journal import Journal, read_journal, replay
+from holdfast.testing.journal import Journal
 from holdfast.workflow.activity import Activity
+from holdfast.workflow.workflow import Workflow
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,6 +45,7 @@ class OpenEnv(Protocol):
         *,
         at: datetime | None = None,
         lanes: Sequence[str] = ("default",),
+        schedules: bool = False,
         patience: timedelta = PATIENCE,
         **worker: Unpack[WorkerOptions],
     ) -> AbstractAsyncContextManager[Env]: ...
@@ -54,6 +58,7 @@ async def open_env(
     *,
     at: datetime | None = None,
     lanes: Sequence[str] = ("default",),
+    schedules: bool = False,
     patience: timedelta = PATIENCE,
     **worker: Unpack[WorkerOptions],
 ) -> AsyncGenerator[Env]:
@@ -67,6 +72,7 @@ async def open_env(
         database_url: A database that nobody else uses: the fixture ``holdfast_database``, or one of :class:`Databases`.
         at: What time it is at the beginning; without it the present, or where this database's clock stands already.
         lanes: The lanes that are served, each by a worker in this process.
+        schedules: Whether the schedules of the app start runs while time passes.
         patience: How long code under test may be at work before waiting for it fails; this is real time.
         worker: Options of the workers, as for ``app.worker()``.
 
@@ -78,7 +84,7 @@ async def open_env(
     with app.overridden(origin="holdfast.testing", database_url=database_url, auto_setup=True):
         async with (
             open_database(app.settings()) as database,
-            Env(app, database, at=at, lanes=lanes, patience=patience, options=worker) as env,
+            Env(app, database, at=at, lanes=lanes, schedules=schedules, patience=patience, options=worker) as env,
         ):
             yield env
 
@@ -97,6 +103,7 @@ class Env(Client):
         *,
         at: datetime | None,
         lanes: Sequence[str],
+        schedules: bool,
         patience: timedelta,
         options: WorkerOptions,
     ) -> None:
@@ -113,24 +120,22 @@ class Env(Client):
         self.app = app
         self.database_url = database.dsn
         """The database of this test."""
-        self._seal = seal
         self._lanes = lanes
         self._options = options
         self._patience = patience.total_seconds()
         self._begins = at
         self._at = datetime.min.replace(tzinfo=UTC)
-        self._plain = Link(database.dsn, database.statements, application=_APPLICATION)
         self._testbed = Link(database.dsn, clock.statements(database.statements.schema), application=_APPLICATION)
         self._fakes: dict[str, Fake[..., Any]] = {}
         self._points: list[CrashPoint] = []
-        self._crew = Crew(app, fakes=self._fakes, points=self._points, end_lease=self._end_lease)
+        self._schedules_run = schedules
+        self._crew = Crew(app, fakes=self._fakes, points=self._points, schedules=schedules, end_lease=self._end_lease)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await super().__aenter__()
             stack.push_async_exit(super().__aexit__)
-            stack.push_async_callback(self._plain.close)
             stack.push_async_callback(self._testbed.close)
             async with self._testbed.session() as session:
                 self._at = await clock.stop_clock(session, self._begins)
@@ -138,6 +143,8 @@ class Env(Client):
             self._crew.time_moved(self._at)
             for lane in dict.fromkeys(self._lanes):
                 await self._crew.hire({**self._options, "lane": lane})
+            if self._schedules_run:
+                await self._quiet()  # those in the code are there then
             self._stack = stack.pop_all()
         return self
 
@@ -290,20 +297,35 @@ class Env(Client):
         Raises:
             RunNotFound: there is no such run.
         """
-        run_id = run.id if isinstance(run, RunHandle) else self.get(run).id
-        async with self._plain.session() as session, self._testbed.session() as testbed:
-            return await read_journal(session, testbed, self._seal, run_id)
+        return Journal(await self.export(run.id if isinstance(run, RunHandle) else run))
 
-    async def replay(self, run: Journal | RunHandle[Any] | UUID | str) -> None:
+    async def replay(self, run: Journal | RunHandle[Any] | UUID | str | Path) -> None:
         """Executes the code at hand on what a run has recorded; no activity is called, and nothing is written.
+
+        Args:
+            run: A run of this database, a journal that was read before, or the file of a run that was exported, from
+                production for example, with ``holdfast run export``.
 
         Raises:
             NonDeterminismError: the code asks for something else than the journal holds; it says both.
-            UnknownName: the app has no workflow of that name.
             MissingClass: the journal holds an error whose class is not loaded.
+            UnknownName: the app has no workflow of that name.
+            InvalidInput: the run is one of an activity, which has nothing to replay; or the file holds no run.
+            AssertionError: the run would fail, or get stuck, or there is no code for its version.
             RunNotFound: there is no such run.
         """
-        replay(run if isinstance(run, Journal) else await self.journal(run), self.app.definitions)
+        if isinstance(run, Journal):
+            journal = run
+        else:
+            journal = Journal.read(run) if isinstance(run, Path) else await self.journal(run)
+        if journal.run.kind is not RunKind.WORKFLOW:
+            raise InvalidInput(f"run {journal.run.run_id} is one of an activity: only workflows are replayed")
+        report = self.app.check([journal.run])
+        if report.unknown:
+            known = {one.name for one in self.app.definitions.values() if isinstance(one, Workflow)}
+            raise UnknownName("workflow", journal.run.name, sorted(known))
+        for broken in report.breaks:
+            raise broken.error or AssertionError(f"run {broken.run_id} of {broken.name!r}: {broken.reason}")
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
@@ -323,7 +345,7 @@ class Env(Client):
             before = self._crew.stillness()
             if before is not None:
                 async with self._testbed.session() as session:
-                    found = await clock.restlessness(session)
+                    found = await clock.restlessness(session, schedules=self._schedules_run)
                 # Nothing that was at work meanwhile, and nothing in the database that memory does not know of.
                 if self._crew.stillness() == before and found.held == before.held and not found.due | found.letters:
                     return min((one for one in (found.next, before.next) if one is not None), default=None)

@@ -89,6 +89,16 @@ class Scheduler:
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
+        self._resting = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has seen to all that was due, and waits."""
+        return self._resting and not self._wake.is_set()
+
+    def look(self) -> None:
+        """Something may be due: it looks at once."""
+        self._wake.set()
 
     @property
     def carried(self) -> str | None:
@@ -159,9 +169,11 @@ class Scheduler:
 
     async def _rest(self, seconds: float) -> None:
         if not self._stopping:
+            self._resting = True
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
+            self._resting = False
         self._wake.clear()
 
     async def _see_to_all(self, session: Session, busy: Backoff) -> float:

@@ -30,6 +30,8 @@ class Verdict:
 
     fault: Fault | None = None
     reason: str | None = None
+    error: HoldfastError | None = None
+    """The difference itself, where the code does not fit what is recorded."""
 
 
 FITS = Verdict()
@@ -93,7 +95,7 @@ def _verdict(instance: Instance, activation: Activation, run: RunExport, added: 
             "a step may be removed or renamed only when no open run has taken it; one that was added before it is to "
             "be named as added",
         )
-        return Verdict(fault="left over", reason=f"NonDeterminismError: {difference}")
+        return Verdict(fault="left over", reason=f"NonDeterminismError: {difference}", error=difference)
     if not instance.waits_for:
         return Verdict(fault="stuck", reason="the code waits for something that nothing in it will ever do")
     return FITS
@@ -106,4 +108,4 @@ def _waits_for_any(instance: Instance, names: Collection[str]) -> bool:
 
 
 def _blocked(error: HoldfastError) -> Verdict:
-    return Verdict(fault="blocks", reason=f"{type(error).__name__}: {error}")
+    return Verdict(fault="blocks", reason=f"{type(error).__name__}: {error}", error=error)

@@ -45,11 +45,11 @@ class Restlessness:
     """When the next run becomes due that is not held, or the timeout of one that nobody has begun passes."""
 
 
-async def restlessness(session: Session) -> Restlessness:
-    """What is to be done now, and when there will be something."""
-    row = await session.row("restlessness")
+async def restlessness(session: Session, *, schedules: bool) -> Restlessness:
+    """What is to be done now, and when there will be something; what ``schedules`` start is counted where they do."""
+    row = await session.row("restlessness", schedules=schedules)
     assert row is not None
-    moments = [moment for moment in (row["next_due"], row["next_deadline"]) if moment is not None]
+    moments = [one for one in (row["next_due"], row["next_deadline"], row["next_tick"]) if one is not None]
     return Restlessness(
         held=frozenset(row["held"]), due=row["due"], letters=row["letters"], next=min(moments, default=None)
     )
@@ -63,24 +63,3 @@ async def end_overdue(session: Session) -> None:
 async def end_lease(session: Session, worker: int) -> None:
     """The worker has no lease any more: nothing of it is accepted, and others may have its runs."""
     await session.fetch("end_lease", worker=worker)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """A run as it was started, and when it was first claimed. ``input`` is as stored."""
-
-    name: str
-    lane: str
-    priority: int
-    input: str | None
-    tags: str | None
-    parent: UUID | None
-    root: UUID | None
-    created_at: datetime
-    first_claim_at: datetime | None
-
-
-async def read_recorded(session: Session, run: UUID) -> Recorded | None:
-    """What a replay needs of a run beside its journal; None where there is no such run."""
-    row = await session.row("recorded_run", run=run)
-    return None if row is None else Recorded(**dict(row))

@@ -28,7 +28,14 @@ with open as (
     from holdfast.task t
 )
 select array(select o.run_id from open o where o.bucket_id is not null) as held,
-       exists (select 1 from open o where o.bucket_id is null and o.served and o.due_at <= holdfast.now()) as due,
+       exists (select 1 from open o where o.bucket_id is null and o.served and o.due_at <= holdfast.now())
+       or :schedules::boolean and exists (
+         select 1
+           from holdfast.schedule s
+          where s.active
+            and not s.paused
+            and (s.next_at <= holdfast.now() or cardinality(s.queued) > 0 and holdfast.open_of(s.running) = '{}')
+       ) as due,
        exists (
          select 1
            from open o
@@ -50,7 +57,15 @@ select array(select o.run_id from open o where o.bucket_id is not null) as held,
            from holdfast.task t
           where t.first_claim_at is null
             and t.deadline > holdfast.now()
-       ) as next_deadline
+       ) as next_deadline,
+       (
+         select min(s.next_at)
+           from holdfast.schedule s
+          where :schedules
+            and s.active
+            and not s.paused
+            and s.next_at > holdfast.now()
+       ) as next_tick
 
 -- name: end_runs_out_of_time
 -- What a worker does every few seconds, of real time.
@@ -61,11 +76,3 @@ select holdfast.end_overdue(1000)
 update holdfast.worker
    set lease_until = clock_timestamp()
  where id = :worker::int
-
--- name: recorded_run
-select r.name, r.lane, r.priority, r.input, r.tags, r.parent, r.root, r.created_at,
-       coalesce(t.first_claim_at, e.first_claim_at) as first_claim_at
-  from holdfast.run r
-  left join holdfast.task t on t.run_id = r.id
-  left join holdfast.result e on e.run_id = r.id
- where r.id = :run::uuid
