@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import assert_type
 
-from holdfast import App, Retry, RunHandle, RunStatus, Signal, patched, sleep
+from holdfast import App, CheckReport, LintReport, Retry, RunExport, RunHandle, RunStatus, Signal, patched, sleep
 
 app = App()
 
@@ -104,6 +104,9 @@ async def main() -> None:
         assert_type(await (await client.start(count_all, ["a"], True)).result(), list[int])
         assert_type(await (await client.start(count_now, ["a"])).result(), list[int])
         assert_type((await client.list(name="count", version=1)).items[0].version, str | None)
+        assert_type(await run.export(), RunExport)
+        assert_type(app.check((await client.sample(10)).runs), CheckReport)
+        assert_type(app.lint(), LintReport)
         job = await client.start(measure.call("abc", wide=True), lane="jobs", priority="very-low")
         assert_type(await job.result(), int)
         many = await client.start_many(
