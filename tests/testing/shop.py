@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime, timedelta
 
-from holdfast import App, Retry, Signal, now, sleep, sleep_until
+from holdfast import App, Connection, Retry, Signal, now, sleep, sleep_until
 
 app = App()
 done: list[str] = []
@@ -53,6 +53,28 @@ async def which_database() -> str:
     return str(run.id)
 
 
+@app.activity(isolation="process")
+def crunch(order: int) -> int:
+    raise NotImplementedError("too slow for tests")
+
+
+@app.activity(transactional=True)
+async def book(connection: Connection, order: int) -> str:
+    await connection.execute("create table if not exists booked (number int)")
+    await connection.execute("insert into booked values ($1)", order)
+    return f"booked {order}"
+
+
+@app.activity(heartbeat_timeout=timedelta(minutes=2), retry=Retry(max_attempts=1))
+async def listen(order: int) -> str:
+    return "heard"
+
+
+@app.workflow
+async def account(order: int) -> str:
+    return f"{await book(order)} {await crunch(order)}"
+
+
 @app.workflow
 async def buy(order: int) -> str:
     paid = await charge(order)
@@ -64,6 +86,11 @@ async def buy(order: int) -> str:
 @app.workflow
 async def charge_with_a_tip(order: int) -> str:
     return await charge.options(key="special", timeout=timedelta(seconds=5))(order, tip=5)
+
+
+@app.workflow
+async def buy_two(first: int, second: int) -> list[str]:
+    return list(await asyncio.gather(buy(first), buy(second)))
 
 
 @app.workflow

@@ -85,6 +85,26 @@ async def test_a_job(env: Env) -> None:
     assert shop.done == ["thread 5", "thread 5"]
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_transactional_activity_has_its_effects_once(env: Env, when: str) -> None:
+    env.fake(shop.crunch, returning=5)
+    env.crash_at("book#1", when="before" if when == "before" else "after")
+    run = await env.start(shop.account, 7)
+    assert await env.result(run) == "booked 7 5"
+    connection = await asyncpg.connect(env.database_url)
+    assert await connection.fetchval("select count(*) from booked") == 1
+    await connection.close()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_the_result_of_a_child_reaches_its_parent(env: Env, when: str) -> None:
+    for key in ("buy#1", "end", "end"):  # both children may end in one commit
+        env.crash_at(key, when="before" if when == "before" else "after")
+    run = await env.start(shop.buy_two, 1, 2)
+    assert await env.result(run) == ["paid 1, shipped 1", "paid 2, shipped 2"]
+    assert env.now() == NOON + timedelta(days=3)
+
+
 async def test_of_one_run_only_but_its_neighbours_lose_what_was_in_memory(env: Env) -> None:
     first, second = await env.start_many([shop.buy.call(1), shop.buy.call(2)])
     crash = env.crash_at("ship#1", run=second)

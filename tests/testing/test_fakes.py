@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -57,6 +58,19 @@ async def test_it_holds_for_calls_with_options_and_for_jobs(env: Env) -> None:
         ("charge:special#1", {"order": 2, "tip": 5}),
         ("charge#1", {"order": 3, "tip": 1}),
     ]
+
+
+async def test_it_needs_none_of_what_the_code_would_have_needed(env: Env) -> None:
+    """No process, no transaction; and what hangs is not heard of either."""
+    crunch, book = env.fake(shop.crunch, returning=5), env.fake(shop.book, returning="booked")
+    assert await env.result(await env.start(shop.account, 7)) == "booked 5"
+    assert [call.arguments for call in (*book.calls, *crunch.calls)] == [{"order": 7}, {"order": 7}]
+    assert await env.result(await env.start(shop.book, 8)) == "booked"
+    env.fake(shop.listen, hangs=True)
+    began = env.now()
+    with pytest.raises(RunFailed, match="took longer than 120 s"):
+        await env.result(await env.start(shop.listen, 1))
+    assert env.now() - began == timedelta(minutes=2)
 
 
 async def test_a_later_one_replaces_it(env: Env) -> None:

@@ -128,7 +128,7 @@ async def test_a_timeout_around_an_activity_that_hangs_passes_when_time_does(env
 
 async def test_what_time_does_not_bring_is_told(env: Env) -> None:
     run = await env.start(shop.wait_for_approval.call(1))
-    with pytest.raises(AssertionError, match=rf"run {run.id} does not end by itself, .* waits for a signal"):
+    with pytest.raises(AssertionError, match=rf"run {run.id} does not end by itself, .* waits for signal 'approve'"):
         await env.result(run)
     endless = await env.start(shop.for_ever)
     with pytest.raises(AssertionError, match="does not end by itself"):

@@ -68,9 +68,12 @@ class Understudy(Executor):
     def start(self, attempt: Attempt, *, limited: bool) -> None:
         fake = self._fakes.get(attempt.activity.name)
         if fake is not None:
+            silence = attempt.activity.heartbeat_timeout
             attempt.activity = fake.in_place_of(attempt.activity)
             if fake.hangs:
-                self._hanging[attempt] = _Hanging(self._now(), attempt.timeout)
+                limits = [attempt.timeout, None if silence is None else silence.total_seconds()]
+                limit = min((one for one in limits if one is not None), default=None)
+                self._hanging[attempt] = _Hanging(self._now(), limit)
                 attempt.timeout = None  # it passes on the clock that stands still, and on no other
         self._open = [*(one for one in self._open if not one.abandoned), attempt]
         super().start(attempt, limited=limited)

@@ -174,11 +174,11 @@ class Tenure:
         self._hint_due()
 
     def stillness(self, hangs: Callable[[Attempt], bool]) -> Stillness | None:
-        """What the runs in memory wait for; None while something of one is under way, or before it has begun.
+        """What the runs in memory wait for; None while something is under way, or it has not begun or ends.
 
         An attempt of which ``hangs`` says so counts as waiting.
         """
-        if self._claimer is None or self._commit is None:
+        if self._claimer is None or self._commit is None or self._end.done():
             return None
         runs = self._holdings.at_rest(hangs)
         return None if runs is None else Stillness(runs, self._claimer.runs + self._commit.flushes)
