@@ -309,6 +309,10 @@ class NonDeterminismError(HoldfastError):
         self.advice = advice
         super().__init__(f"the code asks for {asked}, the journal holds {recorded}; {advice}")
 
+    def __reduce__(self) -> tuple[type[NonDeterminismError], tuple[str, str, str]]:
+        """A copy is made from its parts: its message is not one of them."""
+        return type(self), (self.asked, self.recorded, self.advice)
+
 
 class ForbiddenInWorkflow(HoldfastError):
     """Workflow code did what cannot be replayed; the message says what to use instead."""
