@@ -14,6 +14,7 @@ import pytest
 
 from holdfast.core.states import Ending
 from holdfast.store import work
+from holdfast.store.writes import End
 from holdfast.worker import group_commit
 from holdfast.worker.claimer import Claimer
 from holdfast.worker.group_commit import GroupCommit
@@ -25,7 +26,7 @@ from tests.store.ground import Ground, step
 
 
 def ending(owner: Owner, output: str = "1") -> Unit:
-    return Unit(owner, end=work.End(Ending.SUCCEEDED, output, None))
+    return Unit(owner, end=End(Ending.SUCCEEDED, output, None))
 
 
 async def told(*owners: Owner) -> list[str]:

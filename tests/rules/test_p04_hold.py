@@ -15,6 +15,7 @@ from holdfast import Signal
 from holdfast.app.hosted import HostedWorker
 from holdfast.core.states import Ending
 from holdfast.store import work
+from holdfast.store.writes import End
 from holdfast.worker.holdings import Holdings
 from tests.house import House, eventually
 from tests.rules.change import replaced, rewritten, shown
@@ -29,7 +30,7 @@ async def test_p04_a_write_for_an_earlier_hold_is_dropped(ground: Ground, expect
     run = await ground.start()
     hand = await ground.worker()
     await hand.take(run)
-    old = hand.writes(run, end=work.End(Ending.SUCCEEDED, '"old"', None))
+    old = hand.writes(run, end=End(Ending.SUCCEEDED, '"old"', None))
     # The same worker parks the run and claims it again, while an end from before waits for the row.
     second = await ground.more()
     transaction = second.connection.transaction()

@@ -14,6 +14,7 @@ from holdfast.core.journal import Entry
 from holdfast.store import work
 from holdfast.store.inbox import send_signal
 from holdfast.store.session import Session
+from holdfast.store.writes import Writes
 from tests.house import House, eventually
 from tests.rules.change import rewritten, shown
 from tests.rules.steering import waits
@@ -81,7 +82,7 @@ async def test_p07_a_claim_that_waited_does_not_miss_what_was_journaled_meanwhil
             "and application_name like 'holdfast claims next%' and wait_event_type = 'Lock')"
         )
         row = outcome(1, "one#1")._replace(digest=None)
-        await holder.flush(work.Writes(run.id, claimed.hold, journal=[row], move=move(due=None, waits=False)))
+        await holder.flush(Writes(run.id, claimed.hold, journal=[row], move=move(due=None, waits=False)))
         await house.db.execute("select pg_advisory_unlock(holdfast.fence_class(), $1)", number)
         await eventually(lambda: calls, "a step is called")
         # The first is on record: nobody may call it again.

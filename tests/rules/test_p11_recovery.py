@@ -15,6 +15,7 @@ import pytest
 from holdfast.core.states import Ending
 from holdfast.store import work
 from holdfast.store.link import Link
+from holdfast.store.writes import End
 from holdfast.worker.held import Unit
 from tests.house import House, eventually
 from tests.rules.change import replaced, rewritten, shown
@@ -115,7 +116,7 @@ async def test_p11_a_flush_that_hangs_is_cut_off_and_sent_again(
         "select pg_advisory_xact_lock(holdfast.fence_class(), $1)", committing.hand.identity.worker
     )
     limit = 0.2
-    committing.commit(limit=limit).add(Unit(owner, end=work.End(Ending.SUCCEEDED, "1", None)))
+    committing.commit(limit=limit).add(Unit(owner, end=End(Ending.SUCCEEDED, "1", None)))
     loop = asyncio.get_running_loop()
     await eventually(
         lambda: len(began) >= 2 or (began and loop.time() - began[0] > 5 * limit), "it is sent again, or hangs"

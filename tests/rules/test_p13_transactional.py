@@ -18,6 +18,7 @@ import pytest
 
 from holdfast.store import transactions, work
 from holdfast.store.session import Session
+from holdfast.store.writes import JournalWrite
 from holdfast.worker.gate import Gate, Turn
 from holdfast.worker.held import Unit
 from tests.rules.change import replaced, rewritten, shown
@@ -261,7 +262,7 @@ class Run:
     def pass_on(self, unit: Unit) -> None:
         self._handed_in.append(unit)
 
-    def recorded(self, row: work.JournalWrite, at: datetime) -> None:
+    def recorded(self, row: JournalWrite, at: datetime) -> None:
         self.seen.append(row.seq)
 
     def write(self) -> None:

@@ -15,6 +15,7 @@ import pytest
 from holdfast.core.states import Ending
 from holdfast.store import work
 from holdfast.store.session import Session
+from holdfast.store.writes import End
 from holdfast.worker.held import Unit
 from tests.house import House, eventually
 from tests.rules.change import replaced, rewritten, shown
@@ -69,7 +70,7 @@ async def test_p14_a_hint_that_is_too_long_costs_no_flush(
 
     monkeypatch.setattr(work, "flush", flush)
     for owner in owners:
-        commit.add(Unit(owner, end=work.End(Ending.SUCCEEDED, "1", None)))
+        commit.add(Unit(owner, end=End(Ending.SUCCEEDED, "1", None)))
     await eventually(lambda: all(owner.told for owner in owners), "all are told")
     assert flushes == expected
 

@@ -21,6 +21,7 @@ from holdfast.store import work
 from holdfast.store.connect import connect
 from holdfast.store.session import Session
 from holdfast.store.statements import Statements, in_schema
+from holdfast.store.writes import End, JournalWrite, Move, Writes
 from tests.house import until
 
 if TYPE_CHECKING:
@@ -238,20 +239,20 @@ class Hand:
         assert claimed == set(runs)
 
     async def flush(
-        self, *writes: work.Writes, wait: bool = False, again: bool = False, session: Session | None = None
+        self, *writes: Writes, wait: bool = False, again: bool = False, session: Session | None = None
     ) -> work.Flushed:
         """Writes it."""
         return await work.flush(session or self.session, self.identity, writes, wait=wait, again=again)
 
-    def writes(self, run: UUID, *, hold: int | None = None, **what: Any) -> work.Writes:
+    def writes(self, run: UUID, *, hold: int | None = None, **what: Any) -> Writes:
         """Writes of a run that this worker holds."""
-        return work.Writes(run, self.holds[run] if hold is None else hold, **what)
+        return Writes(run, self.holds[run] if hold is None else hold, **what)
 
-    def end(self, run: UUID, *, output: str | None = "1", hold: int | None = None) -> work.Writes:
+    def end(self, run: UUID, *, output: str | None = "1", hold: int | None = None) -> Writes:
         """The end of a run."""
-        return self.writes(run, hold=hold, end=work.End(Ending.SUCCEEDED, output, None))
+        return self.writes(run, hold=hold, end=End(Ending.SUCCEEDED, output, None))
 
-    def park(self, run: UUID, *, seen: int = 0, waits: bool = True, **what: Any) -> work.Writes:
+    def park(self, run: UUID, *, seen: int = 0, waits: bool = True, **what: Any) -> Writes:
         """The run goes back until something comes, or as told."""
         return self.writes(run, move=move(seen=seen, waits=waits, **what))
 
@@ -270,12 +271,12 @@ def move(
     set: int = 0,
     clear: int = 0,
     progress: bool = False,
-) -> work.Move:
+) -> Move:
     """A park, for ever if nothing else is said."""
-    return work.Move(due=due, after=after, seen=seen, waits=waits, set=set, clear=clear, progress=progress)
+    return Move(due=due, after=after, seen=seen, waits=waits, set=set, clear=clear, progress=progress)
 
 
-def step(seq: int, key: str | None = None, **what: Any) -> work.JournalWrite:
+def step(seq: int, key: str | None = None, **what: Any) -> JournalWrite:
     """The journal row of an activity's outcome."""
     row: dict[str, Any] = {
         "seq": seq,
@@ -289,7 +290,7 @@ def step(seq: int, key: str | None = None, **what: Any) -> work.JournalWrite:
         "at": None,
         "after": None,
     }
-    return work.JournalWrite(**(row | what))
+    return JournalWrite(**(row | what))
 
 
 def new_id() -> UUID:

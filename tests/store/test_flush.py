@@ -14,6 +14,7 @@ import pytest
 from holdfast.core.journal import EntryKind
 from holdfast.core.states import Ending, Flag
 from holdfast.store import work
+from holdfast.store.writes import End, Writes
 from tests.store.ground import Ground, Hand, both, move, new_id, step
 
 HOUR = timedelta(hours=1)
@@ -189,7 +190,7 @@ async def test_an_end_makes_the_result_from_the_task(
     await ground.execute("update holdfast.task set flags = flags | 2")
     await ground.execute("insert into holdfast.blockage (run_id, reason, at) values ($1, 'why', holdfast.now())", run)
     first_claim_at = (await ground.held(run))["first_claim_at"]
-    flushed = await hand.flush(hand.writes(run, end=work.End(ending, '{"a":1}', '{"b":2}')))
+    flushed = await hand.flush(hand.writes(run, end=End(ending, '{"a":1}', '{"b":2}')))
     assert await ground.result(run) == {
         "run_id": run,
         "at": flushed.at,
@@ -213,7 +214,7 @@ async def test_null_outputs_and_whole_columns_of_nulls_are_kept_apart(ground: Gr
 
 # -- said twice
 
-Say = Callable[[Hand, UUID], work.Writes]
+Say = Callable[[Hand, UUID], Writes]
 SECTIONS: dict[str, Say] = {
     "journal": lambda hand, run: hand.writes(run, journal=[step(2), step(3)]),
     "seen": lambda hand, run: hand.writes(run, journal=[step(2)], seen=[1, 2]),
@@ -225,7 +226,7 @@ SECTIONS: dict[str, Say] = {
         run, move=move(due=None, after=HOUR, waits=False, set=Flag.BLOCKED), blocked="why"
     ),
     "unblocked": lambda hand, run: hand.park(run, clear=Flag.BLOCKED),
-    "end": lambda hand, run: hand.writes(run, journal=[step(2)], end=work.End(Ending.SUCCEEDED, "1", None)),
+    "end": lambda hand, run: hand.writes(run, journal=[step(2)], end=End(Ending.SUCCEEDED, "1", None)),
     "journal and park": lambda hand, run: hand.writes(run, journal=[step(2)], move=move(seen=2)),
 }
 
@@ -437,7 +438,7 @@ async def test_a_worker_can_be_patient_and_go_on_elsewhere(ground: Ground, hand:
 async def test_values_that_cannot_be_stored_are_data_errors(ground: Ground, hand: Hand, run: UUID, state: str) -> None:
     writes = {
         "22": hand.writes(run, journal=[step(1, output="{not json")]),
-        "23": hand.writes(run, end=work.End(Ending(3), "1", None)),
+        "23": hand.writes(run, end=End(Ending(3), "1", None)),
         "54": hand.writes(run, journal=[step(1, "k" * 20 + "".join(str(new_id()) for _ in range(300)))]),
     }[state]
     if state == "23":

@@ -23,6 +23,7 @@ from holdfast.store import inbox, runs, starts, work
 from holdfast.store.connect import connect
 from holdfast.store.session import Session
 from holdfast.store.statements import Statements
+from holdfast.store.writes import End, Move, Writes
 from holdfast.testing import Databases
 from tests.conftest import TEMPLATE
 from tests.store.ground import LONG_AGO, Ground, new_id
@@ -248,10 +249,10 @@ async def test_a_flush_costs_what_is_written(big: Session, again: bool) -> None:
     async def flush(session: Session) -> work.Flushed:
         claim = await claiming(100)(session)
         moves = [
-            work.Writes(run.run_id, run.hold, move=work.Move(None, timedelta(hours=1), 0, True, 0, 0, True))
+            Writes(run.run_id, run.hold, move=Move(None, timedelta(hours=1), 0, True, 0, 0, True))
             for run in claim.runs[:50]
         ]
-        ends = [work.Writes(run.run_id, run.hold, end=work.End(Ending.SUCCEEDED, "1", None)) for run in claim.runs[50:]]
+        ends = [Writes(run.run_id, run.hold, end=End(Ending.SUCCEEDED, "1", None)) for run in claim.runs[50:]]
         return await work.flush(session, ALIVE, [*moves, *ends], wait=False, again=again)
 
     flushed, plans = await done(big, flush)

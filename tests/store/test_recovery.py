@@ -12,6 +12,7 @@ import pytest
 
 from holdfast.core.states import Flag
 from holdfast.store import work
+from holdfast.store.writes import Move
 from tests.store.ground import LEASE, Ground, both, step
 
 HOUR = timedelta(hours=1)
@@ -177,7 +178,7 @@ async def test_progress_under_an_earlier_hold_does_not_count(ground: Ground) -> 
     run = await ground.start()
     hand = await ground.worker()
     await hand.take(run)
-    await hand.flush(hand.writes(run, journal=[step(1)], move=work.Move(None, None, 0, False, 0, 0, False)))
+    await hand.flush(hand.writes(run, journal=[step(1)], move=Move(None, None, 0, False, 0, 0, False)))
     await hand.take(run)
     await ground.execute("update holdfast.task set crashes = 1, flags = $1", Flag.BEGUN)
     await ground.lease_over(hand)

@@ -14,6 +14,7 @@ from holdfast.store import work
 from holdfast.store.connect import connect
 from holdfast.store.session import Session
 from holdfast.store.statements import Statements
+from holdfast.store.writes import End, JournalWrite, Move, Writes
 from tests.house import House
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
@@ -35,7 +36,7 @@ class Hand:
         )
         return claim.runs
 
-    async def flush(self, *writes: work.Writes, wait: bool = False, again: bool = False) -> work.Flushed:
+    async def flush(self, *writes: Writes, wait: bool = False, again: bool = False) -> work.Flushed:
         return await work.flush(self.session, self.identity, writes, wait=wait, again=again)
 
     async def expire(self) -> None:
@@ -76,13 +77,13 @@ async def start(house: House) -> UUID:
     return run
 
 
-def outcome(seq: int, key: str, output: str = "1") -> work.JournalWrite:
-    return work.JournalWrite(seq, EntryKind.ACTIVITY, key, b"digest", output, None, 1, timedelta(0), None, None)
+def outcome(seq: int, key: str, output: str = "1") -> JournalWrite:
+    return JournalWrite(seq, EntryKind.ACTIVITY, key, b"digest", output, None, 1, timedelta(0), None, None)
 
 
-def park(*, seen: int = 0, waits: bool = True, due: datetime | None = work.FOREVER) -> work.Move:
-    return work.Move(due=due, after=None, seen=seen, waits=waits, set=0, clear=0, progress=True)
+def park(*, seen: int = 0, waits: bool = True, due: datetime | None = work.FOREVER) -> Move:
+    return Move(due=due, after=None, seen=seen, waits=waits, set=0, clear=0, progress=True)
 
 
-def end(output: str = '"done"') -> work.End:
-    return work.End(Ending.SUCCEEDED, output, None)
+def end(output: str = '"done"') -> End:
+    return End(Ending.SUCCEEDED, output, None)

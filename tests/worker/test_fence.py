@@ -10,13 +10,14 @@ import pytest
 
 from holdfast.store import work
 from holdfast.store.session import Session
+from holdfast.store.writes import Writes
 from tests.house import House
 from tests.worker.hand import Hand, end, hand, outcome, park, session, start
 
 FENCED = "HF001"
 
 
-async def refused(house: House, one: Hand, writes: work.Writes) -> None:
+async def refused(house: House, one: Hand, writes: Writes) -> None:
     """Everything that this worker could say is refused, and leaves nothing behind."""
     before = await house.db.fetch("select * from holdfast.task order by run_id")
     for attempt in (
@@ -41,7 +42,7 @@ async def test_a_worker_whose_lease_is_over_neither_writes_nor_claims_nor_renews
         (claimed,) = await one.claim(room=1)
         assert claimed.run_id == run
         await one.expire()
-        writes = work.Writes(run, claimed.hold, journal=[outcome(1, "step#1")], end=end())
+        writes = Writes(run, claimed.hold, journal=[outcome(1, "step#1")], end=end())
         # Nobody has recovered its runs yet: the lease alone decides.
         await refused(house, one, writes)
         async with session(house) as other:
@@ -59,7 +60,7 @@ async def test_a_run_that_is_taken_back_is_due_at_once_and_its_next_holder_has_a
     run = await start(house)
     async with hand(house, "first") as first, hand(house, "second") as second, session(house) as other:
         (claimed,) = await first.claim()
-        await first.flush(work.Writes(run, claimed.hold, journal=[outcome(1, "step#1")]))
+        await first.flush(Writes(run, claimed.hold, journal=[outcome(1, "step#1")]))
         await first.expire()
         assert await second.claim() == []
         await work.recover(other)
@@ -67,7 +68,7 @@ async def test_a_run_that_is_taken_back_is_due_at_once_and_its_next_holder_has_a
         assert (again.run_id, again.hold) == (run, claimed.hold + 1)
         journal = await work.read_journals(second.session, [run])
         assert [entry.key for entry in journal[run]] == ["step#1"]
-        await second.flush(work.Writes(run, again.hold, end=end()))
+        await second.flush(Writes(run, again.hold, end=end()))
     await house.check_invariants()
 
 
@@ -88,7 +89,7 @@ async def test_a_flush_that_waited_for_recovery_is_refused(house: House) -> None
         async with other.connection.transaction():
             await work.recover(other)
             # The zombie's flush has to wait for the lock that recovery holds; what it sees then is what counts.
-            zombie = asyncio.create_task(one.flush(work.Writes(run, claimed.hold, end=end())))
+            zombie = asyncio.create_task(one.flush(Writes(run, claimed.hold, end=end())))
             await house.until("select exists (select from pg_locks where locktype = 'advisory' and not granted)")
         with pytest.raises(asyncpg.PostgresError) as caught:
             await zombie
@@ -101,7 +102,7 @@ async def test_recovery_does_not_wait_for_a_flush_that_is_under_way_and_keeps_wh
     async with hand(house) as one, session(house) as other:
         claimed = {run.run_id: run for run in await one.claim()}
         async with one.connection.transaction():
-            await one.flush(work.Writes(ended, claimed[ended].hold, end=end()))
+            await one.flush(Writes(ended, claimed[ended].hold, end=end()))
             await one.expire()
             recovered = await work.recover(other)
             assert recovered is None or (recovered.runs, recovered.finished) == (0, False)
@@ -144,7 +145,7 @@ async def test_a_worker_under_a_higher_isolation_level_is_refused(house: House, 
     async with hand(house) as one:
         (claimed,) = await one.claim()
         for attempt in (
-            lambda: one.flush(work.Writes(run, claimed.hold, end=end())),
+            lambda: one.flush(Writes(run, claimed.hold, end=end())),
             one.claim,
             lambda: work.recover(one.session),
         ):
@@ -163,7 +164,7 @@ async def test_connections_work_whatever_isolation_level_the_database_defaults_t
     run = await start(house)
     async with hand(house) as one:
         (claimed,) = await one.claim()
-        flushed = await one.flush(work.Writes(run, claimed.hold, end=end()))
+        flushed = await one.flush(Writes(run, claimed.hold, end=end()))
         assert not flushed.lost
     await house.check_invariants()
 
@@ -172,12 +173,12 @@ async def test_a_write_for_an_earlier_hold_is_dropped_and_said_to_be_lost(house:
     run = await start(house)
     async with hand(house) as one:
         (first,) = await one.claim()
-        await one.flush(work.Writes(run, first.hold, move=park(due=None)))
+        await one.flush(Writes(run, first.hold, move=park(due=None)))
         (second,) = await one.claim()
         assert second.hold == first.hold + 1
         # The same worker, with the same epoch: only the hold tells.
         for late in (end(), None):
-            writes = work.Writes(
+            writes = Writes(
                 run,
                 first.hold,
                 journal=[outcome(1, "step#1", "2")],
@@ -188,7 +189,7 @@ async def test_a_write_for_an_earlier_hold_is_dropped_and_said_to_be_lost(house:
             assert flushed.lost == {run}
         assert await house.journal(run) == []
         assert not await house.value("select waits_inbox from holdfast.task")
-        flushed = await one.flush(work.Writes(run, second.hold, journal=[outcome(1, "step#1", "1")], end=end()))
+        flushed = await one.flush(Writes(run, second.hold, journal=[outcome(1, "step#1", "1")], end=end()))
         assert not flushed.lost
     assert await house.value("select output::text from holdfast.journal") == "1"
     await house.check_invariants()
@@ -199,8 +200,8 @@ async def test_the_same_flush_twice_writes_once(house: House) -> None:
     async with hand(house) as one:
         claimed = {run.run_id: run.hold for run in await one.claim()}
         writes = [
-            work.Writes(ends, claimed[ends], journal=[outcome(1, "step#1")], end=end()),
-            work.Writes(parks, claimed[parks], journal=[outcome(1, "step#1")], move=park()),
+            Writes(ends, claimed[ends], journal=[outcome(1, "step#1")], end=end()),
+            Writes(parks, claimed[parks], journal=[outcome(1, "step#1")], move=park()),
         ]
         await one.flush(*writes)
         before = await _everything(one.session)
@@ -218,10 +219,10 @@ async def test_a_journal_row_of_another_hold_is_refused_by_name(house: House) ->
     mine, foreign = await start(house), await start(house)
     async with hand(house) as one:
         claimed = {run.run_id: run.hold for run in await one.claim()}
-        await one.flush(work.Writes(foreign, claimed[foreign], journal=[outcome(1, "step#1", "1")]))
+        await one.flush(Writes(foreign, claimed[foreign], journal=[outcome(1, "step#1", "1")]))
         writes = [
-            work.Writes(mine, claimed[mine], journal=[outcome(1, "step#1")]),
-            work.Writes(foreign, claimed[foreign], journal=[outcome(2, "step#1", "2")]),
+            Writes(mine, claimed[mine], journal=[outcome(1, "step#1")]),
+            Writes(foreign, claimed[foreign], journal=[outcome(2, "step#1", "2")]),
         ]
         with pytest.raises(asyncpg.UniqueViolationError):
             await one.flush(*writes)

@@ -27,7 +27,7 @@ from holdfast import (
 )
 from holdfast.app.hosted import WorkerOptions
 from holdfast.client import Client
-from holdfast.store.work import Beat, Writes
+from holdfast.store.writes import Beat, Writes
 from holdfast.worker.pulse import Pulse
 from tests.apps import copies
 from tests.apps.copies import app

@@ -7,7 +7,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from holdfast.core.journal import EntryKind
-from holdfast.store import work
+from holdfast.store.writes import JournalWrite, Writes
 from tests.house import House
 from tests.worker.hand import end, hand, outcome, park, session, start
 
@@ -24,7 +24,7 @@ async def test_a_signal_that_waits_for_the_park_finds_the_run_parked_and_wakes_i
     async with hand(house) as one, session(house) as sender:
         (claimed,) = await one.claim()
         async with one.connection.transaction():
-            await one.flush(work.Writes(run, claimed.hold, move=park()))
+            await one.flush(Writes(run, claimed.hold, move=park()))
             signal = asyncio.create_task(sender.connection.fetchval("select holdfast.signal($1, 'go')", run))
             await waits_for_a_lock(house)
         assert await signal
@@ -36,7 +36,7 @@ async def test_a_park_that_finds_the_row_busy_with_a_signal_is_put_off_and_then_
     run, other = await start(house), await start(house)
     async with hand(house) as one, session(house) as sender:
         holds = {claimed.run_id: claimed.hold for claimed in await one.claim()}
-        parks = [work.Writes(one_id, hold, move=park()) for one_id, hold in holds.items()]
+        parks = [Writes(one_id, hold, move=park()) for one_id, hold in holds.items()]
         async with sender.connection.transaction():
             await sender.connection.fetchval("select holdfast.signal($1, 'go')", run)
             flushed = await one.flush(*parks)
@@ -44,7 +44,7 @@ async def test_a_park_that_finds_the_row_busy_with_a_signal_is_put_off_and_then_
             assert set(flushed.busy) == {run}
             assert not flushed.lost
             assert await house.value(IS_PARKED, other)
-        flushed = await one.flush(work.Writes(run, holds[run], move=park()))
+        flushed = await one.flush(Writes(run, holds[run], move=park()))
         assert (flushed.busy, flushed.lost) == (frozenset(), frozenset())
     assert await house.value(IS_DUE, run)
     assert await house.value(IS_PARKED, other)
@@ -57,7 +57,7 @@ async def test_a_patient_park_waits_for_the_row_and_sees_the_signal(house: House
         (claimed,) = await one.claim()
         async with sender.connection.transaction():
             await sender.connection.fetchval("select holdfast.signal($1, 'go')", run)
-            patient = asyncio.create_task(one.flush(work.Writes(run, claimed.hold, move=park()), wait=True))
+            patient = asyncio.create_task(one.flush(Writes(run, claimed.hold, move=park()), wait=True))
             await waits_for_a_lock(house)
         flushed = await patient
         assert (flushed.busy, flushed.lost) == (frozenset(), frozenset())
@@ -72,7 +72,7 @@ async def test_a_signal_that_rolls_back_wakes_nobody(house: House) -> None:
         transaction = sender.connection.transaction()
         await transaction.start()
         await sender.connection.fetchval("select holdfast.signal($1, 'go')", run)
-        patient = asyncio.create_task(one.flush(work.Writes(run, claimed.hold, move=park()), wait=True))
+        patient = asyncio.create_task(one.flush(Writes(run, claimed.hold, move=park()), wait=True))
         await waits_for_a_lock(house)
         await transaction.rollback()
         await patient
@@ -85,8 +85,8 @@ async def test_a_signal_that_was_journaled_before_the_park_does_not_wake_it(hous
     async with hand(house) as one:
         (claimed,) = await one.claim()
         await house.value("select holdfast.signal($1, 'go')", run)
-        row = work.JournalWrite(1, EntryKind.SIGNAL, "signal:go#1", None, "null", None, 0, None, None, None)
-        await one.flush(work.Writes(run, claimed.hold, journal=[row], seen=[1], move=park(seen=1)))
+        row = JournalWrite(1, EntryKind.SIGNAL, "signal:go#1", None, "null", None, 0, None, None, None)
+        await one.flush(Writes(run, claimed.hold, journal=[row], seen=[1], move=park(seen=1)))
         assert await house.value(IS_PARKED, run)
         await house.value("select holdfast.signal($1, 'go')", run)
         assert await house.value(IS_DUE, run)
@@ -99,9 +99,7 @@ async def test_a_run_that_only_sleeps_is_not_woken_by_a_signal(house: House) -> 
         holds = {claimed.run_id: claimed.hold for claimed in await one.claim()}
         morning = await house.value("select holdfast.now() + interval '1 hour'")
         await house.value("select holdfast.signal($1, 'go')", before)
-        await one.flush(
-            *[work.Writes(one_id, hold, move=park(waits=False, due=morning)) for one_id, hold in holds.items()]
-        )
+        await one.flush(*[Writes(one_id, hold, move=park(waits=False, due=morning)) for one_id, hold in holds.items()])
         await house.value("select holdfast.signal($1, 'go')", after)
         rows = await house.db.fetch("select due_at from holdfast.task")
         assert [row["due_at"] for row in rows] == [morning, morning]
@@ -114,9 +112,7 @@ async def test_a_cancel_wakes_also_a_run_that_only_sleeps_and_one_that_parks_jus
         holds = {claimed.run_id: claimed.hold for claimed in await one.claim()}
         morning = await house.value("select holdfast.now() + interval '1 hour'")
         assert await house.value("select holdfast.cancel($1)", before) == "requested"
-        await one.flush(
-            *[work.Writes(one_id, hold, move=park(waits=False, due=morning)) for one_id, hold in holds.items()]
-        )
+        await one.flush(*[Writes(one_id, hold, move=park(waits=False, due=morning)) for one_id, hold in holds.items()])
         assert await house.value("select holdfast.cancel($1)", after) == "requested"
         assert await house.value(IS_DUE, before)
         assert await house.value(IS_DUE, after)
@@ -128,7 +124,7 @@ async def test_a_signal_to_a_run_that_ends_is_either_seen_or_refused(house: Hous
     async with hand(house) as one, session(house) as sender:
         (claimed,) = await one.claim()
         async with one.connection.transaction():
-            await one.flush(work.Writes(run, claimed.hold, journal=[outcome(1, "a#1")], end=end()))
+            await one.flush(Writes(run, claimed.hold, journal=[outcome(1, "a#1")], end=end()))
             signal = asyncio.create_task(sender.connection.fetchval("select holdfast.signal($1, 'go')", run))
             await waits_for_a_lock(house)
         error = (await asyncio.gather(signal, return_exceptions=True))[0]
@@ -155,7 +151,7 @@ async def test_a_move_in_the_past_is_due_now_and_keeps_its_place(house: House) -
     async with hand(house) as one:
         (claimed,) = await one.claim()
         past = claimed.due_at - timedelta(days=1)
-        await one.flush(work.Writes(run, claimed.hold, move=park(waits=False, due=past)))
+        await one.flush(Writes(run, claimed.hold, move=park(waits=False, due=past)))
         assert await house.value("select due_at > $2 from holdfast.task where run_id = $1", run, claimed.due_at)
         assert await house.value(IS_DUE, run)
     await house.check_invariants()

@@ -11,7 +11,8 @@ from holdfast.store.work import Flushed
 
 if TYPE_CHECKING:
     from holdfast.store.session import Session
-    from holdfast.store.work import Identity, JournalWrite
+    from holdfast.store.work import Identity
+    from holdfast.store.writes import JournalWrite
 
 
 async def begin_activity(session: Session, identity: Identity, *, name: str, mark: str, limit: float) -> int:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from holdfast.core.journal import Entry, EntryKind
-from holdfast.core.states import Flag
+from holdfast.store.writes import Beat, columns
 
 if TYPE_CHECKING:
-    from holdfast.core.states import Ending
-    from holdfast.store.children import Child
     from holdfast.store.session import Session
+    from holdfast.store.writes import Writes
 
 FOREVER = datetime.max
 """What the driver sends as ``infinity``."""
@@ -160,128 +159,6 @@ async def claim(
     )
 
 
-class JournalWrite(NamedTuple):
-    """A journal row to be. ``at`` is the earliest time it may carry, ``after`` the back-off of an attempt."""
-
-    seq: int
-    kind: EntryKind
-    key: str
-    digest: bytes | None
-    output: str | None
-    error: str | None
-    attempts: int
-    elapsed: timedelta | None
-    at: datetime | None
-    after: timedelta | None
-
-
-class Move(NamedTuple):
-    """Gives a held run back: parked until ``due`` (or ``after`` from now; neither: at once).
-
-    ``seen`` is the inbox count that the run has journaled; with ``waits`` a higher one makes it due at once, or only
-    one of ``wake`` or more where that is given. ``what`` says what it waits for, one a line; it counts with
-    ``progress`` only.
-    """
-
-    due: datetime | None
-    after: timedelta | None
-    seen: int
-    waits: bool
-    set: int
-    clear: int
-    progress: bool
-    what: str | None = None
-    wake: int | None = None
-
-
-class Beat(NamedTuple):
-    """The last heartbeat of an attempt that is under way; with ``attempt`` 0 it is forgotten."""
-
-    key: str
-    attempt: int
-    details: str | None
-
-
-class End(NamedTuple):
-    """Ends a held run."""
-
-    status: Ending
-    output: str | None
-    error: str | None
-    parent: UUID | None = None
-    """Who is told of it."""
-
-
-class Writes:
-    """What one run wants written, in one transaction or not at all. At most one of ``move`` and ``end`` is given.
-
-    ``begun``, ``woken`` and ``beaten`` set or clear flags of its task; with the first ``beats`` goes ``beaten``.
-    """
-
-    __slots__ = (
-        "beaten",
-        "beats",
-        "begun",
-        "blocked",
-        "cancels",
-        "children",
-        "end",
-        "hold",
-        "journal",
-        "move",
-        "run_id",
-        "seen",
-        "woken",
-    )
-
-    def __init__(
-        self,
-        run_id: UUID,
-        hold: int,
-        *,
-        journal: Sequence[JournalWrite] = (),
-        seen: Sequence[int] = (),
-        move: Move | None = None,
-        end: End | None = None,
-        begun: bool = False,
-        woken: bool = False,
-        blocked: str | None = None,
-        beats: Sequence[Beat] = (),
-        beaten: bool = False,
-        children: Sequence[Child] = (),
-        cancels: Sequence[UUID] = (),
-    ) -> None:
-        self.run_id = run_id
-        self.hold = hold
-        self.journal = journal
-        self.seen = seen
-        self.move = move
-        self.end = end
-        self.begun = begun
-        self.woken = woken
-        self.blocked = blocked
-        self.beats = beats
-        self.beaten = beaten
-        self.children = children
-        self.cancels = cancels
-        """Children that are to be cancelled."""
-
-    @property
-    def is_beat(self) -> bool:
-        """Whether nothing but heartbeats is to be written: losing them costs nothing."""
-        return bool(self.beats) and not (self.journal or self.seen or self.move or self.end)
-
-    @property
-    def size(self) -> int:
-        """About how many bytes of payload these writes carry."""
-        size = sum(len(row.output or "") + len(row.error or "") for row in self.journal)
-        if self.end is not None:
-            size += len(self.end.output or "") + len(self.end.error or "")
-        if self.children:
-            size += sum(len(child.input) for child in self.children)
-        return size
-
-
 @dataclass(frozen=True, slots=True)
 class Flushed:
     """The answer to a flush: its time, and whose writes were left out: the row was busy, or is not ours any more.
@@ -308,7 +185,7 @@ _NOBODY: frozenset[UUID] = frozenset()
 
 async def flush(session: Session, identity: Identity, writes: Iterable[Writes], *, wait: bool, again: bool) -> Flushed:
     """Writes everything in one fenced transaction; ``again``: the same call may have been committed before."""
-    (row,) = await session.call("flush", [identity.worker, identity.epoch, wait, again, *_columns(writes)])
+    (row,) = await session.call("flush", [identity.worker, identity.epoch, wait, again, *columns(writes)])
     busy, lost = row["busy"], row["lost"]
     return Flushed(
         row["at"],
@@ -318,58 +195,6 @@ async def flush(session: Session, identity: Identity, writes: Iterable[Writes], 
         row["due"] or (),
         row["asks"],
     )
-
-
-def _columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
-    journal: list[tuple[object, ...]] = []
-    moves: list[tuple[object, ...]] = []
-    ends: list[tuple[object, ...]] = []
-    seen: list[tuple[object, ...]] = []
-    marks: list[tuple[object, ...]] = []
-    blocked: list[tuple[object, ...]] = []
-    beats: list[tuple[object, ...]] = []
-    children: list[tuple[object, ...]] = []
-    cancels: list[tuple[object, ...]] = []
-    for one in writes:
-        run_id, hold = one.run_id, one.hold
-        journal.extend([(run_id, hold, *row) for row in one.journal])
-        seen.extend([(run_id, number) for number in one.seen])
-        if one.end is not None:
-            ends.append((run_id, hold, *one.end))
-        elif one.move is not None:
-            moves.append((run_id, hold, *one.move))
-        if one.begun:
-            marks.append((run_id, hold, Flag.BEGUN, 0))
-        if one.woken:
-            marks.append((run_id, hold, 0, Flag.WAKE))
-        if one.blocked is not None:
-            blocked.append((run_id, one.blocked))
-        if one.beats:
-            beats.extend([(run_id, hold, *beat) for beat in one.beats])
-        if one.beaten:
-            marks.append((run_id, hold, Flag.BEATEN, 0))
-        if one.children:
-            children.extend([(run_id, hold, *child) for child in one.children])
-        if one.cancels:
-            cancels.extend([(run_id, child) for child in one.cancels])
-    return [
-        *_transposed(journal, 12),
-        *_transposed(moves, 11),
-        *_transposed(ends, 6),
-        *_transposed(seen, 2),
-        *_transposed(marks, 4),
-        *_transposed(blocked, 2),
-        *_transposed(beats, 5),
-        *_transposed(cancels, 2),
-        *_transposed(children, 13),
-    ]
-
-
-def _transposed(rows: list[tuple[object, ...]], width: int) -> list[Sequence[object]]:
-    if not rows:
-        return [()] * width
-    # A column of nulls alone is sent as an empty array: ``unnest`` fills the shorter ones up with nulls.
-    return [() if column.count(None) == len(column) else column for column in zip(*rows, strict=True)]
 
 
 async def leave(session: Session, identity: Identity) -> int:

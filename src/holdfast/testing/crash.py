@@ -8,6 +8,7 @@ from uuid import UUID
 
 from holdfast.core.errors import WorkerFenced
 from holdfast.store import work
+from holdfast.store.writes import Writes
 from holdfast.worker.held import Unit
 from holdfast.worker.job_run import JobRun
 
@@ -32,7 +33,7 @@ class CrashPoint:
         self.happened = False
         """Whether the worker was lost here."""
 
-    def meets(self, unit: work.Writes) -> bool:
+    def meets(self, unit: Writes) -> bool:
         """Whether what is to be written is what it waits for."""
         if self.happened or self.run not in (None, unit.run_id):
             return False
@@ -62,7 +63,7 @@ class CrashingFlush:
         self._end_lease = end_lease
 
     async def __call__(
-        self, session: Session, identity: work.Identity, writes: Iterable[work.Writes], /, *, wait: bool, again: bool
+        self, session: Session, identity: work.Identity, writes: Iterable[Writes], /, *, wait: bool, again: bool
     ) -> work.Flushed:
         batch = list(writes)
         point = next((point for point in self._points for unit in batch if point.meets(unit)), None)

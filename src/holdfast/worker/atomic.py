@@ -19,7 +19,7 @@ from holdfast.core.errors import ActivityTimedOut, DatabaseUnavailable, Holdfast
 from holdfast.core.states import Ending
 from holdfast.store import transactions as store
 from holdfast.store.connect import is_away, said, translate
-from holdfast.store.work import End
+from holdfast.store.writes import End
 from holdfast.supervise.backoff import Backoff
 from holdfast.worker.attempt import Outcome
 from holdfast.worker.executor import failed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -117,3 +118,14 @@ def slots_of(settings: WorkerSettings, *, with_suspects: bool) -> list[tuple[str
         # No other process can be started for them, so suspects are executed here, one of each priority at a time.
         slots += [(apart, priority) for priority in dict.fromkeys(priorities)]
     return slots
+
+
+def buckets_of(ids: Sequence[int], slots: Sequence[tuple[str, int]], settings: WorkerSettings) -> dict[int, Bucket]:
+    """The buckets of a worker that has got these ids for its slots; one of another lane takes a run at a time."""
+    found: dict[int, Bucket] = {}
+    for bucket_id, (lane, number) in zip(ids, slots, strict=True):
+        own, priority = lane == settings.lane, Priority(number)
+        capacity = settings.capacity(priority) if own else 1
+        buffer_size = settings.bucket_buffer_size if own else 0
+        found[bucket_id] = Bucket(bucket_id, lane, priority, capacity=capacity, buffer_size=buffer_size)
+    return found

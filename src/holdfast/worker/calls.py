@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from holdfast.store.work import Beat
+from holdfast.store.writes import Beat
 from holdfast.worker.alarms import FOREVER_AWARE
 from holdfast.worker.attempt import Attempt, Outcome
 from holdfast.worker.said import sealed
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from holdfast.store.work import Claimed
     from holdfast.worker.clock import DatabaseClock
     from holdfast.worker.executor import Executor
-    from holdfast.worker.workflow_run import WorkflowRun
+    from holdfast.worker.writing_run import WritingRun
     from holdfast.workflow.instance import RunActivity
 
 
@@ -156,7 +156,7 @@ class Calls:
         first = min(resting, key=lambda call: call.not_before or FOREVER_AWARE, default=None)
         return None if first is None or first.not_before == FOREVER_AWARE else first
 
-    def start(self, executor: Executor, clock: DatabaseClock, run: WorkflowRun) -> None:
+    def start(self, executor: Executor, clock: DatabaseClock, run: WritingRun) -> None:
         """Begins an attempt at each that is due; ``run`` gives turns to those that commit by themselves."""
         if not self.resting:
             return
@@ -164,7 +164,7 @@ class Calls:
             if call.attempt is None and (call.not_before is None or call.not_before <= clock.now()):
                 self._start(call, executor, clock, run)
 
-    def _start(self, call: Call, executor: Executor, clock: DatabaseClock, run: WorkflowRun) -> None:
+    def _start(self, call: Call, executor: Executor, clock: DatabaseClock, run: WritingRun) -> None:
         command = call.command
         activity = command.activity
         timeout = None if activity.timeout is None else activity.timeout.total_seconds()

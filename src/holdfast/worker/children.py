@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from holdfast.store.work import JournalWrite, Letter
+    from holdfast.store.work import Letter
+    from holdfast.store.writes import JournalWrite
     from holdfast.worker.desk import Desk
     from holdfast.workflow.info import RunInfo
     from holdfast.workflow.instance import StartChild

@@ -16,6 +16,7 @@ from holdfast.core.errors import HoldfastError, WorkerFenced
 from holdfast.core.states import Flag
 from holdfast.store import work
 from holdfast.store.connect import is_away, said, translate
+from holdfast.store.writes import Beat
 from holdfast.supervise.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Cargo:
         runs: Sequence[work.Claimed],
         journals: dict[UUID, list[Entry]],
         inboxes: dict[UUID, list[work.Letter]],
-        beats: dict[UUID, list[work.Beat]],
+        beats: dict[UUID, list[Beat]],
         *,
         asked_at: float,
     ) -> None:

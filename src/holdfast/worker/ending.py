@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
 from holdfast.core.states import Ending
-from holdfast.store.work import End
+from holdfast.store.writes import End
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from holdfast.store.work import JournalWrite
+    from holdfast.store.writes import JournalWrite
     from holdfast.worker.held import HeldRun, Unit
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from holdfast.store.children import Child
-from holdfast.store.work import Beat, End, JournalWrite, Move, Writes
+from holdfast.store.writes import Beat, End, JournalWrite, Move, Writes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

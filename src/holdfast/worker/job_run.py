@@ -12,7 +12,7 @@ from holdfast.core.failure import Failure
 from holdfast.core.journal import EntryKind, attempt_key
 from holdfast.core.lineage import lineage_of
 from holdfast.core.states import Ending, Flag
-from holdfast.store.work import Beat, End, JournalWrite, Move
+from holdfast.store.writes import Beat, End, JournalWrite, Move
 from holdfast.worker.alarms import FOREVER_AWARE
 from holdfast.worker.attempt import Attempt, Outcome
 from holdfast.worker.gate import Turn

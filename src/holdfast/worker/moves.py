@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from holdfast.core.states import Flag
-from holdfast.store.work import FOREVER, Move
+from holdfast.store.work import FOREVER
+from holdfast.store.writes import Move
 from holdfast.worker.alarms import FOREVER_AWARE
 
 if TYPE_CHECKING:

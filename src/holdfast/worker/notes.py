@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
 from holdfast.core.journal import EntryKind, state_name
-from holdfast.store.work import JournalWrite
+from holdfast.store.writes import JournalWrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

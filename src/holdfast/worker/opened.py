@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from holdfast.core.seal import Seal
-    from holdfast.store.work import JournalWrite
+    from holdfast.store.writes import JournalWrite
 
 
 def opened(entry: Entry, seal: Seal) -> Entry:

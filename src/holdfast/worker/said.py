@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from holdfast.core.seal import Seal
-    from holdfast.store.work import Beat
+    from holdfast.store.writes import Beat
 
 log = logging.getLogger("holdfast.worker")
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from holdfast.core.seal import Seal
     from holdfast.store import work
     from holdfast.store.session import Session
+    from holdfast.store.writes import Writes
     from holdfast.worker.held import Unit
     from holdfast.worker.transactions import Transactions
 
@@ -21,7 +22,7 @@ class Flush(Protocol):
     """What a group commit calls to have its writes made."""
 
     async def __call__(
-        self, session: Session, identity: work.Identity, writes: Iterable[work.Writes], /, *, wait: bool, again: bool
+        self, session: Session, identity: work.Identity, writes: Iterable[Writes], /, *, wait: bool, again: bool
     ) -> work.Flushed:
         """As :func:`holdfast.store.work.flush`."""
         ...

@@ -8,31 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
-import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import asyncpg
-
 from holdfast.core.errors import WorkerFenced
-from holdfast.core.priority import Priority
 from holdfast.store import work
-from holdfast.store.connect import is_away, said, translate
+from holdfast.store.connect import said
 from holdfast.store.link import Link, Notice
-from holdfast.supervise.backoff import Backoff
-from holdfast.worker.bucket import Bucket, slots_of
+from holdfast.worker.bucket import buckets_of, slots_of
 from holdfast.worker.claimer import Claimer
 from holdfast.worker.companion import Companion
 from holdfast.worker.floors import Floors
 from holdfast.worker.group_commit import GroupCommit
-from holdfast.worker.heartbeat import Heartbeat, boot_time
+from holdfast.worker.heartbeat import Heartbeat
 from holdfast.worker.held import Unit
 from holdfast.worker.hints import Hints, Listener
 from holdfast.worker.holdings import Holdings
+from holdfast.worker.membership import Membership
 from holdfast.worker.recovery import Recovery
+from holdfast.worker.relay import Relay
 from holdfast.worker.repertoire import Repertoire
 from holdfast.worker.suspects import Suspects
 from holdfast.worker.transactions import Transactions
@@ -51,9 +47,6 @@ if TYPE_CHECKING:
     from holdfast.worker.stop import Stop
 
 log = logging.getLogger("holdfast.worker")
-
-_LETTER_RACE = 1.0
-"""Seconds after the hint of a letter for which a run that parks may be due again at once because of it."""
 
 
 class Stillness(NamedTuple):
@@ -85,6 +78,7 @@ class Tenure:
         self._transaction_timeout = transaction_timeout
         self._dsn = dsn
         self._statements = statements
+        self._relay = Relay(settings.lane, hints=settings.hints)
         self._transactions = Transactions(
             dsn,
             statements,
@@ -95,8 +89,8 @@ class Tenure:
             lease=settings.lease.total_seconds(),
             commit=seams.commit,
             fenced=self._fenced,
-            doubted=self._doubted,
-            told=self._told,
+            doubted=self._relay.doubted,
+            told=self._relay.told,
             relieved=self._relieved,
         )
         self._executor = seams.executor(
@@ -105,7 +99,7 @@ class Tenure:
             max_processes=settings.max_processes,
             seal=seal,
             transactions=self._transactions,
-            relieved=self._hint_due,
+            relieved=self._relay.due,
         )
         self._holdings = Holdings(
             definitions,
@@ -114,9 +108,9 @@ class Tenure:
             clock=seams.clock(),
             cached_runs=settings.cached_runs,
             write=self._to_commit,
-            recorded=lambda unit: self._flushed([unit]),
-            look=self._look,
-            room_made=self._room_made,
+            recorded=lambda unit: self._relay.flushed([unit]),
+            look=self._relay.look,
+            room_made=self._relay.room_made,
         )
         self._seams = seams
         self._repertoire = Repertoire.of(definitions)
@@ -125,18 +119,18 @@ class Tenure:
         self._idle = idle
         self._companion = companion
         self._loop = asyncio.get_running_loop()
-        self._letter_at = float("-inf")
         self._end: asyncio.Future[None] = self._loop.create_future()
         self._claims = self._link("claims")
+        self._membership = Membership(self._claims, settings, dsn=dsn, name=name)
         self._flushes = self._link("flushes")
         self._patient = self._link("patient")
         notice = (
             Listener(
                 lanes=[settings.lane, f"{settings.lane} alone"],
-                due=self._hint_due,
-                inbox=self._hint_inbox,
-                command=self._hint_command,
-                cancel=self._hint_cancel,
+                due=self._relay.due,
+                inbox=self._relay.inbox,
+                command=self._relay.command,
+                cancel=self._relay.cancel,
                 heard=None if companion is None else companion.heard,
             )
             if settings.hints
@@ -151,10 +145,10 @@ class Tenure:
             limit=settings.lease.total_seconds() / 2,
             looked=self._holdings.looked,
         )
+        self._relay.holdings, self._relay.hints, self._relay.watch = self._holdings, self._hints, self._watch
         self._claimer: Claimer | None = None
         self._commit: GroupCommit | None = None
         self._heartbeat: Heartbeat | None = None
-        self._recovery: Recovery | None = None
 
     @property
     def draining(self) -> bool:
@@ -171,7 +165,7 @@ class Tenure:
     def look_around(self) -> None:
         """There may be something to claim, or letters for what is held."""
         self._watch.hint()
-        self._hint_due()
+        self._relay.due()
 
     def stillness(self, hangs: Callable[[Attempt], bool]) -> Stillness | None:
         """What the runs in memory wait for; None while something is under way, or it has not begun or ends.
@@ -187,10 +181,18 @@ class Tenure:
 
     async def run(self, stop: Stop) -> None:
         """Works until ``stop`` is set, then leaves in order; raises WorkerFenced when the lease is lost before."""
-        registered = await self._register(stop)
+        settings = self._settings
+        slots = slots_of(settings, with_suspects=self._alone_command is None)
+        registered = await self._membership.join(
+            stop,
+            names=self._repertoire.names,
+            slots=slots,
+            schedules=None if self._companion is None else self._companion.schedules,
+        )
         if registered is None:
             return
         identity, leased_at = registered
+        self._holdings.buckets.update(buckets_of(identity.buckets, slots, settings))
         if self._companion is not None:
             self._companion.registered()
         try:
@@ -217,52 +219,6 @@ class Tenure:
             transaction_timeout=self._transaction_timeout,
         )
 
-    async def _register(self, stop: Stop) -> tuple[work.Identity, float] | None:
-        """The new identity, and since when its lease counts; None where it was told to stop before it had one."""
-        settings = self._settings
-        slots = slots_of(settings, with_suspects=self._alone_command is None)
-        backoff = Backoff(first=0.1, most=1.0)
-        while True:
-            # Of this very attempt: the database may have been away for longer than a lease before.
-            leased_at = boot_time()
-            try:
-                async with asyncio.timeout(settings.lease.total_seconds() / 2), self._claims.session() as session:
-                    identity = await work.register(
-                        session,
-                        name=self.name,
-                        host=socket.gethostname(),
-                        pid=os.getpid(),
-                        lane=settings.lane,
-                        names=self._repertoire.names,
-                        lease=settings.lease,
-                        slots=slots,
-                        schedules=None if self._companion is None else self._companion.schedules,
-                    )
-                break
-            except Exception as error:
-                self._claims.discard()
-                refusal = translate(error, self._dsn)
-                if not is_away(error) and not isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-                    raise refusal from error
-                # A server that may only be read is a standby that waits to be promoted, or has no space left.
-                log.warning("worker %s cannot register: %s", self.name, refusal)
-                try:
-                    async with asyncio.timeout(backoff.delay()):
-                        await stop.asked.wait()
-                except TimeoutError:
-                    continue
-                return None
-        for bucket_id, (lane, number) in zip(identity.buckets, slots, strict=True):
-            priority = Priority(number)
-            self._holdings.buckets[bucket_id] = Bucket(
-                bucket_id,
-                lane,
-                priority,
-                capacity=settings.capacity(priority) if lane == settings.lane else 1,
-                buffer_size=settings.bucket_buffer_size if lane == settings.lane else 0,
-            )
-        return identity, leased_at
-
     def _services(self, identity: work.Identity, leased_at: float) -> Iterable[tuple[str, Any]]:
         settings = self._settings
         limit = settings.lease.total_seconds() / 2
@@ -274,12 +230,12 @@ class Tenure:
             self._holdings.clock,
             limit=limit,
             fenced=self._fenced,
-            flushed=self._flushed,
-            told=self._told,
-            doubted=self._doubted,
+            flushed=self._relay.flushed,
+            told=self._relay.told,
+            doubted=self._relay.doubted,
             flush=self._seams.flush,
         )
-        self._claimer = Claimer(
+        claimer = self._claimer = self._relay.claimer = Claimer(
             self._claims,
             identity,
             list(self._holdings.buckets.values()),
@@ -309,8 +265,8 @@ class Tenure:
             fenced=self._fenced,
         )
         self._heartbeat.start()
-        recovery = self._recovery = Recovery(
-            self._control, identity, lease=settings.lease, recovered=lambda _: self._hint_due()
+        recovery = self._relay.recovery = Recovery(
+            self._control, identity, lease=settings.lease, recovered=lambda _: self._relay.due()
         )
         if self._alone_command is not None and not settings.alone:
             suspects = Suspects(
@@ -325,7 +281,7 @@ class Tenure:
         yield "recovery", recovery.run()
         yield "watch", self._watch.run()
         lines = sorted({(bucket.lane, int(bucket.priority)) for bucket in self._holdings.buckets.values()})
-        yield "floors", Floors(self._control, lines, claims=self._runs_claimed).run()
+        yield "floors", Floors(self._control, lines, claims=lambda: claimer.runs).run()
         if settings.hints:
             yield "hints", self._hints.run()
 
@@ -367,7 +323,7 @@ class Tenure:
         await self._commit_rest()
         try:
             async with asyncio.timeout(5.0):
-                given = await self._give_back(identity)
+                given = await self._membership.leave(identity)
         except Exception as error:
             # The lease ends by itself, so it is not worth an error: nobody is there any more who could do better.
             log.warning(
@@ -377,29 +333,6 @@ class Tenure:
             )
         else:
             log.info("worker %s has left; %d runs given back at the end", self.name, given)
-
-    async def _give_back(self, identity: work.Identity) -> int:
-        backoff = Backoff()
-        again = False
-        while True:
-            try:
-                async with self._claims.session() as session:
-                    try:
-                        given = await work.leave(session, identity)
-                    except asyncpg.PostgresError as error:
-                        # If it had been done before, its answer was lost.
-                        if not again or error.sqlstate != "HF001":
-                            raise
-                        given = 0
-                    if self._settings.hints:
-                        await work.send_hints(session, [f"due {self._settings.lane}"])
-                    return given
-            except Exception as error:
-                self._claims.discard()
-                if not is_away(error):
-                    raise
-                again = True
-            await asyncio.sleep(backoff.delay())
 
     async def _commit_rest(self) -> None:
         assert self._commit is not None
@@ -431,69 +364,12 @@ class Tenure:
     def _commanded(self, command: str) -> None:
         log.info("worker %s: command %s", self.name, command)
 
-    def _runs_claimed(self) -> int:
-        return 0 if self._claimer is None else self._claimer.runs
-
-    def _hint_due(self) -> None:
-        if self._claimer is not None:
-            self._claimer.hint()
-
-    def _hint_inbox(self, bucket_id: int) -> None:
-        if bucket_id in self._holdings.buckets:
-            self._watch.hint()
-            # If its run is being parked at this moment, that makes it due again, and nobody else will say so.
-            self._letter_at = self._loop.time()
-            self._hint_due()
-
-    def _hint_cancel(self) -> None:
-        if self._recovery is not None:
-            self._recovery.ask()
-
-    def _hint_command(self) -> None: ...  # commands come with the heartbeat
-
     def _flush_stands_still_for(self) -> float:
         began = None if self._commit is None else self._commit.began
         return 0.0 if began is None else time.monotonic() - began
 
-    def _flushed(self, units: Sequence[Unit]) -> None:
-        if self._settings.hints:
-            ended = [unit.run_id for unit in units if unit.end is not None]
-            if ended:
-                self._hints.ended(ended)
-            if self._holdings.draining and any(unit.move is not None for unit in units):
-                self._hints.due(self._settings.lane)
-            if self._loop.time() - self._letter_at < _LETTER_RACE and any(unit.move is not None for unit in units):
-                self._hint_due()
-        self._room_made()
-
-    def _told(self, flushed: work.Flushed) -> None:
-        """A flush has put something into line or into an inbox: here at once, and others are told after it."""
-        for bucket_id in flushed.inbox:
-            if bucket_id in self._holdings.buckets:
-                self._hint_inbox(bucket_id)
-            elif self._settings.hints:
-                self._hints.inbox(bucket_id)
-        for lane in flushed.due:
-            if lane == self._settings.lane:
-                self._hint_due()
-            if self._settings.hints:
-                self._hints.due(lane)
-        if flushed.asks:
-            self._hint_cancel()
-
-    def _doubted(self) -> None:
-        if self._claimer is not None:
-            self._claimer.doubt()
-
-    def _room_made(self) -> None:
-        if self._claimer is not None:
-            self._claimer.room_made()
-
     def _relieved(self) -> None:
         self._executor.relieve()
-
-    def _look(self) -> None:
-        self._watch.hint()
 
     def _to_commit(self, unit: Unit) -> None:
         assert self._commit is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
 from holdfast.core.journal import EntryKind, attempt_key
-from holdfast.store.work import JournalWrite
+from holdfast.store.writes import JournalWrite
 from holdfast.worker.said import sealed
 
 if TYPE_CHECKING:

@@ -15,30 +15,19 @@ order of seq, so a run that is executed live and one that is replayed deliver th
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from heapq import heappop, heappush
-from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import UUID
+from typing import NamedTuple
 
 from holdfast.core.errors import HoldfastError, MissingClass
-from holdfast.core.journal import WOKEN, Entry, EntryKind, patch_name, signal_name
-from holdfast.core.parameters import Encoded
+from holdfast.core.journal import Entry, EntryKind, patch_name, signal_name
+from holdfast.workflow.agenda import Agenda, by_seq, child_id
 from holdfast.workflow.child import ChildStep
 from holdfast.workflow.handle import Timer
-from holdfast.workflow.mailbox import Mailbox
-from holdfast.workflow.mismatch import other_step, other_timer, other_type
-from holdfast.workflow.notes import Notes
+from holdfast.workflow.mismatch import other_type
 from holdfast.workflow.outcome import opened
-from holdfast.workflow.patches import Patches
 from holdfast.workflow.step import Step
-
-if TYPE_CHECKING:
-    from holdfast.workflow.activity import Activity
-    from holdfast.workflow.workflow import Workflow
 
 
 class Attempts(NamedTuple):
@@ -56,102 +45,24 @@ _RECEIVED = (EntryKind.SIGNAL, EntryKind.CANCEL, EntryKind.UPDATE)
 NO_ATTEMPTS = Attempts(0, None)
 
 
-class Delivery:
-    """What a run has asked for, what its journal holds, and what of it comes next.
+class Delivery(Agenda):
+    """What a run has asked for, what its journal holds, and what of it comes next."""
 
-    ``began`` is the run's time at its beginning. ``resumed`` tells that the run was executed before, up to the end of
-    ``journal`` and from there to its next wait.
-    """
-
-    __slots__ = (
-        "_asked",
-        "_attempts",
-        "_counts",
-        "_deadlines",
-        "_due",
-        "_fed",
-        "_late",
-        "_live_from",
-        "_mailbox",
-        "_recorded",
-        "_resumed",
-        "_starts",
-        "_undelivered",
-        "at",
-        "blocked",
-        "cancel_note",
-        "cancelled",
-        "children",
-        "closing",
-        "fresh",
-        "front",
-        "main",
-        "notes",
-        "patches",
-        "turns",
-        "withdrawn",
-    )
+    __slots__ = ("_attempts",)
 
     def __init__(self, began: datetime, journal: Sequence[Entry], *, resumed: bool) -> None:
-        self.at = began
-        """The run's time: the latest of what was delivered."""
-        self.front = 0
-        """How far the code has come: the seq of the outcome that was delivered last."""
-        self.turns = 0
-        """How much was delivered."""
-        self.main: asyncio.Task[Any] | None = None
-        """The task that a request to cancel cancels."""
-        self.blocked: HoldfastError | None = None
-        """Why the run cannot go on with this code."""
-        self.cancelled = False
-        """Whether a request to cancel was delivered."""
-        self.cancel_note: str | None = None
-        """What the first request to cancel carried."""
-        self.fresh: list[Step | ChildStep | Timer] = []
-        """What was asked for and the worker has not been told yet."""
-        self.withdrawn: list[str] = []
-        """What the worker was told to do and nobody waits for any more."""
-        self.patches: Patches | None = None
-        """Which way the run takes where its code has changed, once that was asked."""
-        self.notes: Notes | None = None
-        """What the run has written down for others, once it has."""
-        self.children: dict[str, ChildStep] = {}
-        """Those whose outcome is not in the journal, and which the code has not given up."""
-        self.closing: list[UUID] = []
-        """Children that are to be cancelled, and the worker has not been told so yet."""
-        self._counts: dict[str, int] = {}
-        self._recorded: dict[str, Entry] = {}  # outcomes that have not been asked for
-        self._starts: dict[str, Entry] = {}  # starts of children that have not been asked for, by key of the outcome
-        # Not delivered yet; None: nobody waits for it any more.
-        self._asked: dict[str, Step | ChildStep | Timer | None] = {}
-        self._late: dict[str, Callable[[Entry], None]] = {}  # who wants to know of outcomes that nobody waits for
-        self._undelivered: dict[int, Entry] = {}  # outcomes that have been asked for, signals, requests to cancel
-        self._due: list[int] = []  # heap of seqs that can be delivered, or could when they were put there
-        self._mailbox = Mailbox()
+        super().__init__(began, resumed=resumed)
         self._attempts: dict[str, Attempts] = {}
-        self._deadlines: list[tuple[datetime, int, Timer]] = []  # heap; cancelled and delivered ones are left in it
-        self._fed = 0
-        for entry in sorted(journal, key=_by_seq):
+        for entry in sorted(journal, key=by_seq):
             self.feed(entry)
-        self._resumed = resumed
         self._live_from = self._fed + 1 if resumed else self._fed
+
+    # ---- what the worker knows ----
 
     @property
     def highest(self) -> int:
         """The highest seq that is known."""
         return self._fed
-
-    @property
-    def replaying(self) -> bool:
-        """Whether the code does now what it has done before.
-
-        It does until the last entry of the journal that it was made with has been delivered, or the code waits for
-        something that is not in it. A run that was resumed has also done what follows the last entry. Before an outcome
-        that is recorded and has not been asked for, the code has been in any case.
-        """
-        return self.front < self._live_from or bool(self._recorded) or bool(self._starts)
-
-    # ---- what the worker knows ----
 
     def feed(self, entry: Entry) -> None:
         """Takes note of one entry of the journal.
@@ -186,155 +97,6 @@ class Delivery:
         """The failed attempts of the activity ``key`` so far."""
         return self._attempts.get(key, NO_ATTEMPTS)
 
-    def open(self) -> Iterator[Step | ChildStep | Timer]:
-        """What was asked for, is waited for, and has no outcome in the journal; in the order of asking."""
-        for asked in self._asked.values():
-            if asked is not None and not asked.known:
-                yield asked
-
-    @property
-    def next_timer(self) -> datetime | None:
-        """The earliest deadline of an open timer."""
-        deadlines = self._deadlines
-        while deadlines:
-            deadline, _, timer = deadlines[0]
-            if timer.key is not None and not timer.known and self._asked.get(timer.key) is timer:
-                return deadline
-            heappop(deadlines)
-        return None
-
-    @property
-    def waits_for_signal(self) -> bool:
-        """Whether a wait for a signal is open."""
-        return self._mailbox.waiting > 0
-
-    def waits_for(self, most: int) -> Iterator[str]:
-        """What is waited for, at most so much of each kind: the names of signals, then the keys of outcomes."""
-        yield from islice((f"signal:{name}" for name in self._mailbox.awaited), most)
-        yield from islice((key for key, asked in self._asked.items() if asked is not None and not asked.known), most)
-
-    @property
-    def unasked(self) -> Entry | None:
-        """The first outcome of the journal that the code has never asked for."""
-        return min((*self._recorded.values(), *self._starts.values()), key=_by_seq, default=None)
-
-    # ---- what the code asks for ----
-
-    def ask(self, activity: Activity[..., Any], base: str, encoded: Encoded, future: asyncio.Future[Any]) -> Step:
-        """The next call under the name ``base``; ``future`` gets the outcome."""
-        key = self._next_key(base)
-        text, digest = encoded
-        step = Step(key=key, activity=activity, input=text, digest=digest, asked_at=self.at, future=future)
-        self._asked[key] = step
-        entry = self._recorded.pop(key, None) if self._recorded else None
-        if entry is None:
-            self.fresh.append(step)
-        elif entry.kind is not EntryKind.ACTIVITY or (entry.digest is not None and entry.digest != digest):
-            self.blocked = other_step(step, entry)
-        else:
-            step.known = True
-            self._make_due(entry)
-        return step
-
-    def ask_child(
-        self,
-        workflow: Workflow[..., Any],
-        encoded: Encoded,
-        future: asyncio.Future[Any],
-        begun: asyncio.Future[None] | None,
-    ) -> ChildStep:
-        """The next call of this workflow; ``future`` gets its outcome, and ``begun`` is done when it was started."""
-        key = self._next_key(workflow.base)
-        text, digest = encoded
-        options = workflow.child_options
-        step = ChildStep(
-            key=key, workflow=workflow, input=text, digest=digest, options=options, future=future, begun=begun
-        )
-        self._asked[key] = step
-        start = self._starts.pop(key, None) if self._starts else None
-        outcome = self._recorded.pop(key, None) if self._recorded else None
-        first = start or outcome
-        if first is None:
-            self.fresh.append(step)
-        elif (outcome is not None and outcome.kind is not EntryKind.CHILD) or first.digest != digest:
-            self.blocked = other_step(step, first)
-            return step
-        if start is not None:
-            self._begin(step, start)
-        if outcome is not None:
-            step.known = True
-            self._make_due(outcome)
-        else:
-            self.children[key] = step
-        return step
-
-    def cancel_child(self, step: ChildStep) -> None:
-        """The code wants this child to end."""
-        if step.run_id is not None and not step.known:
-            self.closing.append(step.run_id)
-
-    def abandon(self, step: Step | ChildStep) -> None:
-        """Nobody waits for this call any more."""
-        if step.future.done() and not step.future.cancelled():
-            # It was delivered and cancelled in one turn. Looked at, so that its error is not reported as overlooked.
-            step.future.exception()
-        if self._asked.get(step.key) is step:
-            self._asked[step.key] = None
-            if isinstance(step, ChildStep):
-                self.children.pop(step.key, None)
-                self.cancel_child(step)
-            elif step.told and not step.known:
-                self.withdrawn.append(step.key)
-
-    def hear_late(self, key: str, hear: Callable[[Entry], None]) -> None:
-        """If the outcome of this call, which nobody waits for any more, is recorded all the same, ``hear`` is told."""
-        self._late[key] = hear
-
-    def ask_timer(self, timer: Timer) -> None:
-        """The next timer of the run."""
-        key = self._next_key("timer")
-        timer.belong(self, key)
-        self._asked[key] = timer
-        entry = self._recorded.pop(key, None) if self._recorded else None
-        if entry is None:
-            self.fresh.append(timer)
-            heappush(self._deadlines, (timer.deadline, self._counts["timer"], timer))
-        elif entry.kind is not EntryKind.TIMER or (entry.at < timer.deadline and entry.output != WOKEN):
-            self.blocked = other_timer(timer, entry)
-        else:
-            timer.known = True
-            self._make_due(entry)
-
-    def withdraw_timer(self, timer: Timer) -> None:
-        """Nobody waits for this timer any more."""
-        key = timer.key
-        if key is not None and self._asked.get(key) is timer:
-            self._asked[key] = None
-            if timer.told and not timer.known:
-                self.withdrawn.append(key)
-
-    def ask_patch(self, name: str, *, dropped: bool) -> bool:
-        """Whether the run takes the new way of the patch ``name``; one that is ``dropped`` decides nothing any more."""
-        patches = self._all_patches()
-        return patches.asked(name) if dropped else patches.ask(name, replaying=self.replaying)
-
-    def set_state(self, name: str, text: str) -> None:
-        """The run lets everybody know."""
-        self._all_notes().set_state(name, text, self.turns, replaying=self.replaying)
-
-    def open_wait(self, name: str, waiter: asyncio.Future[Entry]) -> None:
-        """``waiter`` gets the next signal ``name``."""
-        self._put_in_line(self._mailbox.open(name, waiter))
-
-    def close_wait(self, name: str, waiter: asyncio.Future[Entry]) -> None:
-        """``waiter`` waits no more; what it was given and has not taken goes back to its place in line."""
-        if self._mailbox.close(name, waiter):
-            return
-        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-            entry = waiter.result()
-            self._undelivered[entry.seq] = entry
-            self._put_in_line(self._mailbox.post(entry))
-
     # ---- the rule ----
 
     def deliver_next(self) -> bool:
@@ -348,31 +110,7 @@ class Delivery:
             self._live_from = 0
         return False
 
-    def clear(self) -> None:
-        """Lets go of everything; the run is not executed here any more."""
-        self.main = None
-        self._mailbox = Mailbox()
-        for held in (self._asked, self._undelivered, self._recorded, self._starts, self.children, self._late):
-            held.clear()
-        for line in (self._due, self._deadlines, self.fresh, self.withdrawn, self.closing):
-            line.clear()
-
     # ---- inside ----
-
-    def _all_notes(self) -> Notes:
-        if self.notes is None:
-            self.notes = Notes()
-        return self.notes
-
-    def _all_patches(self) -> Patches:
-        if self.patches is None:
-            self.patches = Patches()
-        return self.patches
-
-    def _next_key(self, base: str) -> str:
-        number = self._counts.get(base, 0) + 1
-        self._counts[base] = number
-        return f"{base}#{number}"
 
     def _feed_outcome(self, entry: Entry) -> None:
         if entry.key not in self._asked:
@@ -396,20 +134,6 @@ class Delivery:
         else:
             # Given up while it was being started.
             self.closing.append(child_id(entry))
-
-    def _begin(self, step: ChildStep, entry: Entry) -> None:
-        step.run_id = child_id(entry)
-        step.told = True
-        if step.begun is not None:
-            self._make_due(entry)
-
-    def _make_due(self, entry: Entry) -> None:
-        self._undelivered[entry.seq] = entry
-        heappush(self._due, entry.seq)
-
-    def _put_in_line(self, seq: int | None) -> None:
-        if seq is not None:
-            heappush(self._due, seq)
 
     def _deliver(self, entry: Entry) -> bool:
         match entry.kind:
@@ -482,12 +206,3 @@ class Delivery:
         waiter.set_result(entry)
         self._put_in_line(self._mailbox.offer(signal_name(entry.key)))
         return True
-
-
-def child_id(entry: Entry) -> UUID:
-    """The child whose start this is."""
-    return UUID(json.loads(entry.output or ""))
-
-
-def _by_seq(entry: Entry) -> int:
-    return entry.seq

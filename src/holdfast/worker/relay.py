@@ -1,0 +1,102 @@
+"""Who is told when something has happened: the loops of this worker at once, other processes by a hint."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdfast.store.work import Flushed
+    from holdfast.worker.claimer import Claimer
+    from holdfast.worker.held import Unit
+    from holdfast.worker.hints import Hints
+    from holdfast.worker.holdings import Holdings
+    from holdfast.worker.recovery import Recovery
+    from holdfast.worker.watch import Watch
+
+_LETTER_RACE = 1.0
+"""Seconds after the hint of a letter for which a run that parks may be due again at once because of it."""
+
+
+class Relay:
+    """Tells what happens in one tenure to those that it concerns; processes other than this one with ``hints`` only."""
+
+    holdings: Holdings
+    watch: Watch
+    hints: Hints
+    """These three are there before anything happens."""
+
+    def __init__(self, lane: str, *, hints: bool) -> None:
+        self.claimer: Claimer | None = None
+        self.recovery: Recovery | None = None
+        self._lane = lane
+        self._hinting = hints
+        self._loop = asyncio.get_running_loop()
+        self._letter_at = float("-inf")
+
+    # -- what was heard
+
+    def due(self) -> None:
+        """Something may be due."""
+        if self.claimer is not None:
+            self.claimer.hint()
+
+    def inbox(self, bucket_id: int) -> None:
+        """Something came for a run that this bucket holds."""
+        if bucket_id in self.holdings.buckets:
+            self.watch.hint()
+            # If its run is being parked at this moment, that makes it due again, and nobody else will say so.
+            self._letter_at = self._loop.time()
+            self.due()
+
+    def cancel(self) -> None:
+        """There are requests to cancel that somebody is to see to."""
+        if self.recovery is not None:
+            self.recovery.ask()
+
+    def command(self) -> None:
+        """Somebody asks something of workers: that comes with the heartbeat."""
+
+    # -- what this worker has done
+
+    def flushed(self, units: Sequence[Unit]) -> None:
+        """These writes are durable."""
+        if self._hinting:
+            ended = [unit.run_id for unit in units if unit.end is not None]
+            if ended:
+                self.hints.ended(ended)
+            if self.holdings.draining and any(unit.move is not None for unit in units):
+                self.hints.due(self._lane)
+            if self._loop.time() - self._letter_at < _LETTER_RACE and any(unit.move is not None for unit in units):
+                self.due()
+        self.room_made()
+
+    def told(self, flushed: Flushed) -> None:
+        """A flush has put something into line or into an inbox: here at once, and others are told after it."""
+        for bucket_id in flushed.inbox:
+            if bucket_id in self.holdings.buckets:
+                self.inbox(bucket_id)
+            elif self._hinting:
+                self.hints.inbox(bucket_id)
+        for lane in flushed.due:
+            if lane == self._lane:
+                self.due()
+            if self._hinting:
+                self.hints.due(lane)
+        if flushed.asks:
+            self.cancel()
+
+    def doubted(self) -> None:
+        """It is not known whether a claim or a flush was committed."""
+        if self.claimer is not None:
+            self.claimer.doubt()
+
+    def room_made(self) -> None:
+        """There may be room for more."""
+        if self.claimer is not None:
+            self.claimer.room_made()
+
+    def look(self) -> None:
+        """The held runs want to know how their tasks stand."""
+        self.watch.hint()

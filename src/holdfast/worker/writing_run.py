@@ -1,0 +1,261 @@
+"""What a workflow run in memory writes, and what follows when that is durable.
+
+Outcomes go to the group commit first and to the instance after it, in the order of their seqs. A transactional activity
+commits beside it, and has a turn of its own in that order.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from holdfast.core.journal import EntryKind, cancel_key
+from holdfast.core.states import Flag
+from holdfast.store.writes import JournalWrite
+from holdfast.worker.alarms import Alarms
+from holdfast.worker.calls import Call, Calls
+from holdfast.worker.ending import refused
+from holdfast.worker.gate import Gate, Turn
+from holdfast.worker.held import Unit
+from holdfast.worker.letterbox import Letterbox
+from holdfast.worker.notes import Notes
+from holdfast.worker.opened import as_written
+from holdfast.worker.verdict import Conclusion, judge, row_of
+from holdfast.workflow.instance import Instance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from holdfast.core.journal import Entry
+    from holdfast.store.work import Claimed, Letter, Seen
+    from holdfast.worker.attempt import Attempt, Outcome
+    from holdfast.worker.bucket import Bucket
+    from holdfast.worker.desk import Desk
+
+log = logging.getLogger("holdfast.worker")
+
+
+REQUESTS = Flag.PAUSED | Flag.TERMINATE | Flag.WAKE | Flag.AT_ONCE
+"""What may be asked of a run while it is held."""
+
+
+class WritingRun(ABC):
+    """A held run with its instance, its calls, and what of it is under way to the database."""
+
+    __slots__ = (
+        "_alarms",
+        "_asked",
+        "_begun",
+        "_blocked",
+        "_calls",
+        "_desk",
+        "_entered",
+        "_gate",
+        "_instance",
+        "_kept",
+        "_letterbox",
+        "_notes",
+        "_over",
+        "_parent",
+        "_stepping",
+        "_under_way",
+        "bucket",
+        "crashed",
+        "hold",
+        "looked_at",
+        "name",
+        "run_id",
+    )
+
+    def __init__(
+        self, desk: Desk, bucket: Bucket, instance: Instance, claimed: Claimed, journal: Sequence[Entry]
+    ) -> None:
+        self._desk = desk
+        self._instance = instance
+        self.bucket = bucket
+        self.run_id: UUID = claimed.run_id
+        self.name = claimed.name
+        self._parent = claimed.parent
+        self._letterbox = Letterbox(journal)
+        self._calls = Calls(claimed, instance.identity, done=self._attempt_done, beat=self._attempt_beat)
+        self._alarms = Alarms(None if cancel_key(0) in self._letterbox.cancels else claimed.deadline)
+        self._notes: Notes | None = None
+        self._hold(claimed)
+
+    def _hold(self, claimed: Claimed) -> None:
+        self.hold = claimed.hold
+        self.looked_at = 0.0
+        self.crashed = claimed.crashes
+        self._blocked = claimed.flags & Flag.BLOCKED
+        self._asked: int = claimed.flags & REQUESTS
+        self._under_way = 0
+        self._begun = False
+        self._entered = False
+        self._over = False
+        self._kept = False
+        self._stepping = False
+        self._gate: Gate | None = None
+
+    # -- what others see to, on top of this
+
+    @abstractmethod
+    def begin(self) -> None: ...
+
+    @abstractmethod
+    def letters(self, letters: Sequence[Letter]) -> None: ...
+
+    @abstractmethod
+    def looked(self, seen: Seen | None) -> bool: ...
+
+    @abstractmethod
+    def drain(self) -> None: ...
+
+    # -- writing
+
+    def _row(
+        self,
+        kind: EntryKind,
+        key: str,
+        *,
+        digest: bytes | None = None,
+        output: str | None = None,
+        error: str | None = None,
+        at: datetime | None = None,
+    ) -> JournalWrite:
+        return JournalWrite(self._instance.allocate(), kind, key, digest, output, error, 0, None, at, None)
+
+    def _write_rows(self, rows: Sequence[JournalWrite], *, seen: Sequence[int] = ()) -> None:
+        self._write(Unit(self, journal=rows, seen=seen))
+
+    def _write(self, unit: Unit) -> None:
+        if self._notes:
+            unit.journal = self._notes.before(unit.journal)
+        self._under_way += 1
+        if self._gate is None or not self._gate.hold(unit):
+            self._desk.write(unit)
+
+    # -- what its calls bring
+
+    def _attempt_done(self, call: Call, outcome: Outcome) -> None:
+        if self._over:
+            return
+        if outcome.recorded is not None:
+            return
+        verdict = judge(call, outcome, self._desk.seal, self._desk.clock)
+        row = row_of(call, verdict, outcome, self._desk, seq=self._instance.allocate())
+        if isinstance(verdict, Conclusion):
+            self._calls.conclude(call)
+        else:
+            call.rest()
+        self._write(Unit(self, journal=[row], beats=call.forgotten()))
+
+    def _attempt_beat(self, call: Call, details: str) -> None:
+        if not self._over:
+            first = not call.beaten
+            self._write(Unit(self, beats=call.beat(details, self._desk.seal), beaten=first))
+
+    # -- what it commits by itself
+
+    def ask_turn(self, call: Call, attempt: Attempt, outcome: Outcome) -> Turn:
+        """A transactional activity wants to commit: it has a turn among what this run writes."""
+        if self._gate is None:
+            self._gate = Gate(self)
+        # Notes that nothing has taken along have lower seqs.
+        self._write_notes()
+        row = row_of(call, Conclusion(outcome.output, None), outcome, self._desk, seq=self._instance.allocate())
+        return self._gate.ask(self, row)
+
+    @property
+    def under_way(self) -> int | None:
+        return None if self._stepping else self._under_way
+
+    def pass_on(self, unit: Unit) -> None:
+        self._desk.write(unit)
+
+    def _write_notes(self) -> None:
+        if self._notes and not self._over:
+            self._write_rows(())
+
+    def recorded(self, row: JournalWrite, at: datetime) -> None:
+        """The outcome of a transactional activity is durable."""
+        call = self._calls.get(row.key)
+        if self._over:
+            # It is being given back, and its memory has not seen this.
+            self._kept = False
+            return
+        if call is not None:
+            self._calls.conclude(call)
+            if call.beaten:
+                self._write(Unit(self, beats=call.forgotten()))
+        self._instance.feed(as_written(row, at, self._desk.seal))
+        self._step_soon()
+
+    # -- what became of it
+
+    def committed(self, unit: Unit, at: datetime) -> None:
+        """Feeds the instance what is now durable; the step follows in a callback of its own."""
+        self._under_way -= 1
+        if unit.end is not None:
+            self._leave()
+            self._desk.let_go(self)
+            return
+        if unit.move is not None:
+            self._desk.let_go(self, cached=self._kept)
+            if not self._kept:
+                self._leave()
+            return
+        if self._over:
+            return
+        for row in unit.journal:
+            entry = as_written(row, at, self._desk.seal)
+            if entry.kind is EntryKind.ATTEMPT:
+                call = self._calls.get(row.key.rpartition("@")[0])
+                if call is not None:
+                    call.not_before = entry.not_before
+            self._instance.feed(entry)
+        self._entered = self._entered or not self._under_way
+        self._step_soon()
+
+    def _step_soon(self) -> None:
+        if not self._stepping:
+            self._stepping = True
+            self._desk.step_soon(self)
+
+    def lost(self) -> None:
+        """Not this worker's any more: nothing of it may be written."""
+        self.close()
+        self._desk.let_go(self)
+
+    def rejected(self, unit: Unit, error: BaseException) -> None:
+        """The database refuses what this run wants written, for good: so it fails, with that reason."""
+        self._under_way -= 1
+        if unit.is_beat:
+            log.warning("run %s: heartbeats could not be stored: %s", self.run_id, error)
+            return
+        self._stop_waiting()
+        self._over = True
+        self._write(Unit(self, end=refused(unit, error, self._desk, name=self.name, parent=self._parent)))
+
+    # -- the end
+
+    def _stop_waiting(self) -> None:
+        self._alarms.disarm()
+        self._calls.abandon()
+        if self._notes is not None:
+            self._notes.disarm()
+
+    def close(self) -> None:
+        """The worker is fenced or gone: nothing is written any more."""
+        self._stop_waiting()
+        self._over = True
+        self._leave()
+
+    def _leave(self) -> None:
+        """Lets go of everything at once: nothing of it is left to the collector, which looks seldom."""
+        if self._gate is not None:
+            self._gate.close()
+        self._instance.close()
+        self._calls.close()
