@@ -67,12 +67,12 @@ select t.run_id, t.inbox_count, t.due_at
 select t.run_id, t.inbox_count,
        (select count(*) from holdfast.inbox i where i.run_id = t.run_id and not i.seen) as unseen,
        (select count(*) from holdfast.journal j
-         where j.run_id = t.run_id and j.kind in (4, 5, 6) and j.key <> 'cancel#0'
+         where j.run_id = t.run_id and j.kind in (4, 5, 6, 13, 14) and j.key <> 'cancel#0'
                                and (j.kind <> 6 or length(j.digest) = 4)) as journaled
   from holdfast.task t
  where t.inbox_count <> (select count(*) from holdfast.inbox i where i.run_id = t.run_id and not i.seen)
                       + (select count(*) from holdfast.journal j
-                          where j.run_id = t.run_id and j.kind in (4, 5, 6) and j.key <> 'cancel#0'
+                          where j.run_id = t.run_id and j.kind in (4, 5, 6, 13, 14) and j.key <> 'cancel#0'
                             -- A child that could not be started has told nothing: its row has the digest of its input.
                             and (j.kind <> 6 or length(j.digest) = 4))
    -- What goes on from another run leaves out some of what that one was sent, and keeps the numbers.
@@ -87,7 +87,7 @@ select t.run_id, t.inbox_count
    and t.inbox_count <> greatest(
          (select coalesce(max(i.number), 0) from holdfast.inbox i where i.run_id = t.run_id and not i.seen),
          (select coalesce(max(holdfast.letter_number(j.kind, j.key, j.digest)), 0)
-            from holdfast.journal j where j.run_id = t.run_id and j.kind in (4, 5, 6, 9)))
+            from holdfast.journal j where j.run_id = t.run_id and j.kind in (4, 5, 6, 9, 13, 14)))
  limit 10
 
 -- invariant: 6c. the outcome of a child that has ended is in its parent's inbox or journal, once, unless the parent has ended

@@ -34,6 +34,7 @@ from holdfast.core.errors import (
     ChildFailed,
     ChildTimedOut,
     CompensationFailed,
+    CompletionRefused,
     ConfigurationError,
     DatabaseError,
     DatabaseUnavailable,
@@ -76,7 +77,7 @@ from holdfast.embedded import EmbeddedSettings
 from holdfast.integrations.asyncpg import Connection
 from holdfast.lint import Allowed, Finding, LintReport
 from holdfast.workflow.activity import Activity
-from holdfast.workflow.attempted import ActivityInfo, activity_info, heartbeat
+from holdfast.workflow.attempted import ActivityInfo, activity_info, complete_later, heartbeat
 from holdfast.workflow.chance import random, uuid4
 from holdfast.workflow.clock import now, sleep, sleep_until
 from holdfast.workflow.condition import wait_until
@@ -121,6 +122,7 @@ __all__ = [
     "Client",
     "Codec",
     "CompensationFailed",
+    "CompletionRefused",
     "ConfigurationError",
     "Connection",
     "DatabaseError",
@@ -187,6 +189,7 @@ __all__ = [
     "Workflow",
     "activity_info",
     "branch",
+    "complete_later",
     "fan_out",
     "first_of",
     "first_signal",

@@ -20,7 +20,9 @@ import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
-from holdfast import App, GiveUp, Retry, Signal, sleep
+from pathlib import Path
+
+from holdfast import App, GiveUp, Retry, Signal, activity_info, complete_later, sleep
 
 app = App()
 
@@ -39,6 +41,13 @@ def pack(order: Order) -> str:
     if order.number == 13:
         raise ValueError("nobody packs number 13")
     return f"box {order.number}"
+
+
+@app.activity(retry=Retry(max_attempts=2, initial=timedelta(0)))
+async def approve(number: int) -> bool:
+    Path(f"unfinished-{activity_info().attempt}").write_text(activity_info().token)
+    Path(f"unfinished-{activity_info().attempt}").rename(f"token-{activity_info().attempt}")
+    complete_later()
 
 
 @app.workflow(name="ship-order")

@@ -14,7 +14,7 @@ import pytest
 from holdfast.app import load_app
 from holdfast.app.hosted import HostedWorker
 from tests.cli.conftest import Holdfast
-from tests.house import QUICK, House
+from tests.house import QUICK, House, eventually
 
 
 @pytest.fixture
@@ -87,7 +87,8 @@ async def test_with_the_app_an_unknown_name_is_refused(holdfast: Holdfast, house
     said = await holdfast("run", "start", "ship-ordre", "--app", "cli_shop:app")
     assert (said.code, said.out) == (2, "")
     assert said.err == (
-        "holdfast: no workflow or activity is registered under the name 'ship-ordre'; registered: pack, ship-order\n"
+        "holdfast: no workflow or activity is registered under the name 'ship-ordre'; "
+        "registered: approve, pack, ship-order\n"
     )
     assert await house.value("select count(*) from holdfast.run") == 0
 
@@ -134,6 +135,32 @@ async def test_watching_tells_each_step_and_ends_with_the_run(holdfast: Holdfast
     assert said.code == 1
     assert said.out.rstrip().endswith("failed")
     assert "nobody packs number 13" in said.err
+
+
+async def test_an_activity_is_failed_and_completed_from_outside(
+    holdfast: Holdfast, worker: HostedWorker, house: House, shop: Path
+) -> None:
+    run = (await holdfast("run", "start", "approve", "number=7")).out.strip()
+
+    async def given(number: int) -> str:
+        file = shop / f"token-{number}"
+        await eventually(file.exists, "it was given away")
+        return file.read_text()
+
+    failed = await holdfast("run", "fail", await given(1), "nobody there", "--json")
+    assert failed.json == {"id": run, "key": "approve#1", "attempt": 1}
+    token = await given(2)
+    wrong = await holdfast("run", "complete", token, '"perhaps"', "--app", "cli_shop:app")
+    assert wrong.code == 2
+    done = await holdfast("run", "complete", token, "true")
+    assert (done.code, done.out) == (0, f"approve#1 of run {run}: attempt 2 is completed\n")
+    await house.ended(uuid.UUID(run))
+    again = await holdfast("run", "complete", token, "true")
+    assert again.code == 1
+    assert "has ended" in again.err
+    nothing = await holdfast("run", "complete", "nothing")
+    assert nothing.code == 2
+    assert "is not the token of an activity" in nothing.err
 
 
 async def test_cancelling(holdfast: Holdfast, house: House) -> None:

@@ -68,8 +68,17 @@ async def sends(run: RunHandle[str]) -> None:
     del general
 
 
+async def completes(client: Client) -> None:
+    await client.complete("token", 1.5, charge)
+    await client.complete("token", {"any": "json"})
+    await client.fail("token", ValueError("no"))
+    await client.fail("token", "no")
+
+
 async def mistakes(client: Client, run: RunHandle[str]) -> None:
     signup = Signup("Acme")
+    await client.complete("token", "1.5", charge)  # type: ignore[misc]
+    await client.fail("token", 5)  # type: ignore[arg-type]
     await client.start(trial_onboarding, signup, "3")  # type: ignore[call-arg, arg-type]
     await client.start(trial_onboarding, signup)  # type: ignore[arg-type]
     await client.start(trial_onboarding)  # type: ignore[call-arg, arg-type]

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, TypeVarTuple, overload
 from uuid import UUID
 
+from holdfast.client import completing
 from holdfast.client.bulk import refuse_conflicts, start_all
 from holdfast.client.context import Context
 from holdfast.client.database import Database
@@ -320,6 +321,41 @@ class Client:
     ) -> bool:
         """Sends a signal with a payload of plain JSON to a run by its id."""
         return await self.get(run_id).signal_by_name(name, value, key=key, connection=connection)
+
+    @overload
+    async def complete(
+        self, token: str, value: R, activity: Definition[..., R], /, *, connection: Connection | None = None
+    ) -> None: ...
+    @overload
+    async def complete(self, token: str, value: object = None, /, *, connection: Connection | None = None) -> None: ...
+    async def complete(
+        self,
+        token: str,
+        value: object = None,
+        activity: Definition[..., Any] | None = None,
+        /,
+        *,
+        connection: Connection | None = None,
+    ) -> None:
+        """Completes an activity from outside: ``value`` is its result. The token is ``activity_info().token``.
+
+        The value is checked where the activity is given, or known here by its name; and in any case by the worker,
+        where one that does not fit is a failure of the activity.
+
+        Raises:
+            CompletionRefused: it was completed before, or its attempt is over.
+            RunEnded, RunNotFound: nobody waits for it any more.
+            InvalidInput, Unstorable: it is no token, or the value does not fit the activity, or is too large.
+        """
+        await completing.complete(self._context, token, value, activity, connection=connection)
+
+    async def fail(self, token: str, error: BaseException | str, /, *, connection: Connection | None = None) -> None:
+        """Fails an attempt at an activity from outside; it is tried again as the activity's ``retry`` says.
+
+        Raises:
+            CompletionRefused, RunEnded, RunNotFound, InvalidInput: as ``complete``.
+        """
+        await completing.fail(self._context, token, error, connection=connection)
 
     async def cancel(self, run_id: UUID | str, *, connection: Connection | None = None) -> Cancellation:
         """Cancels a run by its id: see ``RunHandle.cancel``."""

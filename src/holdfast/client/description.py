@@ -14,7 +14,7 @@ from holdfast.client.listing import RunSummary, summary
 from holdfast.client.outcome import read_failure
 from holdfast.core.errors import RunNotFound, Unreadable
 from holdfast.core.failure import Failure
-from holdfast.core.journal import EntryKind, attempt_key, started_key, state_name
+from holdfast.core.journal import EntryKind, attempt_key, handed_attempt, started_key, state_name
 from holdfast.core.states import Continuation, RunStatus
 from holdfast.store.continuing import read_newest
 from holdfast.store.runs import Details, InboxRow, JournalRow, read_details, read_inbox, read_journal
@@ -144,7 +144,7 @@ def _description(
         crashes=details.crashes or 0,
         cancel_requested=details.cancel_requested,
         blocked_reason=details.blocked_reason,
-        waits_for=tuple(_waits_for(details, steps)),
+        waits_for=tuple(_waits_for(details, steps, _handed(rows))),
         since=_since(details, rows),
         continuation=None if details.continuation is None else _CONTINUATIONS[details.continuation],
         state=_state(rows, seal),
@@ -169,6 +169,7 @@ def _steps(rows: Sequence[JournalRow], seal: Seal) -> Iterator[StepView]:
     begun: dict[str, JournalRow] = {}
     starts = {row.key: row for row in rows if row.kind is EntryKind.STARTED}
     outcomes = {row.key for row in rows if row.kind is not EntryKind.ATTEMPT}
+    rows = [row for row in rows if row.kind not in _OUTSIDE]
     for row in rows:
         if row.kind is EntryKind.STARTED:
             if row.key[:-1] not in outcomes:
@@ -246,7 +247,19 @@ def _attempt(row: JournalRow, seal: Seal) -> AttemptView:
     )
 
 
-def _waits_for(details: Details, steps: Sequence[StepView]) -> Iterator[str]:
+def _handed(rows: Sequence[JournalRow]) -> dict[str, JournalRow]:
+    """What waits to be completed from outside, by the key of its step."""
+    keys = {row.key for row in rows}
+    found: dict[str, JournalRow] = {}
+    for row in rows:
+        if row.kind is EntryKind.HANDED:
+            key, attempt = handed_attempt(row.key)
+            if not keys & {key, attempt_key(key, attempt)}:
+                found[key] = row
+    return found
+
+
+def _waits_for(details: Details, steps: Sequence[StepView], handed: Mapping[str, JournalRow]) -> Iterator[str]:
     run = details.listed
     if run.version is not None and not details.has_worker and run.status in _UNHELD:
         yield f"a worker of lane {run.lane!r} that carries version {run.version} of {run.name!r}: none is there"
@@ -261,7 +274,7 @@ def _waits_for(details: Details, steps: Sequence[StepView]) -> Iterator[str]:
         case RunStatus.BLOCKED:
             yield f"code that fits its journal; tried again at {_time(run.due_at)}"
         case RunStatus.WAITING:
-            yield from _parked_for(details, steps)
+            yield from _parked_for(details, steps, handed)
         case _:
             return
 
@@ -269,8 +282,11 @@ def _waits_for(details: Details, steps: Sequence[StepView]) -> Iterator[str]:
 _UNHELD = frozenset({RunStatus.READY, RunStatus.WAITING, RunStatus.BLOCKED})
 
 
-def _parked_for(details: Details, steps: Sequence[StepView]) -> Iterator[str]:
+def _parked_for(details: Details, steps: Sequence[StepView], handed: Mapping[str, JournalRow]) -> Iterator[str]:
     due = details.listed.due_at
+    for key, row in handed.items():
+        until = "" if row.not_before is None else f" until {_time(row.not_before)}"
+        yield f"the completion of {key} from outside{until}"
     retries = {
         step.key: step.failed[-1].next_at
         for step in steps
@@ -286,10 +302,11 @@ def _parked_for(details: Details, steps: Sequence[StepView]) -> Iterator[str]:
     if details.waits_inbox:
         named = [line for line in (details.waits_for or "").split("\n") if line.startswith("signal:")]
         yield from (f"signal {line.removeprefix('signal:')!r}" for line in named)
-        if not named and not children:
+        if not named and not children and not handed:
             yield "a signal"
     # The earliest of all that has a time: where no retry accounts for it, it is a timer.
-    if due is not None and due not in retries.values():
+    known = {*retries.values(), *(row.not_before for row in handed.values())}
+    if due is not None and due not in known:
         yield f"a timer until {_time(due)}"
 
 
@@ -331,10 +348,15 @@ _STEP_KINDS: Mapping[EntryKind, StepKind] = {
     EntryKind.STATE: "state",
     EntryKind.UPDATE: "update",
     EntryKind.REPLY: "reply",
+    EntryKind.COMPLETED: "activity",
+    EntryKind.FAILED: "activity",
 }
 
 _MOST_CHILDREN = 5
 """Of more, only how many there are is said."""
+
+_OUTSIDE = frozenset({EntryKind.HANDED, EntryKind.COMPLETED, EntryKind.FAILED})
+"""Rows about attempts that are completed from outside: what came of them is told with their step."""
 
 
 def _opened(stored: str | None, seal: Seal) -> object:

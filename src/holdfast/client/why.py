@@ -209,6 +209,15 @@ def _parked_for(
                 since=since,
                 remedy="send it",
             )
+        elif kind == "outside" and colon:
+            yield Reason(
+                kind="outcome",
+                text=f"waits for the completion of {name} from outside since {_ago(run, since)}",
+                what=name,
+                since=since,
+                until=run.due_at,
+                remedy="complete it by its token",
+            )
         elif line in failed:
             yield _retry(run, failed[line], seal)
         elif line in children:

@@ -31,6 +31,8 @@ _ABOUT = frozenset({EntryKind.ATTEMPT, EntryKind.STARTED})
 
 _NOTES = _ABOUT | {EntryKind.STATE, EntryKind.REPLY, EntryKind.PATCH}
 """What is no outcome, so that one cannot go back to it."""
+_OUTSIDE = frozenset({EntryKind.HANDED, EntryKind.COMPLETED, EntryKind.FAILED})
+"""Rows about attempts that were handed over: never kept, since the token is of the run that gave it away."""
 
 _STEPS = frozenset({EntryKind.ACTIVITY, EntryKind.CHILD, EntryKind.TIMER})
 """Outcomes of what the code has asked for by itself."""
@@ -48,6 +50,7 @@ class Kept(NamedTuple):
 
 def kept_before(rows: Sequence[Recorded], key: str) -> Kept | None:
     """What is kept of everything before the outcome ``key``; None where there is no such outcome."""
+    rows = _of_this_run(rows)
     cut = next((row.seq for row in rows if row.key == key and row.kind not in _NOTES), None)
     return None if cut is None else _with_attempts(rows, (row for row in rows if row.seq < cut))
 
@@ -59,6 +62,7 @@ def kept_for_retry(rows: Sequence[Recorded], ending: Ending, failure: Failure | 
     kept, failures that the code has handled too; of what was recorded after it, the successes of activities that had
     begun before, and so cannot depend on it. Where nothing recorded led to the end, all is kept.
     """
+    rows = _of_this_run(rows)
     began = _beginnings(rows)
     fault = _fault(rows, began, ending, failure)
     if fault is None:
@@ -75,7 +79,11 @@ def _has_succeeded(row: Recorded) -> bool:
 
 def outcomes(rows: Iterable[Recorded]) -> list[str]:
     """The keys that one can go back to."""
-    return [row.key for row in rows if row.kind not in _NOTES]
+    return [row.key for row in rows if row.kind not in _NOTES | _OUTSIDE]
+
+
+def _of_this_run(rows: Iterable[Recorded]) -> list[Recorded]:
+    return [row for row in rows if row.kind not in _OUTSIDE]
 
 
 def _fault(

@@ -20,6 +20,7 @@
     ├── RunError                 about one run
     │   ├── RunNotFound          no run has this id
     │   ├── RunEnded             the run has ended: it takes no signals any more
+    │   ├── CompletionRefused    an activity that is completed already, or whose attempt is over
     │   ├── KeyConflict          the key belongs to a run with another input
     │   ├── OperationRefused     what was asked of the run does not go with how it stands
     │   ├── ResultTimeout        the run has not ended yet (also a TimeoutError)
@@ -166,6 +167,10 @@ class RunEnded(RunError):
 
     def __init__(self, run_id: UUID) -> None:
         super().__init__(run_id, f"run {run_id} has ended: nothing can be sent to it any more")
+
+
+class CompletionRefused(RunError):
+    """An activity was to be completed from outside that is completed already, or whose attempt is over."""
 
 
 class KeyConflict(RunError):

@@ -38,6 +38,18 @@ class EntryKind(IntEnum):
     """The answer to an update, key ``reply#7``. Not an outcome: it delivers nothing."""
     PATCH = 11
     """The run takes the new way of a patch, key ``patch:new-tax``. Not an outcome: it delivers nothing."""
+    HANDED = 12
+    """An attempt was handed over, key ``ask#1@1>``: it will be completed from outside, by its token. Not an outcome.
+
+    Its ``not_before`` is when its time is over.
+    """
+    COMPLETED = 13
+    """A result from outside, taken from the inbox, key ``from outside:ask#1@1#7``; 7 is its number in the inbox.
+
+    Not an outcome: that is a row of its own, made by the activity's rules.
+    """
+    FAILED = 14
+    """A failure from outside; as ``COMPLETED``."""
 
 
 WOKEN = '{"woken":true}'
@@ -111,6 +123,26 @@ def letter_number(entry: Entry) -> int:
         # One that could not be started has the digest of its input, which is longer.
         return int.from_bytes(entry.digest) if entry.digest is not None and len(entry.digest) == 4 else 0
     return int(entry.key.rpartition("#")[2])
+
+
+def handed_key(key: str, attempt: int) -> str:
+    """The key under which it is journaled that this attempt at the step ``key`` was handed over."""
+    return f"{key}@{attempt}>"
+
+
+def completion_key(name: str, number: int) -> str:
+    """The key of what came from outside for the attempt ``name`` (``ask#1@1``), with that number in the inbox."""
+    return f"{_OUTSIDE}{name}#{number}"
+
+
+def handed_attempt(key: str) -> tuple[str, int]:
+    """The step and the attempt that a row of kind HANDED, COMPLETED or FAILED is about."""
+    name = key.removeprefix(_OUTSIDE).rpartition("#")[0] if key.startswith(_OUTSIDE) else key[:-1]
+    step, _, attempt = name.rpartition("@")
+    return step, int(attempt)
+
+
+_OUTSIDE = "from outside:"
 
 
 def attempt_key(key: str, attempt: int) -> str:

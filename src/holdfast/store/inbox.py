@@ -9,13 +9,16 @@ from uuid import UUID
 
 import asyncpg
 
-from holdfast.core.errors import RunEnded, RunNotFound
+from holdfast.core.errors import CompletionRefused, RunEnded, RunNotFound
+from holdfast.core.journal import EntryKind
 
 if TYPE_CHECKING:
+    from holdfast.core.token import Token
     from holdfast.store.session import Session
 
 _NOT_FOUND = "HF003"
 _ENDED = "HF004"
+_REFUSED = "HF008"
 
 
 Hint: TypeAlias = Callable[[str], None]
@@ -37,11 +40,24 @@ async def request_cancel(session: Session, run_id: UUID, *, hint: Hint | None = 
     return str(await _tell(session, "request_cancel", hint, run=run_id))
 
 
+async def complete_attempt(
+    session: Session, token: Token, *, payload: str, failed: bool, call: str, hint: Hint | None = None
+) -> None:
+    """Puts the value, or the failure, of an attempt into its run's inbox; ``call`` is that of a resend too."""
+    kind = EntryKind.FAILED if failed else EntryKind.COMPLETED
+    with about(token.run_id):
+        await _call(session, "complete_attempt", hint, token=token.text, kind=kind, payload=payload, call=call)
+
+
 async def _tell(session: Session, statement: str, hint: Hint | None, *, run: UUID, **values: object) -> object:
     with about(run):
-        if hint is None:
-            return await session.value(statement, run=run, **values)
-        row = await session.row(f"{statement}_quietly", run=run, **values)
+        return await _call(session, statement, hint, run=run, **values)
+
+
+async def _call(session: Session, statement: str, hint: Hint | None, **values: object) -> object:
+    if hint is None:
+        return await session.value(statement, **values)
+    row = await session.row(f"{statement}_quietly", **values)
     assert row is not None
     for payload in (row["hints"] or "").splitlines():
         hint(payload)
@@ -60,5 +76,7 @@ def about(run_id: UUID) -> Generator[None]:
                 raise RunNotFound(run_id) from None
             case code if code == _ENDED:
                 raise RunEnded(run_id) from None
+            case code if code == _REFUSED:
+                raise CompletionRefused(run_id, str(error.args[0])) from None
             case _:
                 raise

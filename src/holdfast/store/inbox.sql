@@ -9,6 +9,14 @@ select set_config('holdfast.hints', 'later', true),
        holdfast.signal(:run::uuid, :name::text, :payload::text::json, :key::text) as answer,
        current_setting('holdfast.hinted', true) as hints
 
+-- name: complete_attempt
+select holdfast.complete_attempt(:token::text, :kind::smallint, :payload::text::json, :call::text)
+
+-- name: complete_attempt_quietly
+select set_config('holdfast.hints', 'later', true),
+       holdfast.complete_attempt(:token::text, :kind::smallint, :payload::text::json, :call::text) as answer,
+       current_setting('holdfast.hinted', true) as hints
+
 -- name: request_cancel
 select holdfast.cancel(:run::uuid)
 

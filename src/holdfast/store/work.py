@@ -173,6 +173,8 @@ class Flushed:
     inbox: Sequence[int] = ()
     due: Sequence[str] = ()
     asks: bool = False
+    overtaken: frozenset[tuple[UUID, str]] = frozenset()
+    """Attempts, by run and name, whose ends were left out: they have been completed from outside before."""
 
     @property
     def tells(self) -> bool:
@@ -181,6 +183,7 @@ class Flushed:
 
 
 _NOBODY: frozenset[UUID] = frozenset()
+_NONE: frozenset[tuple[UUID, str]] = frozenset()
 
 
 async def flush(session: Session, identity: Identity, writes: Iterable[Writes], *, wait: bool, again: bool) -> Flushed:
@@ -194,7 +197,13 @@ async def flush(session: Session, identity: Identity, writes: Iterable[Writes], 
         row["inbox"] or (),
         row["due"] or (),
         row["asks"],
+        frozenset(map(_attempt, row["overtaken"])) if row["overtaken"] else _NONE,
     )
+
+
+def _attempt(text: str) -> tuple[UUID, str]:
+    run_id, _, name = text.partition(" ")
+    return UUID(run_id), name
 
 
 async def leave(session: Session, identity: Identity) -> int:
@@ -272,6 +281,16 @@ class Letter(NamedTuple):
     kind: EntryKind
     name: str
     payload: str | None
+
+    @property
+    def failure(self) -> str | None:
+        """Its payload, if that is a failure."""
+        return self.payload if self.kind is EntryKind.FAILED else None
+
+    @property
+    def value(self) -> str | None:
+        """Its payload, if that is none."""
+        return None if self.kind is EntryKind.FAILED else self.payload
 
 
 async def read_inboxes(session: Session, runs: Sequence[UUID]) -> dict[UUID, list[Letter]]:

@@ -15,7 +15,7 @@ select *
          :worker, :epoch, :buckets, :lanes, :priorities, :room, :lower, :sweep, :names, :fresh, :begun, :ahead)
 
 -- name: flush
-select at, busy, lost, inbox, due, asks
+select at, busy, lost, inbox, due, asks, overtaken
   from holdfast.flush(
          :worker, :epoch, :wait, :again,
          :j_run, :j_hold, :j_seq, :j_kind, :j_key, :j_digest, :j_output, :j_error, :j_attempts, :j_elapsed, :j_at, :j_after,
@@ -27,7 +27,8 @@ select at, busy, lost, inbox, due, asks
          :h_run, :h_hold, :h_key, :h_attempt, :h_details,
          :x_run, :x_child,
          :c_run, :c_hold, :c_id, :c_kind, :c_name, :c_lane, :c_priority, :c_input, :c_timeout, :c_tags, :c_options, :c_key,
-         :c_root)
+         :c_root,
+         :q_run, :q_hold, :q_name)
 
 -- name: leave
 select holdfast.leave(:worker, :epoch)

@@ -21,13 +21,13 @@ class JournalWrite(NamedTuple):
     seq: int
     kind: EntryKind
     key: str
-    digest: bytes | None
-    output: str | None
-    error: str | None
-    attempts: int
-    elapsed: timedelta | None
-    at: datetime | None
-    after: timedelta | None
+    digest: bytes | None = None
+    output: str | None = None
+    error: str | None = None
+    attempts: int = 0
+    elapsed: timedelta | None = None
+    at: datetime | None = None
+    after: timedelta | None = None
 
 
 class Move(NamedTuple):
@@ -84,6 +84,7 @@ class Writes:
         "hold",
         "journal",
         "move",
+        "quiet",
         "run_id",
         "seen",
         "woken",
@@ -105,6 +106,7 @@ class Writes:
         beaten: bool = False,
         children: Sequence[Child] = (),
         cancels: Sequence[UUID] = (),
+        quiet: str | None = None,
     ) -> None:
         self.run_id = run_id
         self.hold = hold
@@ -120,6 +122,8 @@ class Writes:
         self.children = children
         self.cancels = cancels
         """Children that are to be cancelled."""
+        self.quiet = quiet
+        """The attempt, ``ask#1@1``, whose end this is: written only if nothing has come for it from outside."""
 
     @property
     def is_beat(self) -> bool:
@@ -148,6 +152,7 @@ def columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
     beats: list[tuple[object, ...]] = []
     children: list[tuple[object, ...]] = []
     cancels: list[tuple[object, ...]] = []
+    quiet: list[tuple[object, ...]] = []
     for one in writes:
         run_id, hold = one.run_id, one.hold
         journal.extend([(run_id, hold, *row) for row in one.journal])
@@ -170,6 +175,8 @@ def columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
             children.extend([(run_id, hold, *child) for child in one.children])
         if one.cancels:
             cancels.extend([(run_id, child) for child in one.cancels])
+        if one.quiet is not None:
+            quiet.append((run_id, hold, one.quiet))
     return [
         *_transposed(journal, 12),
         *_transposed(moves, 11),
@@ -180,6 +187,7 @@ def columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
         *_transposed(beats, 5),
         *_transposed(cancels, 2),
         *_transposed(children, 13),
+        *_transposed(quiet, 3),
     ]
 
 

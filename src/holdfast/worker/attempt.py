@@ -7,7 +7,7 @@ import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from holdfast.core.errors import ActivityTimedOut
+from holdfast.core.errors import ActivityTimedOut, GiveUp
 from holdfast.core.failure import Failure
 from holdfast.worker.pulse import Pulse
 from holdfast.workflow.attempted import ActivityInfo
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from holdfast.workflow.activity import Activity
 
 
+NOT_FROM_OUTSIDE = "a transactional activity is not completed from outside: its effects and its outcome are one commit"
+
+
 class Outcome:
     """What one attempt gave: JSON text, or an error. ``elapsed`` is how long its code ran.
 
@@ -30,7 +33,7 @@ class Outcome:
     already, since that time, and ``output`` is as it was stored.
     """
 
-    __slots__ = ("elapsed", "error", "failure", "output", "recorded", "timed_out")
+    __slots__ = ("elapsed", "error", "failure", "later", "left", "output", "recorded", "timed_out")
 
     def __init__(
         self,
@@ -41,7 +44,13 @@ class Outcome:
         timed_out: bool = False,
         failure: Failure | None = None,
         recorded: datetime | None = None,
+        later: bool = False,
+        left: float | None = None,
     ) -> None:
+        self.later = later
+        """Whether it will come from outside."""
+        self.left = None if left is None else timedelta(seconds=left)
+        """How long it may take until then; None: as long as it likes."""
         self.output = output
         self.error = error
         self.failure = failure
@@ -65,6 +74,7 @@ class Attempt:
         "activity",
         "details",
         "executor",
+        "given",
         "input",
         "interrupt",
         "key",
@@ -112,6 +122,8 @@ class Attempt:
         self.task: asyncio.Task[Any] | None = None
         self.interrupt: Callable[[Outcome | None], object] | None = None
         """Ends its process, while it runs in one; it then comes to this outcome."""
+        self.given = activity.isolation is not None
+        """Whether somebody may have its token, and complete it. Of a process that is not known."""
         self.verdict: Outcome | None = None
         """What it comes to when it has been cancelled, because it was silent."""
         self.started = 0.0
@@ -140,7 +152,13 @@ class Attempt:
             is_cancelled=lambda: self.abandoned,
             origin=self.origin,
             details_text=self.details,
+            give=self._give,
         )
+
+    def _give(self) -> None:
+        if self.activity.transactional is not None:
+            raise GiveUp(NOT_FROM_OUTSIDE)
+        self.given = True
 
     def entered(self) -> None:
         """Its code is entered: from now on it is to be heard of."""
@@ -185,6 +203,12 @@ class Attempt:
             self.task.cancel()
         elif self.interrupt is not None:
             self.interrupt(None)
+
+    def handed_over(self, elapsed: float) -> Outcome:
+        """The outcome of leaving it to others."""
+        return Outcome(
+            None, None, elapsed, later=True, left=None if self.timeout is None else max(0.0, self.timeout - elapsed)
+        )
 
     def timed_out(self, elapsed: float) -> Outcome:
         """The outcome of taking longer than it may."""

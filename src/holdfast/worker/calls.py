@@ -5,16 +5,20 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from holdfast.core.journal import EntryKind, attempt_key, handed_attempt
 from holdfast.store.writes import Beat
 from holdfast.worker.alarms import FOREVER_AWARE
 from holdfast.worker.attempt import Attempt, Outcome
+from holdfast.worker.outside import is_over, outcome_of
 from holdfast.worker.said import sealed
+from holdfast.workflow.outside import Outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
+    from holdfast.core.journal import Entry
     from holdfast.core.seal import Seal
     from holdfast.store.work import Claimed
     from holdfast.worker.clock import DatabaseClock
@@ -23,10 +27,26 @@ if TYPE_CHECKING:
     from holdfast.workflow.instance import RunActivity
 
 
+ABOUT_ATTEMPTS = frozenset({EntryKind.ATTEMPT, EntryKind.HANDED, EntryKind.COMPLETED, EntryKind.FAILED})
+"""Rows that say something of an attempt, and are no outcome."""
+
+
 class Call:
     """One activity that the workflow waits for."""
 
-    __slots__ = ("_made_at", "attempt", "beaten", "command", "details", "failed", "not_before", "unwritten")
+    __slots__ = (
+        "_made_at",
+        "attempt",
+        "beaten",
+        "command",
+        "details",
+        "expected",
+        "failed",
+        "given",
+        "not_before",
+        "outside",
+        "unwritten",
+    )
 
     def __init__(self, command: RunActivity, made_at: datetime) -> None:
         self.command = command
@@ -40,12 +60,41 @@ class Call:
         """Whether something of that is in the database, beside the journal."""
         self.unwritten = False
         """Whether that is not in the journal yet."""
+        self.outside = command.outside
+        """What is known of its attempt, if that was handed over."""
+        self.given = False
+        """Whether its attempt has given its token away."""
+        self.expected = False
+        """Whether something has come for its attempt, and is about to be journaled: until then it has no other end."""
 
     def rest(self) -> None:
         """One more attempt has failed, and another follows: but not before its row is durable, and says when."""
         self.failed += 1
         self.not_before = FOREVER_AWARE
         self.unwritten = False
+        self.outside = None
+        self.given = False
+
+    def hand_over(self) -> None:
+        """Its outcome comes from outside; how long that may take is known when its row is durable."""
+        self.outside = (self.outside or Outside())._replace(until=None)
+
+    def recorded(self, entry: Entry) -> None:
+        """A row about one of its attempts is durable."""
+        if entry.kind is EntryKind.ATTEMPT:
+            self.not_before = entry.not_before
+        elif entry.kind is EntryKind.HANDED:
+            self.outside = (self.outside or Outside())._replace(handed_at=entry.at, until=entry.not_before)
+        elif handed_attempt(entry.key)[1] == self.failed + 1:
+            self.outside = (self.outside or Outside())._replace(came=entry)
+            self.expected = False
+
+    @property
+    def quiet(self) -> str | None:
+        """The name of its attempt, if that may have been completed from outside and nobody knows of it here."""
+        known = self.outside is not None and self.outside.came is not None
+        open_to_others = self.given or self.outside is not None
+        return attempt_key(self.command.key, self.failed + 1) if open_to_others and not known else None
 
     def beat(self, details: str, seal: Seal) -> Sequence[Beat]:
         """What to write of what its attempt says."""
@@ -54,7 +103,7 @@ class Call:
 
     def forgotten(self) -> Sequence[Beat]:
         """What to write when the attempt that said something is over: nothing, if it said nothing."""
-        if not self.beaten:
+        if not self.beaten or self.outside is not None:
             return ()
         self.beaten = False
         return (Beat(self.command.key, 0, None),)
@@ -63,6 +112,11 @@ class Call:
         """Takes note of what an attempt that is over, or abandoned, has said last."""
         if attempt.pulse is not None and attempt.pulse.details is not None:
             self.details, self.unwritten = attempt.pulse.details, True
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it waits for the end of a back-off."""
+        return self.attempt is None and self.outside is None and self.not_before is not None
 
     def left(self, now: datetime) -> float | None:
         """Seconds that are left of its total timeout; None without one."""
@@ -73,14 +127,27 @@ class Call:
         return (max(self.command.first_asked, self._made_at) + total - now).total_seconds()
 
     def is_due(self, now: datetime) -> bool:
-        """Whether its next attempt could begin now."""
+        """Whether its next attempt could begin now, or something has come of one that was handed over."""
+        if self.outside is not None and (self.attempt is None or self.outside.came is not None):
+            return self.outside.came is not None or (not self.expected and is_over(self.outside, now))
         return self.attempt is None and (self.not_before is None or self.not_before <= now)
 
 
 class Calls:
     """The open calls of one run, by key."""
 
-    __slots__ = ("_attempts", "_beat", "_calls", "_done", "_made_at", "_origin", "_run_id", "_said", "_workflow")
+    __slots__ = (
+        "_attempts",
+        "_beat",
+        "_calls",
+        "_done",
+        "_ended",
+        "_made_at",
+        "_origin",
+        "_run_id",
+        "_said",
+        "_workflow",
+    )
 
     def __init__(
         self,
@@ -99,6 +166,8 @@ class Calls:
         self._said: dict[str, tuple[int, str]] = {}
         self._calls: dict[str, Call] = {}
         self._attempts = 0
+        self._ended: dict[str, tuple[Call, int, Outside | None]] = {}
+        """Attempts whose ends are not durable, and may be overtaken by what comes from outside: how it was before."""
 
     def ask(self, command: RunActivity) -> None:
         """The workflow asks for it."""
@@ -120,6 +189,7 @@ class Calls:
 
     def conclude(self, call: Call) -> None:
         """Its outcome is about to be written."""
+        call.outside = None
         del self._calls[call.command.key]
 
     def get(self, key: str) -> Call | None:
@@ -145,24 +215,77 @@ class Calls:
         return any(call.is_due(now) for call in self._calls.values())
 
     def retries(self) -> Iterator[datetime]:
-        """When the back-offs end."""
+        """When the back-offs end, and the time of what was handed over."""
         for call in self._calls.values():
-            if call.attempt is None and call.not_before is not None:
-                yield call.not_before
+            if call.attempt is None:
+                until = call.not_before if call.outside is None else call.outside.until
+                if until is not None:
+                    yield until
 
     def earliest_retry(self) -> Call | None:
         """The call whose back-off ends first; not one of which it is not known yet when."""
-        resting = [call for call in self._calls.values() if call.attempt is None and call.not_before is not None]
+        resting = [call for call in self._calls.values() if call.is_resting]
         first = min(resting, key=lambda call: call.not_before or FOREVER_AWARE, default=None)
         return None if first is None or first.not_before == FOREVER_AWARE else first
 
     def start(self, executor: Executor, clock: DatabaseClock, run: WritingRun) -> None:
-        """Begins an attempt at each that is due; ``run`` gives turns to those that commit by themselves."""
+        """Begins an attempt at each that is due, and tells of what has come of those that were handed over.
+
+        ``run`` gives turns to those that commit by themselves.
+        """
         if not self.resting:
             return
+        handed: list[Call] = []
         for call in self._calls.values():
-            if call.attempt is None and (call.not_before is None or call.not_before <= clock.now()):
+            if call.attempt is not None:
+                continue
+            if call.outside is not None:
+                handed.append(call)
+            elif call.not_before is None or call.not_before <= clock.now():
                 self._start(call, executor, clock, run)
+        for call in handed:
+            if call.outside is None or (call.expected and call.outside.came is None):
+                continue
+            outcome = outcome_of(call.outside, call.command.activity, clock.now())
+            if outcome is not None and self._done is not None:
+                self._done(call, outcome)
+
+    @property
+    def handed_over(self) -> list[str]:
+        """The keys of those whose outcome comes from outside."""
+        return [call.command.key for call in self._calls.values() if call.outside is not None]
+
+    def expect(self, attempt: str) -> None:
+        """Something has come for this attempt from outside, and is about to be journaled."""
+        key, _, number = attempt.rpartition("@")
+        call = self._calls.get(key)
+        if call is not None and call.failed + 1 == int(number):
+            call.expected = True
+
+    def note_end(self, call: Call) -> str | None:
+        """Its attempt is about to end. Gives its name, if that may be overtaken by what comes from outside."""
+        quiet = call.quiet
+        if quiet is not None:
+            self._ended[quiet] = (call, call.failed, call.outside)
+        return quiet
+
+    def end_noted(self, quiet: str) -> None:
+        """The end of this attempt is durable."""
+        self._ended.pop(quiet, None)
+
+    def undo_end(self, quiet: str) -> None:
+        """The attempt has not ended by itself: it was completed from outside before, and that is about to be read."""
+        call, failed, outside = self._ended.pop(quiet)
+        call.failed, call.outside, call.expected = failed, outside or Outside(), True
+        call.not_before = None
+        self._calls[call.command.key] = call
+
+    def recorded(self, entry: Entry) -> None:
+        """A row about an attempt is durable."""
+        key = handed_attempt(entry.key)[0] if entry.kind is not EntryKind.ATTEMPT else entry.key.rpartition("@")[0]
+        call = self._calls.get(key)
+        if call is not None:
+            call.recorded(entry)
 
     def _start(self, call: Call, executor: Executor, clock: DatabaseClock, run: WritingRun) -> None:
         command = call.command
@@ -193,8 +316,15 @@ class Calls:
         if call is not None and call.attempt is attempt:
             call.attempt = None
             call.listen(attempt)
+            call.given = attempt.given
+            if call.outside is not None and call.outside.came is not None:
+                # It was completed while its code was still running: that holds, whatever the code gives.
+                outcome = outcome_of(call.outside, attempt.activity, call.outside.came.at) or outcome
             self._attempts -= 1
-            if self._done is not None:
+            if call.expected:
+                # It was completed from outside while its code was still running, and that is about to be durable.
+                call.outside = call.outside or Outside()
+            elif self._done is not None:
                 self._done(call, outcome)
 
     def attempt_beat(self, attempt: Attempt, details: str) -> None:

@@ -37,6 +37,10 @@ class Desk(Protocol):
         """The run is not held any more; a cached one may go on from memory when it is claimed here again."""
         ...
 
+    def look(self) -> None:
+        """Has the inboxes of what is held read, without waiting for the next poll."""
+        ...
+
     def slot_freed(self, bucket: Bucket) -> None:
         """A slot of the bucket is free: the next run may begin."""
         ...

@@ -52,6 +52,10 @@ class _Written:
         """It is written."""
         self._desk.let_go(self)
 
+    def overtaken(self, unit: Unit) -> Unit | None:
+        """It ends no attempt."""
+        return unit
+
     def lost(self) -> None:
         """Somebody else has it."""
         self._desk.let_go(self)

@@ -14,11 +14,11 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from holdfast.core.errors import HoldfastError
-from holdfast.worker.attempt import Outcome
+from holdfast.core.errors import GiveUp, HoldfastError
+from holdfast.worker.attempt import NOT_FROM_OUTSIDE, Outcome
 from holdfast.worker.process.pool import ProcessPool
 from holdfast.worker.slow import watched
-from holdfast.workflow.attempted import current_activity
+from holdfast.workflow.attempted import CompletedLater, current_activity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,6 +253,10 @@ def failed(attempt: Attempt, error: BaseException, *, timed_out: bool) -> Outcom
     elapsed = time.monotonic() - attempt.started
     if timed_out:
         return attempt.timed_out(elapsed)
+    if isinstance(error, CompletedLater):
+        if not attempt.activity.transactional:
+            return attempt.handed_over(elapsed)
+        error = GiveUp(NOT_FROM_OUTSIDE)
     if isinstance(error, asyncio.CancelledError) and not attempt.abandoned:
         # The user's code raised it by itself: nobody has cancelled this attempt.
         error = HoldfastError(f"activity {attempt.activity.name!r} raised CancelledError without having been cancelled")

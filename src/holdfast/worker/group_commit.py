@@ -21,7 +21,7 @@ from holdfast.store.connect import is_away, said
 from holdfast.supervise.backoff import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from holdfast.store.link import Link
@@ -39,13 +39,15 @@ _PATIENCE = 3  # a run whose row is busy waits for the next flush; at the third 
 class _Verdicts:
     """What became of each unit of a batch."""
 
-    __slots__ = ("at", "busy", "committed", "lost", "rejected")
+    __slots__ = ("at", "busy", "committed", "lost", "overtaken", "rejected")
 
     def __init__(self) -> None:
         self.at: datetime | None = None
         self.committed: list[Unit] = []
         self.busy: list[Unit] = []
         self.lost: list[Unit] = []
+        self.overtaken: set[Unit] = set()
+        """Of those that are busy: the ends of attempts that were completed from outside before."""
         self.rejected: list[tuple[Unit, BaseException]] = []
 
 
@@ -183,9 +185,14 @@ class GroupCommit:
             # Memory was wrong about these. If they are this worker's all the same, nobody else would ever take them.
             self._doubted()
         for unit, refusal in verdicts.rejected:
-            unit.owner.rejected(unit, refusal)
+            if unit.is_beat:
+                # Losing them costs a while of work after a crash; losing the run for it would cost more.
+                log.warning("heartbeats of run %s could not be stored: %s", unit.run_id, refusal)
+                unit.owner.committed(unit, self._clock.now())
+            else:
+                unit.owner.rejected(unit, refusal)
         if verdicts.busy:
-            self._retry(verdicts.busy)
+            self._retry(verdicts.busy if not verdicts.overtaken else list(_left(verdicts)))
         self._flushed(verdicts.committed)
 
     def _retry(self, busy: Sequence[Unit]) -> None:
@@ -249,11 +256,14 @@ class GroupCommit:
         if flushed.tells:
             self._told(flushed)
         self._clock.observe(flushed.at)
-        if not flushed.busy and not flushed.lost:
+        if not flushed.busy and not flushed.lost and not flushed.overtaken:
             verdicts.committed.extend(batch)
             return
+        left_out = flushed.busy.union(run_id for run_id, _ in flushed.overtaken)
         for unit in batch:
-            if unit.run_id in flushed.busy:
+            if unit.quiet is not None and (unit.run_id, unit.quiet) in flushed.overtaken:
+                verdicts.overtaken.add(unit)
+            if unit.run_id in left_out:
                 verdicts.busy.append(unit)
             elif unit.run_id in flushed.lost:
                 verdicts.lost.append(unit)
@@ -281,6 +291,14 @@ class GroupCommit:
     def _without(batch: list[Unit], runs: set[UUID], verdicts: _Verdicts) -> list[Unit]:
         verdicts.lost.extend(unit for unit in batch if unit.run_id in runs)
         return [unit for unit in batch if unit.run_id not in runs]
+
+
+def _left(verdicts: _Verdicts) -> Iterator[Unit]:
+    """What is still to be written, in its order."""
+    for unit in verdicts.busy:
+        left = unit.owner.overtaken(unit) if unit in verdicts.overtaken else unit
+        if left is not None:
+            yield left
 
 
 class _Verdict(Enum):

@@ -42,6 +42,10 @@ class HeldRun(Protocol):
         """What it wanted written is durable."""
         ...
 
+    def overtaken(self, unit: Unit) -> Unit | None:
+        """The attempt whose end this is was completed from outside before: gives what is to be written all the same."""
+        ...
+
     def lost(self) -> None:
         """It is not this worker's any more: drop it without a trace."""
         ...
@@ -80,6 +84,7 @@ class Unit(Writes):
         beaten: bool = False,
         children: Sequence[Child] = (),
         cancels: Sequence[UUID] = (),
+        quiet: str | None = None,
     ) -> None:
         super().__init__(
             owner.run_id,
@@ -95,6 +100,7 @@ class Unit(Writes):
             beaten=beaten,
             children=children,
             cancels=cancels,
+            quiet=quiet,
         )
         self.owner = owner
         self.entries = entries

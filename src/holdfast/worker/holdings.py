@@ -135,7 +135,9 @@ class Holdings:
             return Terminated(self, bucket, claimed.run_id, claimed.hold)
         if not isinstance(definition, Workflow):
             assert isinstance(definition, Activity)
-            return JobRun(self, bucket, definition, claimed, journal=journal, beats=cargo.beats.get(claimed.run_id, ()))
+            job = JobRun(self, bucket, definition, claimed, journal=journal, beats=cargo.beats.get(claimed.run_id, ()))
+            job.receive(letters)
+            return job
         cached = self._resuming.pop(claimed.run_id, None) or self._cache.pop(claimed.run_id, None)
         if cached is not None and cached.hold + 1 == claimed.hold:
             cached.resume(self, bucket, claimed, letters)
@@ -259,6 +261,10 @@ class Holdings:
             run.close()
         if not self.held:
             self.empty.set()
+
+    def look(self) -> None:
+        """Has the inboxes read."""
+        self._look()
 
     def slot_freed(self, bucket: Bucket) -> None:
         """The next run of the bucket may begin."""

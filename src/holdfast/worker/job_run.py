@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import random
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
-from holdfast.core.journal import EntryKind, attempt_key
+from holdfast.core.journal import EntryKind, attempt_key, completion_key, handed_key
 from holdfast.core.lineage import lineage_of
 from holdfast.core.states import Ending, Flag
+from holdfast.store.work import FOREVER
 from holdfast.store.writes import Beat, End, JournalWrite, Move
 from holdfast.worker.alarms import FOREVER_AWARE
 from holdfast.worker.attempt import Attempt, Outcome
 from holdfast.worker.gate import Turn
 from holdfast.worker.held import Unit
+from holdfast.worker.moves import outside_line
+from holdfast.worker.outside import completed, out_of_time
 from holdfast.worker.said import sealed
+from holdfast.worker.verdict import handed_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
     from holdfast.worker.desk import Desk
     from holdfast.workflow.activity import Activity
 
-log = logging.getLogger("holdfast.worker")
-
 
 class JobRun:
     """Executes one attempt; then ends the run, or gives it back until its back-off is over."""
@@ -39,14 +40,20 @@ class JobRun:
         "_activity",
         "_attempt",
         "_beaten",
+        "_came",
         "_cancelled",
         "_claimed",
         "_desk",
         "_failed",
+        "_given",
+        "_handed",
         "_last_error",
         "_marked",
         "_over",
+        "_overtaken",
         "_said",
+        "_seen",
+        "_seq",
         "_turn",
         "bucket",
         "hold",
@@ -78,6 +85,17 @@ class JobRun:
         told = [beat.details for beat in beats if beat.attempt > self._failed]
         self._said = next((text for text in (*told, *(e.output for e in reversed(attempts))) if text is not None), None)
         self._beaten = bool(beats)
+        self._seq = max((entry.seq for entry in journal), default=0)
+        handed = handed_key(self.key, self._failed + 1)
+        self._handed = next((entry for entry in journal if entry.key == handed), None)
+        """The row that says that the attempt was handed over."""
+        self._came: Letter | None = None
+        """What has come for it from outside."""
+        self._given = self._handed is not None
+        """Whether somebody has the token of the attempt."""
+        self._overtaken = False
+        """Whether it is known that something has come, and not what."""
+        self._seen = claimed.inbox_count
         self._attempt: Attempt | None = None
         self._cancelled = bool(claimed.flags & Flag.CANCEL)
         self._over = False
@@ -101,6 +119,9 @@ class JobRun:
         desk = self._desk
         if self._cancelled:
             self._end(Ending.CANCELLED, None, None)
+            return
+        if self._came is not None or self._handed is not None:
+            self._go_on_from_outside()
             return
         claimed = self._claimed
         activity = self._activity
@@ -152,6 +173,7 @@ class JobRun:
     def attempt_done(self, attempt: Attempt, outcome: Outcome) -> None:
         """It has ended: so does the run, or another attempt follows."""
         self._attempt = None
+        self._given = attempt.given
         self.bucket.running -= 1
         self._desk.slot_freed(self.bucket)
         if self._over:
@@ -161,29 +183,61 @@ class JobRun:
             self._desk.recorded(Unit(self, end=End(Ending.SUCCEEDED, outcome.output, None)))
             self._desk.let_go(self)
             return
+        if attempt.pulse is not None and attempt.pulse.details is not None:
+            self._said = sealed(attempt.pulse.details, self._desk.seal)
+        if self._came is not None:
+            # It was completed while its code was still running: that holds, whatever the code gives.
+            self._go_on_from_outside()
+        elif outcome.later:
+            row = handed_row(self.key, attempt.number, outcome, seq=self._next_seq())
+            due = None if outcome.left is not None else FOREVER
+            self._park((row,), due=due, after=outcome.left, waits=True)
+        else:
+            self._conclude(outcome)
+
+    def _go_on_from_outside(self) -> None:
+        """The attempt was handed over: something has come for it, or its time is over, or it waits on."""
+        handed, came, desk = self._handed, self._came, self._desk
+        now = desk.clock.now()
+        elapsed = 0.0 if handed is None else max(0.0, (now - handed.at).total_seconds())
+        if came is not None:
+            try:
+                value, failure = (None if one is None else desk.seal.open(one) for one in (came.value, came.failure))
+            except HoldfastError as error:
+                self._end(Ending.FAILED, None, Failure.of(error))
+                return
+            self._conclude(completed(self._activity, value, failure, elapsed))
+        elif handed is not None and handed.not_before is not None and handed.not_before <= now:
+            self._conclude(out_of_time(self._activity, elapsed))
+        else:
+            due = FOREVER if handed is None or handed.not_before is None else handed.not_before
+            self._park((), due=due, after=None, waits=True)
+
+    def _conclude(self, outcome: Outcome) -> None:
         if outcome.error is None:
             try:
                 output = self._desk.seal.close(outcome.output or "null", what=f"the result of {self._activity.what}")
             except HoldfastError as error:
                 self._end(Ending.FAILED, None, Failure.of(error))
                 return
-            self._end(Ending.SUCCEEDED, output, None)
+            self._end(Ending.SUCCEEDED, output, None, quiet=self._quiet)
             return
         failure = outcome.as_failure(outcome.error)
         if self._cancelled:
             self._end(Ending.CANCELLED, None, None)
             return
-        number = attempt.number
+        number = self._failed + 1
         delay = self._activity.retry.decide(outcome.error, number, random.random())
         remaining = self._desk.remaining(self._claimed, self._activity)
         if delay is None or (remaining is not None and delay.total_seconds() >= remaining):
-            self._end(Ending.FAILED, None, failure)
+            self._end(Ending.FAILED, None, failure, quiet=self._quiet)
             return
-        self._over = True
-        if attempt.pulse is not None and attempt.pulse.details is not None:
-            self._said = sealed(attempt.pulse.details, self._desk.seal)
+        rows: list[JournalWrite] = []
+        if self._came is not None:
+            key = completion_key(self._came.name, self._came.number)
+            rows.append(JournalWrite(self._next_seq(), self._came.kind, key, None, None, None, 0, None, None, None))
         row = JournalWrite(
-            seq=number,
+            seq=self._next_seq(),
             kind=EntryKind.ATTEMPT,
             key=attempt_key(self.key, number),
             digest=None,
@@ -194,17 +248,41 @@ class JobRun:
             at=None,
             after=delay,
         )
+        self._park((*rows, row), due=None, after=delay, waits=False, quiet=self._quiet)
+
+    @property
+    def _quiet(self) -> str | None:
+        """The name of the attempt, if it may have been completed from outside and nobody knows of it here."""
+        return attempt_key(self.key, self._failed + 1) if self._given and self._came is None else None
+
+    def _park(
+        self,
+        rows: Sequence[JournalWrite],
+        *,
+        due: datetime | None,
+        after: timedelta | None,
+        waits: bool,
+        quiet: str | None = None,
+    ) -> None:
+        """Gives the run back until then; with ``waits`` a letter makes it due before."""
+        self._over = True
         move = Move(
-            due=None,
-            after=delay,
-            seen=self._claimed.inbox_count,
-            waits=False,
+            due=due,
+            after=after,
+            seen=self._seen,
+            waits=waits,
             set=0,
             clear=Flag.BEGUN | (self._claimed.flags & Flag.BLOCKED),
-            progress=True,
+            progress=bool(rows),
+            what=outside_line(self.key) if waits else None,
         )
-        forgotten = (Beat(self.key, 0, None),) if self._beaten else ()
-        self._desk.write(Unit(self, journal=(row,), move=move, beats=forgotten))
+        forgotten = (Beat(self.key, 0, None),) if self._beaten and not waits else ()
+        seen = [self._came.number] if self._came is not None else []
+        self._desk.write(Unit(self, journal=rows, move=move, beats=forgotten, seen=seen, quiet=quiet))
+
+    def _next_seq(self) -> int:
+        self._seq += 1
+        return self._seq
 
     def _ask_turn(self, attempt: Attempt, outcome: Outcome) -> Turn:
         """It is transactional, and wants to commit: nothing else of a job is written, so it may at once."""
@@ -225,15 +303,26 @@ class JobRun:
         self._over = True
         self._desk.write(Unit(self, end=End(Ending.FAILED, None, self._last_error, self._claimed.parent)))
 
-    def _end(self, ending: Ending, output: str | None, failure: Failure | None) -> None:
+    def _end(self, ending: Ending, output: str | None, failure: Failure | None, *, quiet: str | None = None) -> None:
         self._over = True
         error = None if failure is None else self._desk.sealed(failure)
-        self._desk.write(Unit(self, end=End(ending, output, error, self._claimed.parent)))
+        self._desk.write(Unit(self, end=End(ending, output, error, self._claimed.parent), quiet=quiet))
 
     def letters(self, letters: Sequence[Letter]) -> None:
-        """A job reads no signals; a request to cancel it is obeyed at once."""
+        """A job reads no signals; a request to cancel it is obeyed at once, and its completion noted."""
+        self.receive(letters)
         if any(letter.kind is EntryKind.CANCEL for letter in letters):
             self._cancel()
+        elif self._overtaken and self._came is not None and not self._over:
+            self._overtaken = False
+            self._go_on_from_outside()
+
+    def receive(self, letters: Sequence[Letter]) -> None:
+        """Notes the completion of the attempt that it is at."""
+        for letter in letters:
+            self._seen = max(self._seen, letter.number)
+            if letter.name == attempt_key(self.key, self._failed + 1) and letter.kind in _COMPLETIONS:
+                self._came = letter
 
     def looked(self, seen: Seen | None) -> bool:
         """A job that was ended or moved by somebody else is dropped; one that is to be cancelled is."""
@@ -251,6 +340,8 @@ class JobRun:
                 self._give_back()
             else:
                 self.drain()
+        elif seen.inbox_count > self._seen:
+            return True
         return False
 
     def _cancel(self) -> None:
@@ -276,6 +367,13 @@ class JobRun:
             return
         self._desk.let_go(self)
 
+    def overtaken(self, unit: Unit) -> Unit | None:
+        """It has not ended so: what has come from outside is read, and counts."""
+        self._over = False
+        self._overtaken = True
+        self._desk.look()
+        return None
+
     def lost(self) -> None:
         """Not this worker's any more."""
         self._drop()
@@ -283,9 +381,6 @@ class JobRun:
 
     def rejected(self, unit: Unit, error: BaseException) -> None:
         """The database refuses its result: that is how it ends."""
-        if unit.is_beat:
-            log.warning("run %s: heartbeats could not be stored: %s", self.run_id, error)
-            return
         refusal = HoldfastError(f"the database refused the result of {self._activity.what}: {error}")
         if unit.end is not None and unit.end.status is Ending.FAILED and unit.end.output is None:
             failure = Failure(type="holdfast.core.errors:HoldfastError", message="the error could not be stored")
@@ -313,7 +408,7 @@ class JobRun:
         move = Move(
             due=None,
             after=None,
-            seen=self._claimed.inbox_count,
+            seen=self._seen,
             waits=False,
             set=0,
             clear=Flag.BEGUN,
@@ -324,6 +419,9 @@ class JobRun:
     def close(self) -> None:
         """The worker is fenced or gone: what runs is abandoned, nothing is written."""
         self._drop()
+
+
+_COMPLETIONS = (EntryKind.COMPLETED, EntryKind.FAILED)
 
 
 def _origin(claimed: Claimed) -> UUID | None:

@@ -11,6 +11,7 @@ from holdfast.store.writes import Move
 from holdfast.worker.alarms import FOREVER_AWARE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from holdfast.workflow.instance import Instance
@@ -19,19 +20,31 @@ BLOCKED_FOR = timedelta(minutes=5)
 """How long a blocked run rests before it is tried again; a worker that starts with its name tries it at once."""
 
 
-def parked(instance: Instance, due: datetime | None, *, seen: int, blocked: int) -> Move:
-    """It waits until ``due``; for None, not at all. ``blocked`` is that flag, where it was claimed with it."""
+def parked(instance: Instance, due: datetime | None, *, seen: int, blocked: int, outside: Sequence[str]) -> Move:
+    """It waits until ``due``; for None, not at all; and for letters.
+
+    ``blocked`` is that flag, where it was claimed with it; ``outside`` are the keys of what others are to complete.
+    """
     settled = instance.settled
     return Move(
         due=FOREVER if due == FOREVER_AWARE else due,
         after=None,
         seen=seen,
-        waits=instance.waits_for_letter,
+        waits=instance.waits_for_letter or bool(outside),
         set=Flag.ENTERED if settled else 0,
         clear=Flag.BEGUN | blocked | (0 if settled else Flag.ENTERED),
         progress=True,
-        what=instance.waits_for,
+        what=_what(instance.waits_for, outside) if outside else instance.waits_for,
     )
+
+
+def _what(waits_for: str, outside: Sequence[str]) -> str:
+    return "\n".join(outside_line(line) if line in outside else line for line in waits_for.split("\n"))
+
+
+def outside_line(key: str) -> str:
+    """How it is noted that a run waits for the completion of this step from outside."""
+    return f"outside:{key}"
 
 
 def blocked(seen: int) -> Move:

@@ -56,7 +56,7 @@ class RestingRun(WritingRun):
             self._park(at_once=self._calls.any_due(self._desk.clock.now()))
             return
         wake = self._alarms.next(self._calls)
-        if wake is None and not self._instance.waits_for_letter:
+        if wake is None and not (self._instance.waits_for_letter or self._calls.handed_over):
             self._block(stuck())
         elif wake is not None and wake - self._desk.clock.now() <= LINGER:
             self._arm()
@@ -92,7 +92,8 @@ class RestingRun(WritingRun):
 
     def _park(self, *, at_once: bool) -> None:
         due = None if at_once else self._alarms.next(self._calls) or FOREVER
-        move = moves.parked(self._instance, due, seen=self._letterbox.seen, blocked=self._blocked)
+        outside = self._calls.handed_over
+        move = moves.parked(self._instance, due, seen=self._letterbox.seen, blocked=self._blocked, outside=outside)
         self._stop_waiting()
         self._over = True
         self._kept = True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
-from holdfast.core.journal import EntryKind, attempt_key
+from holdfast.core.journal import EntryKind, attempt_key, handed_key
 from holdfast.store.writes import JournalWrite
 from holdfast.worker.said import sealed
 
@@ -35,9 +35,17 @@ class Again(NamedTuple):
     delay: timedelta
 
 
-def judge(call: Call, outcome: Outcome, seal: Seal, clock: DatabaseClock) -> Conclusion | Again:
+class Handed(NamedTuple):
+    """The outcome comes from outside, within this time."""
+
+    left: timedelta | None
+
+
+def judge(call: Call, outcome: Outcome, seal: Seal, clock: DatabaseClock) -> Conclusion | Again | Handed:
     """Decides it by the activity's policy."""
     activity = call.command.activity
+    if outcome.later:
+        return Handed(outcome.left)
     if outcome.error is None:
         try:
             return Conclusion(seal.close(outcome.output or "null", what=f"the result of {activity.what}"), None)
@@ -51,10 +59,12 @@ def judge(call: Call, outcome: Outcome, seal: Seal, clock: DatabaseClock) -> Con
     return Again(failure, delay)
 
 
-def row_of(call: Call, verdict: Conclusion | Again, outcome: Outcome, desk: Desk, *, seq: int) -> JournalWrite:
+def row_of(call: Call, verdict: Conclusion | Again | Handed, outcome: Outcome, desk: Desk, *, seq: int) -> JournalWrite:
     """The journal row for attempt ``call.failed + 1``."""
     command = call.command
     number = call.failed + 1
+    if isinstance(verdict, Handed):
+        return handed_row(command.key, number, outcome, seq=seq)
     if isinstance(verdict, Conclusion):
         error = None if verdict.failure is None else desk.sealed(verdict.failure)
         return JournalWrite(
@@ -81,3 +91,9 @@ def row_of(call: Call, verdict: Conclusion | Again, outcome: Outcome, desk: Desk
         None,
         verdict.delay,
     )
+
+
+def handed_row(key: str, number: int, outcome: Outcome, *, seq: int) -> JournalWrite:
+    """The journal row that says that this attempt was handed over."""
+    kind, key = EntryKind.HANDED, handed_key(key, number)
+    return JournalWrite(seq, kind, key, attempts=number, elapsed=outcome.elapsed, after=outcome.left)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from holdfast.core.journal import EntryKind, patch_key
 from holdfast.core.states import Ending, Flag
 from holdfast.worker.alarms import FOREVER_AWARE
+from holdfast.worker.calls import ABOUT_ATTEMPTS
 from holdfast.worker.children import received, start_all
 from holdfast.worker.held import Unit
 from holdfast.worker.notes import Notes
@@ -73,6 +74,9 @@ class WorkflowRun(RestingRun):
         self._mark_begun()
         new = self._letterbox.take(letters)
         if new:
+            for letter, _ in new:
+                if letter.kind in ABOUT_ATTEMPTS:
+                    self._calls.expect(letter.name)
             rows = [received(letter, key, self._desk, self._row) for letter, key in new]
             self._write_rows(rows, seen=[letter.number for letter, _ in new])
 

@@ -14,14 +14,14 @@ from holdfast.core.journal import EntryKind, cancel_key
 from holdfast.core.states import Flag
 from holdfast.store.writes import JournalWrite
 from holdfast.worker.alarms import Alarms
-from holdfast.worker.calls import Call, Calls
+from holdfast.worker.calls import ABOUT_ATTEMPTS, Call, Calls
 from holdfast.worker.ending import refused
 from holdfast.worker.gate import Gate, Turn
 from holdfast.worker.held import Unit
 from holdfast.worker.letterbox import Letterbox
 from holdfast.worker.notes import Notes
 from holdfast.worker.opened import as_written
-from holdfast.worker.verdict import Conclusion, judge, row_of
+from holdfast.worker.verdict import Conclusion, Handed, judge, row_of
 from holdfast.workflow.instance import Instance
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class WritingRun(ABC):
         error: str | None = None,
         at: datetime | None = None,
     ) -> JournalWrite:
-        return JournalWrite(self._instance.allocate(), kind, key, digest, output, error, 0, None, at, None)
+        return JournalWrite(self._instance.allocate(), kind, key, digest, output, error, at=at)
 
     def _write_rows(self, rows: Sequence[JournalWrite], *, seen: Sequence[int] = ()) -> None:
         self._write(Unit(self, journal=rows, seen=seen))
@@ -140,17 +140,18 @@ class WritingRun(ABC):
     # -- what its calls bring
 
     def _attempt_done(self, call: Call, outcome: Outcome) -> None:
-        if self._over:
-            return
-        if outcome.recorded is not None:
+        if self._over or outcome.recorded is not None:
             return
         verdict = judge(call, outcome, self._desk.seal, self._desk.clock)
         row = row_of(call, verdict, outcome, self._desk, seq=self._instance.allocate())
+        quiet = None if isinstance(verdict, Handed) else self._calls.note_end(call)
         if isinstance(verdict, Conclusion):
             self._calls.conclude(call)
+        elif isinstance(verdict, Handed):
+            call.hand_over()
         else:
             call.rest()
-        self._write(Unit(self, journal=[row], beats=call.forgotten()))
+        self._write(Unit(self, journal=[row], beats=call.forgotten(), quiet=quiet))
 
     def _attempt_beat(self, call: Call, details: str) -> None:
         if not self._over:
@@ -209,12 +210,12 @@ class WritingRun(ABC):
             return
         if self._over:
             return
+        if unit.quiet is not None:
+            self._calls.end_noted(unit.quiet)
         for row in unit.journal:
             entry = as_written(row, at, self._desk.seal)
-            if entry.kind is EntryKind.ATTEMPT:
-                call = self._calls.get(row.key.rpartition("@")[0])
-                if call is not None:
-                    call.not_before = entry.not_before
+            if entry.kind in ABOUT_ATTEMPTS:
+                self._calls.recorded(entry)
             self._instance.feed(entry)
         self._entered = self._entered or not self._under_way
         self._step_soon()
@@ -223,6 +224,15 @@ class WritingRun(ABC):
         if not self._stepping:
             self._stepping = True
             self._desk.step_soon(self)
+
+    def overtaken(self, unit: Unit) -> Unit | None:
+        """What has come from outside counts, and is read; what was to be written beside that end still is."""
+        name, unit.quiet = unit.quiet or "", None
+        unit.journal = [row for row in unit.journal if row.key not in (name, name.rpartition("@")[0])]
+        if not self._over:
+            self._calls.undo_end(name)
+            self._desk.look()
+        return unit
 
     def lost(self) -> None:
         """Not this worker's any more: nothing of it may be written."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 from uuid import UUID
 
 from pydantic_core import from_json
 
 from holdfast.core.errors import ForbiddenInWorkflow
 from holdfast.core.returns import Returns
+from holdfast.core.token import Token
 from holdfast.workflow.current import current_loop
 
 T = TypeVar("T")
@@ -35,6 +36,19 @@ class ActivityInfo:
     """``details`` as JSON text."""
     origin: UUID | None = None
     """The run that this one is a retry of, however often; None where it is none."""
+    give: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+    """Tells the worker that the token may be given away."""
+
+    @property
+    def token(self) -> str:
+        """By which this attempt is completed from outside: see :func:`complete_later`.
+
+        Raises:
+            GiveUp: the activity is transactional, so that its outcome cannot come from outside.
+        """
+        if self.give is not None:
+            self.give()
+        return Token(self.run_id, self.attempt, self.key, self.name).text
 
     @property
     def idempotency_key(self) -> str:
@@ -86,6 +100,26 @@ def activity_info() -> ActivityInfo:
     if attempt is None:
         raise RuntimeError("activity_info() works in the code of an activity only, while a worker runs it")
     return attempt.info()
+
+
+class CompletedLater(BaseException):
+    """What :func:`complete_later` raises: no error, so ``except Exception`` lets it pass."""
+
+
+def complete_later() -> NoReturn:
+    """Ends the code of an attempt: its outcome will come from outside. To be used as the last statement.
+
+    Give ``activity_info().token`` to whoever will know the outcome, then call this. Who has the token completes the
+    activity by ``client.complete(token, value)`` or ``client.fail(token, error)``, by ``holdfast run complete``, or in
+    SQL by ``holdfast.complete(token, '...')``. Meanwhile the run is parked; ``timeout=`` goes on counting, and retries
+    are as ever: each attempt has a token of its own.
+
+    Raises:
+        RuntimeError: no worker runs this code as an activity.
+    """
+    if current_activity.get(None) is None:
+        raise RuntimeError("complete_later() works in the code of an activity only, while a worker runs it")
+    raise CompletedLater
 
 
 def heartbeat(details: object = None) -> bool:

@@ -18,31 +18,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from heapq import heappop, heappush
-from typing import NamedTuple
 
 from holdfast.core.errors import HoldfastError, MissingClass
 from holdfast.core.journal import Entry, EntryKind, patch_name, signal_name
 from holdfast.workflow.agenda import Agenda, by_seq, child_id
+from holdfast.workflow.attempts import Attempts, Tries
 from holdfast.workflow.child import ChildStep
 from holdfast.workflow.handle import Timer
 from holdfast.workflow.mismatch import other_type
 from holdfast.workflow.outcome import opened
 from holdfast.workflow.step import Step
 
-
-class Attempts(NamedTuple):
-    """The failed attempts of an activity so far."""
-
-    failed: int
-    not_before: datetime | None
-    details: str | None = None
-    """What they said last, as JSON text."""
-
-
 _RECEIVED = (EntryKind.SIGNAL, EntryKind.CANCEL, EntryKind.UPDATE)
 """What comes to the inbox, and is taken when the code comes to it."""
-
-NO_ATTEMPTS = Attempts(0, None)
 
 
 class Delivery(Agenda):
@@ -52,7 +40,7 @@ class Delivery(Agenda):
 
     def __init__(self, began: datetime, journal: Sequence[Entry], *, resumed: bool) -> None:
         super().__init__(began, resumed=resumed)
-        self._attempts: dict[str, Attempts] = {}
+        self._attempts = Tries()
         for entry in sorted(journal, key=by_seq):
             self.feed(entry)
         self._live_from = self._fed + 1 if resumed else self._fed
@@ -78,10 +66,8 @@ class Delivery(Agenda):
                 self._feed_outcome(entry)
             case EntryKind.STARTED:
                 self._feed_start(entry)
-            case EntryKind.ATTEMPT:
-                key, _, attempt = entry.key.rpartition("@")
-                details = entry.output or self.attempts(key).details
-                self._attempts[key] = Attempts(int(attempt), entry.not_before, details)
+            case EntryKind.ATTEMPT | EntryKind.HANDED | EntryKind.COMPLETED | EntryKind.FAILED:
+                self._attempts.feed(entry)
             case EntryKind.PATCH:
                 self._all_patches().record(patch_name(entry.key))
             case EntryKind.SIGNAL | EntryKind.UPDATE:
@@ -95,7 +81,7 @@ class Delivery(Agenda):
 
     def attempts(self, key: str) -> Attempts:
         """The failed attempts of the activity ``key`` so far."""
-        return self._attempts.get(key, NO_ATTEMPTS)
+        return self._attempts.of(key)
 
     # ---- the rule ----
 

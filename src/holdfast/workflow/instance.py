@@ -22,6 +22,7 @@ from holdfast.workflow.info import RunInfo
 from holdfast.workflow.loop import WorkflowLoop
 from holdfast.workflow.mismatch import left_over
 from holdfast.workflow.notes import Note
+from holdfast.workflow.outside import Outside
 from holdfast.workflow.step import Step
 from holdfast.workflow.task import WorkflowTask
 from holdfast.workflow.workflow import Workflow
@@ -46,6 +47,8 @@ class RunActivity(NamedTuple):
     """The run's time when it was asked for: ``total_timeout`` counts from there."""
     details: str | None = None
     """What the failed attempts said last by a heartbeat, as JSON text."""
+    outside: Outside | None = None
+    """What is known of the next attempt, if its outcome comes from outside."""
 
 
 class StartTimer(NamedTuple):
@@ -342,6 +345,7 @@ class Instance:
             attempts.not_before,
             asked.asked_at,
             attempts.details,
+            attempts.outside,
         )
 
 

@@ -191,6 +191,20 @@ class BlockingClient:
         """Sends a signal with a payload of plain JSON to a run by its id."""
         return self._bridge.call(lambda client: client.signal_by_name(run_id, name, value, key=key))
 
+    @overload
+    def complete(self, token: str, value: R, activity: Definition[..., R], /) -> None: ...
+    @overload
+    def complete(self, token: str, value: object = None, /) -> None: ...
+    def complete(self, token: str, value: object = None, activity: Definition[..., Any] | None = None, /) -> None:
+        """Completes an activity from outside: see ``Client.complete``."""
+        if activity is None:
+            return self._bridge.call(lambda client: client.complete(token, value))
+        return self._bridge.call(lambda client: client.complete(token, value, activity))
+
+    def fail(self, token: str, error: BaseException | str, /) -> None:
+        """Fails an attempt at an activity from outside: see ``Client.fail``."""
+        return self._bridge.call(lambda client: client.fail(token, error))
+
     def cancel(self, run_id: UUID | str) -> Cancellation:
         """Cancels a run by its id: see ``RunHandle.cancel``."""
         return self._bridge.call(lambda client: client.cancel(run_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from holdfast.cli.run.again import fork, retry, rewind
+from holdfast.cli.run.complete import complete, fail
 from holdfast.cli.run.export import export
 from holdfast.cli.run.listing import list_runs
 from holdfast.cli.run.operate import pause, resume, terminate, wake
@@ -38,6 +39,8 @@ for command in (
     list_runs,
     why,
     signal,
+    complete,
+    fail,
     cancel,
     watch,
     export,

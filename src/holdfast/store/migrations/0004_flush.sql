@@ -16,8 +16,9 @@ create function holdfast.flush(
   h_run uuid[], h_hold int[], h_key text[], h_attempt smallint[], h_details json[],
   x_run uuid[], x_child uuid[],
   c_run uuid[], c_hold int[], c_id uuid[], c_kind smallint[], c_name text[], c_lane text[], c_priority smallint[],
-  c_input json[], c_timeout interval[], c_tags jsonb[], c_options json[], c_key text[], c_root uuid[]
-) returns table (at timestamptz, busy uuid[], lost uuid[], inbox bigint[], due text[], asks boolean)
+  c_input json[], c_timeout interval[], c_tags jsonb[], c_options json[], c_key text[], c_root uuid[],
+  q_run uuid[], q_hold int[], q_name text[]
+) returns table (at timestamptz, busy uuid[], lost uuid[], inbox bigint[], due text[], asks boolean, overtaken text[])
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
@@ -48,6 +49,7 @@ declare
   v_inbox   bigint[];
   v_due     text[];
   v_asks    boolean := false;
+  v_late    text[];
 begin
   perform holdfast.fence(p_worker, p_epoch);
   v_now := holdfast.now();
@@ -55,9 +57,9 @@ begin
 
   -- 1. Lock every task row that will be written, in run_id order: two flushes that write the same rows then queue up
   --    instead of meeting in a deadlock. Journal rows need no lock: a held run is moved and ended by its holder only.
-  v_run := m_run || e_run || b_run;
+  v_run := m_run || e_run || b_run || q_run;
   if cardinality(v_run) > 0 or cardinality(c_run) > 0 then
-    v_hold := m_hold || e_hold || b_hold;
+    v_hold := m_hold || e_hold || b_hold || q_hold;
     if cardinality(c_run) > 0 then
       select v_run || array_agg(c.run_id), v_hold || array_agg(c.hold)
         into v_run, v_hold
@@ -109,6 +111,19 @@ begin
         v_busy := v_busy || v_foreign;
         v_out := v_out || v_foreign;
       end if;
+    end if;
+    if cardinality(q_run) > 0 then
+      -- The ends of attempts that may be completed from outside. Who does that holds the lock on the run's row until it is
+      -- committed: so after it, in a statement of its own, either the completion is seen here, and the attempt has not
+      -- ended as its worker believed; or whoever comes later finds the rows that follow.
+      select array_agg(q.run_id || ' ' || q.name), v_out || array_agg(q.run_id)
+        into v_late, v_out
+        from unnest(q_run, q_name) as q (run_id, name)
+       where q.run_id <> all (v_out)
+         and exists (select from holdfast.inbox i
+                      where i.run_id = q.run_id
+                        and i.kind in (13, 14)
+                        and i.name = q.name);
     end if;
   end if;
 
@@ -334,5 +349,5 @@ begin
     end if;
   end if;
 
-  return query select v_at, v_busy, v_lost, v_inbox, v_due, v_asks;
+  return query select v_at, v_busy, v_lost, v_inbox, v_due, v_asks, v_late;
 end $$;

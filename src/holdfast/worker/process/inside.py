@@ -29,7 +29,7 @@ from holdfast.core.seal import Seal
 from holdfast.embedded.libc import signal_at_death_of_parent
 from holdfast.worker.process.wire import Message, Unpacker, packed
 from holdfast.workflow.activity import Activity
-from holdfast.workflow.attempted import ActivityInfo, current_activity
+from holdfast.workflow.attempted import ActivityInfo, CompletedLater, current_activity
 from holdfast.workflow.reference import Reference
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ class Inside:
             self.send({"say": "begun"})
             began = time.monotonic()
             output = copy_context().run(attempt.call, activity)
+        except CompletedLater:
+            answer = {"say": "later"}
         except BaseException as error:
             answer = _failed(error)
         else:

@@ -192,7 +192,7 @@ class ProcessPool:
             attempt.beat(message["details"])
         self._fill()
         self._freed()
-        attempt.finish(verdict or _outcome(message))
+        attempt.finish(verdict or _outcome(attempt, message))
 
     def _gone(self, host: Host, code: int) -> None:
         seat = self._seats.pop(host)
@@ -226,9 +226,11 @@ class ProcessPool:
             seat.limit = None
 
 
-def _outcome(message: Message) -> Outcome:
+def _outcome(attempt: Attempt, message: Message) -> Outcome:
     if message["say"] == "value":
         return Outcome(message["output"], None, message["elapsed"])
+    if message["say"] == "later":
+        return attempt.handed_over(message["elapsed"])
     failure = Failure.from_json(message["failure"])
     error = as_raised(failure, message["bases"], message["retry_after"])
     return Outcome(None, error, message["elapsed"], failure=failure)
