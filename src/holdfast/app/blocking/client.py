@@ -196,14 +196,13 @@ class BlockingClient:
     @overload
     def complete(self, token: str, value: object = None, /) -> None: ...
     def complete(self, token: str, value: object = None, activity: Definition[..., Any] | None = None, /) -> None:
-        """Completes an activity from outside: see ``Client.complete``."""
-        if activity is None:
-            return self._bridge.call(lambda client: client.complete(token, value))
-        return self._bridge.call(lambda client: client.complete(token, value, activity))
+        """Completes an activity from outside: ``value`` is its result."""
+        outcome: None = self._bridge.call(lambda client: cast("Any", client).complete(token, value, activity))
+        outcome
 
     def fail(self, token: str, error: BaseException | str, /) -> None:
-        """Fails an attempt at an activity from outside: see ``Client.fail``."""
-        return self._bridge.call(lambda client: client.fail(token, error))
+        """Fails an attempt at an activity from outside; it is tried again as the activity's ``retry`` says."""
+        self._bridge.call(lambda client: client.fail(token, error))
 
     def cancel(self, run_id: UUID | str) -> Cancellation:
         """Cancels a run by its id: see ``RunHandle.cancel``."""
