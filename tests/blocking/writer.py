@@ -272,7 +272,7 @@ def _body(twin: Twin, node: Function, overloaded: bool) -> str:
     returned = ast.unparse(node.returns) if node.returns is not None else "None"
     reached = f'cast("Any", {twin.reached})' if overloaded else twin.reached
     call = f"self._bridge.call(lambda client: {reached}.{node.name}({_passed(node)}))"
-    if overloaded:
+    if overloaded and returned != "None":
         first = f"outcome: {returned} = {call}\n        "
         call = "outcome"
     else:

@@ -197,8 +197,7 @@ class BlockingClient:
     def complete(self, token: str, value: object = None, /) -> None: ...
     def complete(self, token: str, value: object = None, activity: Definition[..., Any] | None = None, /) -> None:
         """Completes an activity from outside: ``value`` is its result."""
-        outcome: None = self._bridge.call(lambda client: cast("Any", client).complete(token, value, activity))
-        outcome
+        self._bridge.call(lambda client: cast("Any", client).complete(token, value, activity))
 
     def fail(self, token: str, error: BaseException | str, /) -> None:
         """Fails an attempt at an activity from outside; it is tried again as the activity's ``retry`` says."""
