@@ -1,4 +1,4 @@
-"""An app whose transactional activities write down each of their effects, in a table of its own.
+"""An app whose transactional activities write down each of their effects, in a table of its own, in whatever library.
 
 Each effect is a row with the run and the key that caused it: so effects and journal can be compared row by row.
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from datetime import timedelta
+from typing import Any
 
-from holdfast import App, Connection, Retry, Signal, activity_info, sleep
+from holdfast import Activity, App, Retry, Signal, activity_info, sleep
+from tests.apps.tellers import LIBRARY, teller
 
 app = App()
 
@@ -64,30 +67,63 @@ AGAIN = Retry(max_attempts=None, initial=timedelta(milliseconds=20), maximum=tim
 go = Signal[int]("go")
 
 
-async def effect(connection: Connection) -> None:
+EFFECT = "insert into effect values (cast(:run_id as uuid), :key, :attempt, :pid)"
+BOOK = "update counter set amount = amount + 1 where number = :number returning amount"
+"""A row that all of them want."""
+SUM = "select sum(amount) from counter"
+
+name = os.environ.get(LIBRARY, "asyncpg")
+speaks = teller(name, os.environ.get("HOLDFAST_DATABASE_URL", ""))
+
+
+def effect() -> dict[str, object]:
     info = activity_info()
-    await connection.execute(
-        "insert into effect values ($1, $2, $3, $4)", info.run_id, info.key, info.attempt, os.getpid()
-    )
+    return {"run_id": str(info.run_id), "key": info.key, "attempt": info.attempt, "pid": os.getpid()}
 
 
-@app.activity(transactional=True, retry=AGAIN)
-async def book(connection: Connection, number: int) -> int:
-    await effect(connection)
-    await asyncio.sleep(random.uniform(0, float(os.environ.get(WAIT, "10"))) / 1000)
-    # A row that all of them want.
-    amount: int = await connection.fetchval(
-        "update counter set amount = amount + 1 where number = $1 returning amount", number % 5
-    )
-    return amount
+def pause() -> float:
+    """So long, in seconds, a booking holds its transaction open."""
+    return random.uniform(0, float(os.environ.get(WAIT, "10"))) / 1000
 
 
-@app.activity(transactional=True, isolation_level="serializable", retry=AGAIN)
-async def book_strictly(connection: Connection, number: int) -> int:
-    await effect(connection)
-    total: int = await connection.fetchval("select sum(amount) from counter")
-    await connection.execute("update counter set amount = amount + 1 where number = $1", number % 5)
+async def book_with(connection: Any, number: int) -> int:
+    assert speaks.say is not None
+    await speaks.say(connection, EFFECT, **effect())
+    await asyncio.sleep(pause())
+    return int(await speaks.say(connection, BOOK, number=number % 5))
+
+
+async def book_strictly_with(connection: Any, number: int) -> int:
+    assert speaks.say is not None
+    await speaks.say(connection, EFFECT, **effect())
+    total = int(await speaks.say(connection, SUM))
+    await speaks.say(connection, BOOK, number=number % 5)
     return total
+
+
+def book_at_once_with(connection: Any, number: int) -> int:
+    assert speaks.say_at_once is not None
+    speaks.say_at_once(connection, EFFECT, **effect())
+    time.sleep(pause())
+    return int(speaks.say_at_once(connection, BOOK, number=number % 5))
+
+
+def book_strictly_at_once_with(connection: Any, number: int) -> int:
+    assert speaks.say_at_once is not None
+    speaks.say_at_once(connection, EFFECT, **effect())
+    total = int(speaks.say_at_once(connection, SUM))
+    speaks.say_at_once(connection, BOOK, number=number % 5)
+    return total
+
+
+as_book = app.activity(name="book", transactional=speaks.library, retry=AGAIN)
+as_strict = app.activity(
+    name="book_strictly", transactional=speaks.library, isolation_level="serializable", retry=AGAIN
+)
+book: Activity[[int], int] = as_book(book_with) if speaks.say else as_book(book_at_once_with)
+book_strictly: Activity[[int], int] = (
+    as_strict(book_strictly_with) if speaks.say else as_strict(book_strictly_at_once_with)
+)
 
 
 @app.activity(retry=AGAIN)

@@ -1,8 +1,7 @@
 """Writes the blocking classes from the async ones: `./dev write`. The tests compare what is there with what this gives.
 
 From the source of each class it takes the public verbs with their overloads, parameters and types, and gives methods
-that hand them over the bridge. ``connection=`` is left out: an asyncpg connection belongs to an event loop, and
-blocking code has none.
+that hand them over the bridge. ``connection=`` takes what blocking code has: connections that belong to no event loop.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 TARGET = ROOT / "src" / "holdfast" / "app" / "blocking"
-LEFT_OUT = {"connection"}
 LONGEST = 105
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -53,8 +51,8 @@ class BlockingClient:
 
     Every verb of :class:`Client`, with the same parameters, which waits and gives the result. It connects when it is
     first used, in a thread of its own, and closes with the block, by :meth:`close`, or with the process. After a fork
-    the new process connects anew. ``connection=`` is left out: to start a run in a transaction of yours, use SQL there,
-    ``select holdfast.start(...)``.
+    the new process connects anew. ``connection=`` takes a connection of Django, of psycopg, or a session or connection
+    of SQLAlchemy, all of the calling thread, in whose transaction the run is started, signalled or cancelled.
     """
 
     def __init__(self, bridge: Bridge[Client]) -> None:
@@ -172,8 +170,10 @@ TWINS = (CLIENT, HANDLE, SCHEDULES, RUNS)
 ALWAYS = {
     "Any": "typing",
     "Bridge": "holdfast.app.blocking.bridge",
+    "BlockingConnection": "holdfast.integrations.catalogue",
     "BlockingRunHandle": "holdfast.app.blocking.handle",
     "as_blocking": "holdfast.app.blocking.handle",
+    "of_this_thread": "holdfast.integrations.catalogue",
     "BlockingRuns": "holdfast.app.blocking.runs",
     "BlockingSchedules": "holdfast.app.blocking.schedules",
     "Callable": "collections.abc",
@@ -187,7 +187,7 @@ ALWAYS = {
     "run_id_of": "holdfast.client.handle",
     "UUID": "uuid",
 }
-AT_RUN_TIME = {"BlockingRunHandle", "BlockingRuns", "BlockingSchedules", "as_blocking", "run_id_of"}
+AT_RUN_TIME = {"BlockingRunHandle", "BlockingRuns", "BlockingSchedules", "as_blocking", "of_this_thread", "run_id_of"}
 """Of our own modules; all others are for type checkers, but for what is a default."""
 
 
@@ -243,27 +243,7 @@ def _methods(twin: Twin, group: list[Function]) -> Iterator[str]:
 
 def _head(node: Function) -> str:
     returned = "" if node.returns is None else f" -> {_blocking(ast.unparse(node.returns))}"
-    return f"    def {node.name}({_blocking(ast.unparse(_kept(node.args)))}){returned}:"
-
-
-def _kept(arguments: ast.arguments) -> ast.arguments:
-    keywords = [
-        (arg, default)
-        for arg, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        if arg.arg not in LEFT_OUT
-    ]
-    kept = {arg.arg for arg in (*arguments.posonlyargs, *arguments.args)}
-    if kept & LEFT_OUT:
-        raise NotImplementedError(f"{kept & LEFT_OUT} is left out only where it is passed by name")
-    return ast.arguments(
-        posonlyargs=arguments.posonlyargs,
-        args=arguments.args,
-        vararg=arguments.vararg,
-        kwonlyargs=[arg for arg, _ in keywords],
-        kw_defaults=[default for _, default in keywords],
-        kwarg=arguments.kwarg,
-        defaults=arguments.defaults,
-    )
+    return f"    def {node.name}({_blocking(ast.unparse(node.args))}){returned}:"
 
 
 def _body(twin: Twin, node: Function, overloaded: bool) -> str:
@@ -272,11 +252,13 @@ def _body(twin: Twin, node: Function, overloaded: bool) -> str:
     returned = ast.unparse(node.returns) if node.returns is not None else "None"
     reached = f'cast("Any", {twin.reached})' if overloaded else twin.reached
     call = f"self._bridge.call(lambda client: {reached}.{node.name}({_passed(node)}))"
+    first = ""
+    if any(arg.arg == "connection" for arg in node.args.kwonlyargs):
+        # Here, in the thread of the caller, and not in that of the bridge.
+        first = "connection = of_this_thread(connection)\n        "
     if overloaded and returned != "None":
-        first = f"outcome: {returned} = {call}\n        "
+        first += f"outcome: {returned} = {call}\n        "
         call = "outcome"
-    else:
-        first = ""
     if re.fullmatch(r"RunHandle\[.*\]", returned):
         return f"{first}return as_blocking(self._bridge, {call})"
     if re.fullmatch(r"list\[RunHandle\[.*\]\]", returned):
@@ -287,7 +269,7 @@ def _body(twin: Twin, node: Function, overloaded: bool) -> str:
 
 
 def _passed(node: Function) -> str:
-    arguments = _kept(node.args)
+    arguments = node.args
     parts = [arg.arg for arg in (*arguments.posonlyargs, *arguments.args)][1:]
     if arguments.vararg is not None:
         parts.append(f"*{arguments.vararg.arg}")
@@ -298,6 +280,7 @@ def _passed(node: Function) -> str:
 
 
 def _blocking(text: str) -> str:
+    text = text.replace("CallersConnection", "BlockingConnection")
     return re.sub(r"\bRuns\b", "BlockingRuns", re.sub(r"\bRunHandle\[", "BlockingRunHandle[", text))
 
 

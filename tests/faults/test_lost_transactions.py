@@ -12,10 +12,17 @@ import pytest
 from holdfast.client import Client
 from tests.apps.bank import DIFFERENCES, LOCKED, PER_RUN, SLOW_COMMITS, TABLE, WAIT, book, books, books_once
 from tests.apps.bank import app as bank
+from tests.apps.tellers import LIBRARIES, LIBRARY
 from tests.faults.proxy import Proxy
 from tests.house import House, WorkerProcess, eventually
 
 SOON = timedelta(seconds=20)
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request: pytest.FixtureRequest) -> str:
+    """What the bookings of the worker speak."""
+    return str(request.param)
 
 
 @pytest.fixture
@@ -26,8 +33,9 @@ async def near(house: House) -> Client:
     return await house.client(bank)
 
 
-async def worker(far: House, *, wait: int = 5) -> WorkerProcess:
-    process = await far.process("tests.apps.bank", "--poll", "200ms", "--lease", "30s", env={WAIT: str(wait)})
+async def worker(far: House, library: str, *, wait: int = 5) -> WorkerProcess:
+    env = {WAIT: str(wait), LIBRARY: library}
+    process = await far.process("tests.apps.bank", "--poll", "200ms", "--lease", "30s", env=env)
     await process.name()
     return process
 
@@ -41,8 +49,8 @@ async def all_is_well(house: House, runs: list[UUID], effects: int) -> None:
     await house.check_invariants()
 
 
-async def test_answers_to_commits(house: House, far: House, near: Client, proxy: Proxy) -> None:
-    await worker(far)
+async def test_answers_to_commits(house: House, far: House, near: Client, proxy: Proxy, library: str) -> None:
+    await worker(far, library)
     loss = proxy.lose("COMMIT", lambda place, _rows: place % 3 == 0)
     runs = await near.start_many([books.call(n) for n in range(12)])
     jobs = await near.start_many([book.call(n) for n in range(8)])
@@ -55,10 +63,10 @@ async def test_answers_to_commits(house: House, far: House, near: Client, proxy:
 
 
 async def test_answers_to_everything_that_is_said_for_them(
-    house: House, far: House, near: Client, proxy: Proxy
+    house: House, far: House, near: Client, proxy: Proxy, library: str
 ) -> None:
     chance = random.Random(3)
-    await worker(far)
+    await worker(far, library)
     losses = [
         proxy.lose(part, lambda _place, _rows: chance.random() < 0.2)
         for part in ("COMMIT", "holdfast.record(", "holdfast.begin_activity(", "holdfast.settle(", "insert into effect")
@@ -68,9 +76,11 @@ async def test_answers_to_everything_that_is_said_for_them(
     assert all(loss.lost for loss in losses[:3])
 
 
-async def test_connections_that_are_cut_again_and_again(house: House, far: House, near: Client, proxy: Proxy) -> None:
+async def test_connections_that_are_cut_again_and_again(
+    house: House, far: House, near: Client, proxy: Proxy, library: str
+) -> None:
     chance = random.Random(4)
-    await worker(far)
+    await worker(far, library)
     runs = await near.start_many([books.call(n) for n in range(15)])
     for _ in range(10):
         before = await house.value("select count(*) from effect")
@@ -81,9 +91,11 @@ async def test_connections_that_are_cut_again_and_again(house: House, far: House
     await all_is_well(house, [run.id for run in runs], 15 * PER_RUN)
 
 
-async def test_backends_that_are_terminated_again_and_again(house: House, far: House, near: Client) -> None:
+async def test_backends_that_are_terminated_again_and_again(
+    house: House, far: House, near: Client, library: str
+) -> None:
     chance = random.Random(5)
-    await worker(far)
+    await worker(far, library)
     runs = await near.start_many([books.call(n) for n in range(15)])
     for _ in range(10):
         before = await house.value("select count(*) from effect")
@@ -98,10 +110,10 @@ async def test_backends_that_are_terminated_again_and_again(house: House, far: H
 
 
 async def test_a_commit_that_is_still_under_way_is_waited_for(
-    house: House, far: House, near: Client, proxy: Proxy
+    house: House, far: House, near: Client, proxy: Proxy, library: str
 ) -> None:
     await house.db.execute(SLOW_COMMITS)
-    await worker(far)
+    await worker(far, library)
     holder = await asyncpg.connect(house.dsn)
     await holder.execute("begin; select from counter where number = 0 for update")
     run = await near.start(books_once, 1)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, assert_type
 
+import django.db  # type: ignore[import-untyped]
+import psycopg
+import sqlalchemy
+import sqlalchemy.orm
+
 from holdfast import (
     App,
     BlockingClient,
@@ -52,3 +57,16 @@ def script() -> None:
     assert_type(client.get(run.id, buy), BlockingRunHandle[str])
     assert_type(client.list(status="failed"), Page[RunSummary])
     client.close()
+
+
+def in_transactions(
+    connection: psycopg.Connection[Any],
+    core: sqlalchemy.Connection,
+    session: sqlalchemy.orm.Session,
+    scoped: sqlalchemy.orm.scoped_session[sqlalchemy.orm.Session],
+) -> None:
+    assert_type(client.start(buy, 5, "Acme", connection=connection), BlockingRunHandle[str])
+    assert_type(client.start(buy, 5, "Acme", connection=core).signal(approve, value=True, connection=core), bool)
+    assert_type(client.start_many([buy.call(1, "A")], connection=session), list[BlockingRunHandle[str]])
+    assert_type(client.start_by_name("buy", connection=scoped), BlockingRunHandle[Any])
+    assert_type(client.start(buy, 5, "Acme", connection=django.db.connection).cancel(), Cancellation)

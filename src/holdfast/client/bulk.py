@@ -13,7 +13,8 @@ from holdfast.store.starts import Start, Started, start_keyed, start_plain
 
 if TYPE_CHECKING:
     from holdfast.client.database import Database
-    from holdfast.store.session import Connection, Session
+    from holdfast.integrations.catalogue import CallersConnection
+    from holdfast.store.session import Session
 
 
 async def start_all(
@@ -23,7 +24,7 @@ async def start_all(
     count: int,
     keyed: bool,
     hint: bool,
-    connection: Connection | None = None,
+    connection: CallersConnection | None = None,
 ) -> list[Started]:
     """Starts all of these ``count`` runs or none, and answers in their order.
 
@@ -40,7 +41,7 @@ async def start_all(
         if chunks.at(1) is None:
             # One statement is all or nothing by itself.
             return await _send(session, chunks, hint=hint)
-        async with session.connection.transaction():
+        async with session.transaction():
             return await _send(session, chunks, hint=hint)
 
     return [] if chunks.at(0) is None else await database.call(work, connection, limit=_limit(count))
@@ -62,7 +63,7 @@ async def _send(session: Session, chunks: _Chunks, *, hint: bool) -> list[Starte
 
 
 async def _start_keyed(
-    database: Database, starts: Sequence[Start], *, hint: bool, connection: Connection | None
+    database: Database, starts: Sequence[Start], *, hint: bool, connection: CallersConnection | None
 ) -> list[Started]:
     # In the order of the keys, so that two who start the same ones queue up instead of meeting in a deadlock.
     order = sorted(range(len(starts)), key=lambda place: (starts[place].manner.name, starts[place].key or ""))
@@ -70,7 +71,7 @@ async def _start_keyed(
 
     async def work(session: Session) -> list[Started]:
         answers: list[Started] = []
-        async with session.connection.transaction():
+        async with session.transaction():
             place = 0
             while chunk := chunks.at(place):
                 some = await start_keyed(session, chunk, hint=hint)

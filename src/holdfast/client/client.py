@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from holdfast.core.seal import Seal
     from holdfast.core.signal import SignalType
     from holdfast.core.states import RunStatus
-    from holdfast.store.session import Connection
+    from holdfast.integrations.catalogue import CallersConnection
     from holdfast.store.starts import Start, Started
     from holdfast.store.statements import Statements
 
@@ -124,7 +124,7 @@ class Client:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
-        connection: Connection | None = None,
+        connection: CallersConnection | None = None,
     ) -> RunHandle[R]: ...
     @overload
     async def start(
@@ -139,7 +139,7 @@ class Client:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
-        connection: Connection | None = None,
+        connection: CallersConnection | None = None,
     ) -> RunHandle[R]: ...
     async def start(
         self,
@@ -153,7 +153,7 @@ class Client:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
-        connection: Connection | None = None,
+        connection: CallersConnection | None = None,
     ) -> RunHandle[Any]:
         """Starts a run of a workflow or activity; returns after its commit.
 
@@ -184,7 +184,7 @@ class Client:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
-        connection: Connection | None = None,
+        connection: CallersConnection | None = None,
     ) -> RunHandle[Any]:
         """As ``start``, without the code: ``input`` is plain JSON by the names of the parameters.
 
@@ -208,7 +208,7 @@ class Client:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
-        connection: Connection | None = None,
+        connection: CallersConnection | None = None,
     ) -> list[RunHandle[R]]:
         """Starts a run of each call, all of them or none, in one transaction; the handles come in the calls' order.
 
@@ -239,7 +239,7 @@ class Client:
         return [self._handle(answer, call.definition, known=own) for call, answer in zip(bound, answers, strict=True)]
 
     async def _start(
-        self, start: Start, definition: Definition[..., R] | None, connection: Connection | None
+        self, start: Start, definition: Definition[..., R] | None, connection: CallersConnection | None
     ) -> RunHandle[R]:
         if connection is None:
             answer = await self._starter.start(start)
@@ -305,7 +305,7 @@ class Client:
         value: T,
         *,
         key: str | None = None,
-        connection: Connection | None = None,
+        connection: CallersConnection | None = None,
     ) -> bool:
         """Sends a signal to a run by its id: see ``RunHandle.signal``."""
         return await self.get(run_id).signal(signal, value, key=key, connection=connection)
@@ -317,17 +317,19 @@ class Client:
         value: object = None,
         *,
         key: str | None = None,
-        connection: Connection | None = None,
+        connection: CallersConnection | None = None,
     ) -> bool:
         """Sends a signal with a payload of plain JSON to a run by its id."""
         return await self.get(run_id).signal_by_name(name, value, key=key, connection=connection)
 
     @overload
     async def complete(
-        self, token: str, value: R, activity: Definition[..., R], /, *, connection: Connection | None = None
+        self, token: str, value: R, activity: Definition[..., R], /, *, connection: CallersConnection | None = None
     ) -> None: ...
     @overload
-    async def complete(self, token: str, value: object = None, /, *, connection: Connection | None = None) -> None: ...
+    async def complete(
+        self, token: str, value: object = None, /, *, connection: CallersConnection | None = None
+    ) -> None: ...
     async def complete(
         self,
         token: str,
@@ -335,7 +337,7 @@ class Client:
         activity: Definition[..., Any] | None = None,
         /,
         *,
-        connection: Connection | None = None,
+        connection: CallersConnection | None = None,
     ) -> None:
         """Completes an activity from outside: ``value`` is its result. The token is ``activity_info().token``.
 
@@ -349,7 +351,9 @@ class Client:
         """
         await completing.complete(self._context, token, value, activity, connection=connection)
 
-    async def fail(self, token: str, error: BaseException | str, /, *, connection: Connection | None = None) -> None:
+    async def fail(
+        self, token: str, error: BaseException | str, /, *, connection: CallersConnection | None = None
+    ) -> None:
         """Fails an attempt at an activity from outside; it is tried again as the activity's ``retry`` says.
 
         Raises:
@@ -357,7 +361,7 @@ class Client:
         """
         await completing.fail(self._context, token, error, connection=connection)
 
-    async def cancel(self, run_id: UUID | str, *, connection: Connection | None = None) -> Cancellation:
+    async def cancel(self, run_id: UUID | str, *, connection: CallersConnection | None = None) -> Cancellation:
         """Cancels a run by its id: see ``RunHandle.cancel``."""
         return await self.get(run_id).cancel(connection=connection)
 

@@ -15,13 +15,19 @@ from holdfast.store.inbox import complete_attempt
 if TYPE_CHECKING:
     from holdfast.client.context import Context
     from holdfast.core.definition import Definition
-    from holdfast.store.session import Connection, Session
+    from holdfast.integrations.catalogue import CallersConnection
+    from holdfast.store.session import Session
 
 _PLAIN = plain_json("the result of an activity")
 
 
 async def complete(
-    context: Context, text: str, value: object, activity: Definition[..., Any] | None, *, connection: Connection | None
+    context: Context,
+    text: str,
+    value: object,
+    activity: Definition[..., Any] | None,
+    *,
+    connection: CallersConnection | None,
 ) -> None:
     """This value is the result of the activity.
 
@@ -45,7 +51,9 @@ async def complete(
     await _send(context, token, payload, failed=False, connection=connection)
 
 
-async def fail(context: Context, text: str, error: BaseException | str, *, connection: Connection | None) -> None:
+async def fail(
+    context: Context, text: str, error: BaseException | str, *, connection: CallersConnection | None
+) -> None:
     """The attempt has failed with this error; what follows is for the activity's retry policy to say.
 
     Raises:
@@ -57,7 +65,9 @@ async def fail(context: Context, text: str, error: BaseException | str, *, conne
     await _send(context, token, payload, failed=True, connection=connection)
 
 
-async def _send(context: Context, token: Token, payload: str, *, failed: bool, connection: Connection | None) -> None:
+async def _send(
+    context: Context, token: Token, payload: str, *, failed: bool, connection: CallersConnection | None
+) -> None:
     call = f"complete {uuid4()}"
     hint = context.hinter.add if connection is None else None
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import asyncpg
 
 from holdfast.core.errors import HoldfastError
+from holdfast.integrations.catalogue import session_over
 from holdfast.store.connect import create_pool, is_away, translate, translated
 from holdfast.store.migrate import read_applied, verify
 from holdfast.store.session import Session
 from holdfast.supervise.backoff import Backoff
 
 if TYPE_CHECKING:
-    from holdfast.store.session import Connection
+    from holdfast.integrations.catalogue import CallersConnection
     from holdfast.store.statements import Statements
 
 T = TypeVar("T")
@@ -86,7 +87,7 @@ class Database:
             finally:
                 cut.cancel()
 
-    async def call(self, work: Work[T], connection: Connection | None = None, *, limit: float = LIMIT) -> T:
+    async def call(self, work: Work[T], connection: CallersConnection | None = None, *, limit: float = LIMIT) -> T:
         """What ``work`` gives, on the caller's own connection if there is one.
 
         On one of ours it is done again while the database is away, for as long as the patience lasts; so it must be
@@ -94,7 +95,7 @@ class Database:
         """
         if connection is not None:
             with self.translated():
-                return await work(Session(connection, self.statements))
+                return await work(session_over(connection, self.statements))
         backoff = Backoff()
         loop = asyncio.get_running_loop()
         until = loop.time() + self.patience
@@ -108,7 +109,7 @@ class Database:
                     raise translate(error, self.dsn) from error
             await asyncio.sleep(delay)
 
-    async def call_once(self, work: Work[T], connection: Connection | None = None) -> T:
+    async def call_once(self, work: Work[T], connection: CallersConnection | None = None) -> T:
         """As ``call``, for what may have been done where the answer is lost: it is not done again."""
         if connection is not None:
             return await self.call(work, connection)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from holdfast.core.export import RunExport
     from holdfast.core.signal import SignalType, StateType
     from holdfast.core.states import RunStatus
+    from holdfast.integrations.catalogue import CallersConnection
     from holdfast.store.runs import Ended
-    from holdfast.store.session import Connection
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
@@ -151,7 +151,7 @@ class RunHandle(Generic[R_co]):
         return await state(self._context, self.id, key.name, key.returns)
 
     async def signal(
-        self, signal: SignalType[T], value: T, *, key: str | None = None, connection: Connection | None = None
+        self, signal: SignalType[T], value: T, *, key: str | None = None, connection: CallersConnection | None = None
     ) -> bool:
         """Sends a signal, which stays in the run's inbox until it is waited for.
 
@@ -165,12 +165,12 @@ class RunHandle(Generic[R_co]):
         return await sending.signal(self._context, self.id, signal, value, key=key, connection=connection)
 
     async def signal_by_name(
-        self, name: str, value: object = None, *, key: str | None = None, connection: Connection | None = None
+        self, name: str, value: object = None, *, key: str | None = None, connection: CallersConnection | None = None
     ) -> bool:
         """As ``signal``, for a payload of plain JSON and without the signal's type at hand."""
         return await sending.signal_by_name(self._context, self.id, name, value, key=key, connection=connection)
 
-    async def cancel(self, *, connection: Connection | None = None) -> Cancellation:
+    async def cancel(self, *, connection: CallersConnection | None = None) -> Cancellation:
         """Cancels the run: at once where nothing of it has begun, else by asking it to.
 
         Raises:
@@ -180,7 +180,7 @@ class RunHandle(Generic[R_co]):
 
     # ---- operating it
 
-    async def pause(self, *, at_once: bool = False, connection: Connection | None = None) -> Effect:
+    async def pause(self, *, at_once: bool = False, connection: CallersConnection | None = None) -> Effect:
         """Stops the run until it is resumed; what is sent to it meanwhile is kept.
 
         Where a worker holds it, activities that run are finished and recorded, and nothing new begins; with ``at_once``
@@ -192,11 +192,11 @@ class RunHandle(Generic[R_co]):
         """
         return await self._operate(Verb.PAUSE_AT_ONCE if at_once else Verb.PAUSE, connection)
 
-    async def resume(self, *, connection: Connection | None = None) -> Effect:
+    async def resume(self, *, connection: CallersConnection | None = None) -> Effect:
         """Lets a paused run go on where it was."""
         return await self._operate(Verb.RESUME, connection)
 
-    async def wake(self, *, connection: Connection | None = None) -> Effect:
+    async def wake(self, *, connection: CallersConnection | None = None) -> Effect:
         """Ends a sleep early: the earliest timer that is open rings now, or the next attempt of a back-off begins.
 
         That may be the timer of a timeout, which then is over. A run that has not begun begins, a blocked one is tried
@@ -264,11 +264,11 @@ class RunHandle(Generic[R_co]):
     def _of(self, run_id: UUID) -> RunHandle[R_co]:
         return RunHandle(self._context, run_id, self._definition, known=True)
 
-    async def terminate(self, *, connection: Connection | None = None) -> Effect:
+    async def terminate(self, *, connection: CallersConnection | None = None) -> Effect:
         """Ends the run as cancelled, at once and without its clean-up code; ``cancel`` is the gentle way."""
         return await self._operate(Verb.TERMINATE, connection)
 
-    async def _operate(self, verb: Verb, connection: Connection | None) -> Effect:
+    async def _operate(self, verb: Verb, connection: CallersConnection | None) -> Effect:
         return (await operate(self._context, verb, [self.id], connection=connection))[self.id]
 
     def __repr__(self) -> str:

@@ -12,7 +12,8 @@ from holdfast.store.operations import operate as _operate
 
 if TYPE_CHECKING:
     from holdfast.client.context import Context
-    from holdfast.store.session import Connection, Session
+    from holdfast.integrations.catalogue import CallersConnection
+    from holdfast.store.session import Session
 
 
 class Effect(StrEnum):
@@ -28,7 +29,7 @@ class Effect(StrEnum):
 
 
 async def operate(
-    context: Context, verb: Verb, runs: Sequence[UUID], *, connection: Connection | None = None
+    context: Context, verb: Verb, runs: Sequence[UUID], *, connection: CallersConnection | None = None
 ) -> dict[UUID, Effect]:
     """Does it to these runs, in one transaction.
 

@@ -14,7 +14,8 @@ from holdfast.store.inbox import Hint, request_cancel, send_signal
 if TYPE_CHECKING:
     from holdfast.client.context import Context
     from holdfast.core.signal import SignalType
-    from holdfast.store.session import Connection, Session
+    from holdfast.integrations.catalogue import CallersConnection
+    from holdfast.store.session import Session
 
 T = TypeVar("T")
 
@@ -33,7 +34,13 @@ class Cancellation(StrEnum):
 
 
 async def signal(
-    context: Context, run_id: UUID, kind: SignalType[T], value: T, *, key: str | None, connection: Connection | None
+    context: Context,
+    run_id: UUID,
+    kind: SignalType[T],
+    value: T,
+    *,
+    key: str | None,
+    connection: CallersConnection | None,
 ) -> bool:
     """Sends a typed signal; False where one with this key was sent to this run before."""
     payload, _ = kind.returns.encode(value)
@@ -41,7 +48,7 @@ async def signal(
 
 
 async def signal_by_name(
-    context: Context, run_id: UUID, name: str, value: object, *, key: str | None, connection: Connection | None
+    context: Context, run_id: UUID, name: str, value: object, *, key: str | None, connection: CallersConnection | None
 ) -> bool:
     """Sends a signal with a payload of plain JSON; False where one with this key was sent to this run before."""
     for mistake in name_mistakes("the name of a signal", name):
@@ -50,7 +57,7 @@ async def signal_by_name(
     return await _send(context, run_id, name, payload, key=key, connection=connection)
 
 
-async def cancel(context: Context, run_id: UUID, *, connection: Connection | None) -> Cancellation:
+async def cancel(context: Context, run_id: UUID, *, connection: CallersConnection | None) -> Cancellation:
     """Cancels the run."""
     hint = _after_commit(context, connection)
     word = await context.database.call(lambda session: request_cancel(session, run_id, hint=hint), connection)
@@ -58,7 +65,7 @@ async def cancel(context: Context, run_id: UUID, *, connection: Connection | Non
 
 
 async def _send(
-    context: Context, run_id: UUID, name: str, text: str, *, key: str | None, connection: Connection | None
+    context: Context, run_id: UUID, name: str, text: str, *, key: str | None, connection: CallersConnection | None
 ) -> bool:
     for mistake in key_mistakes("key", key):
         raise InvalidInput(f"signal {name!r} cannot be sent: {mistake}")
@@ -79,6 +86,6 @@ async def _send(
         ) from error
 
 
-def _after_commit(context: Context, connection: Connection | None) -> Hint | None:
+def _after_commit(context: Context, connection: CallersConnection | None) -> Hint | None:
     """Where hints go: in a transaction of the caller's they are part of it, since nobody else knows when it commits."""
     return context.hinter.add if connection is None else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import asyncpg
 import asyncpg.transaction
@@ -39,6 +39,10 @@ class Asyncpg:
 
     def __str__(self) -> str:
         return "asyncpg"
+
+    def fitted(self, names: Sequence[str]) -> Self:
+        """As it is."""
+        return self
 
     def source(self, dsn: str, statements: Statements, *, application: str, size: int) -> _Source:
         """Connections to the database of the app, without settings of ours."""
@@ -100,6 +104,9 @@ class _Transaction:
                 await self._transaction.rollback()
         except Exception:
             self._connection.terminate()
+
+    def cut(self) -> None:
+        self._connection.terminate()
 
     async def close(self, *, drop: bool = False) -> None:
         if drop:

@@ -41,6 +41,10 @@ class Transaction(Protocol):
         """Nothing of it remains; where it is over already, nothing happens. It may take until a thread returns."""
         ...
 
+    def cut(self) -> None:
+        """The connection is broken off at once: whoever waits for an answer there is told. Never waits."""
+        ...
+
     async def close(self, *, drop: bool = False) -> None:
         """The connection is free for the next one, or dropped where it is of no use any more."""
         ...
@@ -58,12 +62,43 @@ class Source(Protocol):
         ...
 
 
+class DjangoConnection(Protocol):
+    """One of Django's ``connections``: as far as it can be told apart without its types."""
+
+    alias: str
+    vendor: str
+
+    def cursor(self) -> Any:
+        """As Django has it."""
+        ...
+
+    def inc_thread_sharing(self) -> None:
+        """As Django has it."""
+        ...
+
+
+class DjangoConnectionProxy(Protocol):
+    """``django.db.connection``, without its types: it stands for the connection of the thread that asks."""
+
+    def __getattr__(self, item: Any, /) -> Any:
+        """As Django has it."""
+        ...
+
+    def __contains__(self, key: Any, /) -> bool:
+        """As Django has it."""
+        ...
+
+
 class Library(Protocol):
     """A library, as an activity asks for it. Equal ones share their connections."""
 
     @property
     def is_async(self) -> bool:
         """Whether its activities are ``async def``."""
+        ...
+
+    def fitted(self, names: Sequence[str]) -> Library:
+        """The same for an activity whose first parameter is one of these classes, by their full names."""
         ...
 
     def source(self, dsn: str, statements: Statements, *, application: str, size: int) -> Source:

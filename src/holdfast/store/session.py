@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
 
 
-@dataclass(frozen=True, slots=True)
 class Session:
     """A connection that knows its schema. It neither opens nor commits a transaction."""
 
-    connection: Connection
-    statements: Statements
+    __slots__ = ("connection", "statements")
+
+    def __init__(self, connection: Connection, statements: Statements) -> None:
+        self.connection = connection
+        self.statements = statements
 
     async def fetch(self, name: str, /, **values: object) -> list[asyncpg.Record]:
         """The rows of the named statement."""
@@ -36,6 +38,10 @@ class Session:
         """The first column of the first row of the named statement."""
         statement = self.statements[name]
         return await self.connection.fetchval(statement.text, *statement.bind(values))
+
+    def transaction(self) -> AbstractAsyncContextManager[object]:
+        """All of the block or none; within a transaction, a savepoint."""
+        return self.connection.transaction()
 
     async def call(self, name: str, /, values: Sequence[object]) -> list[asyncpg.Record]:
         """As ``fetch``, with the values already in the statement's order: for hot paths."""

@@ -40,6 +40,8 @@ _ROLLBACK = 5.0
 """Seconds for a rollback; then the server is told to end that transaction."""
 _MARGIN = 5.0
 """Seconds for which the server leaves a transaction open beyond its limit: here it is known better what it was."""
+_TELLING = 10
+"""After so many tries that found the database away it is said aloud."""
 _DECISION = 3.0
 """Seconds that a commit may take on the server after its connection was lost; then its backend is ended."""
 
@@ -53,6 +55,7 @@ class Atomic:
         self._mark = secrets.token_hex(8)
         self._limit = transactions.lease if attempt.timeout is None else attempt.timeout
         self._pid: int | None = None
+        self._cutting: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Returns when the connection is free again."""
@@ -66,6 +69,7 @@ class Atomic:
             attempt.finish(failed(attempt, error, timed_out=False))
             return
         scope: asyncio.Timeout | None = None
+        self._cut_after(self._limit, transaction)
         try:
             async with asyncio.timeout(self._limit) as scope:
                 output, turn = await self._code(transaction)
@@ -90,9 +94,11 @@ class Atomic:
         assert transactional is not None
         source = self._transactions.source(transactional.library)
         backoff = Backoff(first=0.02, most=1.0)
+        tries = 0
         while True:
             try:
                 transaction = await source.begin(transactional.isolation_level)
+                self._cut_after(self._limit, transaction)
                 try:
                     async with asyncio.timeout(self._limit):
                         self._pid = await store.begin_activity(
@@ -103,13 +109,20 @@ class Atomic:
                             limit=self._limit + _MARGIN,
                         )
                 except BaseException:
-                    await transaction.close(drop=True)
+                    await self._close(transaction, drop=True)
                     raise
                 return transaction
             except Exception as error:
                 if not is_away(error):
                     raise translate(error) from error
-                log.debug("no transaction for %s (%s), trying again", self._attempt.key, said(error))
+                tries += 1
+                # Said aloud now and then: a library with settings of its own may wait for what nobody else misses.
+                log.log(
+                    logging.WARNING if tries % _TELLING == 0 else logging.DEBUG,
+                    "no transaction for %s (%s), trying again",
+                    self._attempt.key,
+                    said(error),
+                )
             await asyncio.sleep(backoff.delay())
 
     async def _code(self, transaction: Transaction) -> tuple[str, Turn]:
@@ -134,6 +147,7 @@ class Atomic:
         limit = self._transactions.lease / 2
         drop = False
         try:
+            self._cut_after(limit, transaction)
             try:
                 async with asyncio.timeout(limit):
                     recorded = await store.record(
@@ -143,6 +157,7 @@ class Atomic:
                 await self._refused(transaction, turn, error)
                 return
             at: datetime | None = recorded.at
+            self._cut_after(limit, transaction)
             try:
                 async with asyncio.timeout(limit):
                     if self._transactions.commit is None:
@@ -169,7 +184,7 @@ class Atomic:
             drop = True
             raise
         finally:
-            await transaction.close(drop=drop)
+            await self._close(transaction, drop=drop)
 
     async def _refused(self, transaction: Transaction, turn: Turn, error: Exception) -> None:
         """What could not be recorded is not committed: by whom it was refused decides what follows."""
@@ -206,6 +221,7 @@ class Atomic:
     # -- its failure
 
     async def _give_up(self, transaction: Transaction, outcome: Outcome) -> None:
+        self._cut_after(_ROLLBACK, transaction)
         if transaction.busy:
             # In a thread, which cannot be stopped. What it has locked must be free for the next attempt.
             await self._end()
@@ -214,7 +230,7 @@ class Atomic:
         else:
             await self._undo(transaction)
             self._attempt.finish(outcome)
-        await transaction.close()
+        await self._close(transaction)
 
     async def _undo(self, transaction: Transaction) -> None:
         try:
@@ -222,6 +238,20 @@ class Atomic:
                 await transaction.rollback()
         except TimeoutError:
             await self._end()
+
+    async def _close(self, transaction: Transaction, *, drop: bool = False) -> None:
+        try:
+            await transaction.close(drop=drop)
+        finally:
+            # It is the next one's connection now.
+            if self._cutting is not None:
+                self._cutting.cancel()
+
+    def _cut_after(self, limit: float, transaction: Transaction) -> None:
+        """Its connection is cut a while after this limit: a library may want an answer before it gives up."""
+        if self._cutting is not None:
+            self._cutting.cancel()
+        self._cutting = asyncio.get_running_loop().call_later(limit + _MARGIN, transaction.cut)
 
     async def _end(self) -> None:
         """Has the server end this transaction."""

@@ -10,7 +10,7 @@ from typing import Any
 from holdfast.core.errors import DefinitionError
 from holdfast.core.hints import annotation_of
 from holdfast.core.isolation import ISOLATION_LEVELS, IsolationLevel
-from holdfast.integrations.catalogue import library_for
+from holdfast.integrations.catalogue import class_names, library_for
 from holdfast.integrations.library import Library
 
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -33,8 +33,11 @@ class Transactional:
             DefinitionError: it says nothing that can be used.
         """
         first = connection_parameter(fn, what=what)
+        annotation = annotation_of(fn, first)
         if library is None:
-            library = library_for(annotation_of(fn, first), what)
+            library = library_for(annotation, what)
+        elif annotation is not None:
+            library = library.fitted(class_names(annotation))
         return cls(library=library, isolation_level=isolation_level)
 
     def check(self, what: str, *, is_async: bool, max_threads: int | None) -> None:

@@ -12,6 +12,7 @@ from holdfast.app.blocking.handle import BlockingRunHandle, as_blocking
 from holdfast.app.blocking.runs import BlockingRuns
 from holdfast.app.blocking.schedules import BlockingSchedules
 from holdfast.client.handle import run_id_of
+from holdfast.integrations.catalogue import of_this_thread
 
 if TYPE_CHECKING:
     from holdfast.app.blocking.bridge import Bridge
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from holdfast.core.priority import PriorityName
     from holdfast.core.signal import SignalType
     from holdfast.core.states import RunStatus
+    from holdfast.integrations.catalogue import BlockingConnection
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -38,8 +40,8 @@ class BlockingClient:
 
     Every verb of :class:`Client`, with the same parameters, which waits and gives the result. It connects when it is
     first used, in a thread of its own, and closes with the block, by :meth:`close`, or with the process. After a fork
-    the new process connects anew. ``connection=`` is left out: to start a run in a transaction of yours, use SQL there,
-    ``select holdfast.start(...)``.
+    the new process connects anew. ``connection=`` takes a connection of Django, of psycopg, or a session or connection
+    of SQLAlchemy, all of the calling thread, in whose transaction the run is started, signalled or cancelled.
     """
 
     def __init__(self, bridge: Bridge[Client]) -> None:
@@ -76,6 +78,7 @@ class BlockingClient:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        connection: BlockingConnection | None = None,
     ) -> BlockingRunHandle[R]: ...
     @overload
     def start(
@@ -90,6 +93,7 @@ class BlockingClient:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        connection: BlockingConnection | None = None,
     ) -> BlockingRunHandle[R]: ...
     def start(
         self,
@@ -103,11 +107,22 @@ class BlockingClient:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        connection: BlockingConnection | None = None,
     ) -> BlockingRunHandle[Any]:
         """Starts a run of a workflow or activity; returns after its commit."""
+        connection = of_this_thread(connection)
         outcome: RunHandle[Any] = self._bridge.call(
             lambda client: cast("Any", client).start(
-                wf, *args, key=key, lane=lane, priority=priority, at=at, after=after, tags=tags, timeout=timeout
+                wf,
+                *args,
+                key=key,
+                lane=lane,
+                priority=priority,
+                at=at,
+                after=after,
+                tags=tags,
+                timeout=timeout,
+                connection=connection,
             )
         )
         return as_blocking(self._bridge, outcome)
@@ -124,13 +139,24 @@ class BlockingClient:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        connection: BlockingConnection | None = None,
     ) -> BlockingRunHandle[Any]:
         """As ``start``, without the code: ``input`` is plain JSON by the names of the parameters."""
+        connection = of_this_thread(connection)
         return as_blocking(
             self._bridge,
             self._bridge.call(
                 lambda client: client.start_by_name(
-                    name, input, key=key, lane=lane, priority=priority, at=at, after=after, tags=tags, timeout=timeout
+                    name,
+                    input,
+                    key=key,
+                    lane=lane,
+                    priority=priority,
+                    at=at,
+                    after=after,
+                    tags=tags,
+                    timeout=timeout,
+                    connection=connection,
                 )
             ),
         )
@@ -146,13 +172,23 @@ class BlockingClient:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        connection: BlockingConnection | None = None,
     ) -> list[BlockingRunHandle[R]]:
         """Starts a run of each call, all of them or none, in one transaction; the handles come in the calls' order."""
+        connection = of_this_thread(connection)
         return [
             as_blocking(self._bridge, one)
             for one in self._bridge.call(
                 lambda client: client.start_many(
-                    calls, keys=keys, lane=lane, priority=priority, at=at, after=after, tags=tags, timeout=timeout
+                    calls,
+                    keys=keys,
+                    lane=lane,
+                    priority=priority,
+                    at=at,
+                    after=after,
+                    tags=tags,
+                    timeout=timeout,
+                    connection=connection,
                 )
             )
         ]
@@ -183,29 +219,64 @@ class BlockingClient:
         """Exports of at most ``count`` runs of workflows, spread over the workflows and their versions."""
         return self._bridge.call(lambda client: client.sample(count, names=names, open=open, ended=ended))
 
-    def signal(self, run_id: UUID | str, signal: SignalType[T], value: T, *, key: str | None = None) -> bool:
+    def signal(
+        self,
+        run_id: UUID | str,
+        signal: SignalType[T],
+        value: T,
+        *,
+        key: str | None = None,
+        connection: BlockingConnection | None = None,
+    ) -> bool:
         """Sends a signal to a run by its id: see ``RunHandle.signal``."""
-        return self._bridge.call(lambda client: client.signal(run_id, signal, value, key=key))
+        connection = of_this_thread(connection)
+        return self._bridge.call(lambda client: client.signal(run_id, signal, value, key=key, connection=connection))
 
-    def signal_by_name(self, run_id: UUID | str, name: str, value: object = None, *, key: str | None = None) -> bool:
+    def signal_by_name(
+        self,
+        run_id: UUID | str,
+        name: str,
+        value: object = None,
+        *,
+        key: str | None = None,
+        connection: BlockingConnection | None = None,
+    ) -> bool:
         """Sends a signal with a payload of plain JSON to a run by its id."""
-        return self._bridge.call(lambda client: client.signal_by_name(run_id, name, value, key=key))
+        connection = of_this_thread(connection)
+        return self._bridge.call(
+            lambda client: client.signal_by_name(run_id, name, value, key=key, connection=connection)
+        )
 
     @overload
-    def complete(self, token: str, value: R, activity: Definition[..., R], /) -> None: ...
+    def complete(
+        self, token: str, value: R, activity: Definition[..., R], /, *, connection: BlockingConnection | None = None
+    ) -> None: ...
     @overload
-    def complete(self, token: str, value: object = None, /) -> None: ...
-    def complete(self, token: str, value: object = None, activity: Definition[..., Any] | None = None, /) -> None:
+    def complete(
+        self, token: str, value: object = None, /, *, connection: BlockingConnection | None = None
+    ) -> None: ...
+    def complete(
+        self,
+        token: str,
+        value: object = None,
+        activity: Definition[..., Any] | None = None,
+        /,
+        *,
+        connection: BlockingConnection | None = None,
+    ) -> None:
         """Completes an activity from outside: ``value`` is its result."""
-        self._bridge.call(lambda client: cast("Any", client).complete(token, value, activity))
+        connection = of_this_thread(connection)
+        self._bridge.call(lambda client: cast("Any", client).complete(token, value, activity, connection=connection))
 
-    def fail(self, token: str, error: BaseException | str, /) -> None:
+    def fail(self, token: str, error: BaseException | str, /, *, connection: BlockingConnection | None = None) -> None:
         """Fails an attempt at an activity from outside; it is tried again as the activity's ``retry`` says."""
-        self._bridge.call(lambda client: client.fail(token, error))
+        connection = of_this_thread(connection)
+        self._bridge.call(lambda client: client.fail(token, error, connection=connection))
 
-    def cancel(self, run_id: UUID | str) -> Cancellation:
+    def cancel(self, run_id: UUID | str, *, connection: BlockingConnection | None = None) -> Cancellation:
         """Cancels a run by its id: see ``RunHandle.cancel``."""
-        return self._bridge.call(lambda client: client.cancel(run_id))
+        connection = of_this_thread(connection)
+        return self._bridge.call(lambda client: client.cancel(run_id, connection=connection))
 
     def runs(
         self,

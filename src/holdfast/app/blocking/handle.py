@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from uuid import UUID
 
+from holdfast.integrations.catalogue import of_this_thread
+
 if TYPE_CHECKING:
     from holdfast.app.blocking.bridge import Bridge
     from holdfast.client.client import Client
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from holdfast.core.export import RunExport
     from holdfast.core.signal import SignalType, StateType
     from holdfast.core.states import RunStatus
+    from holdfast.integrations.catalogue import BlockingConnection
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
@@ -87,29 +90,41 @@ class BlockingRunHandle(Generic[R_co]):
         outcome: Any = self._bridge.call(lambda client: cast("Any", self._on(client)).state(key))
         return outcome
 
-    def signal(self, signal: SignalType[T], value: T, *, key: str | None = None) -> bool:
+    def signal(
+        self, signal: SignalType[T], value: T, *, key: str | None = None, connection: BlockingConnection | None = None
+    ) -> bool:
         """Sends a signal, which stays in the run's inbox until it is waited for."""
-        return self._bridge.call(lambda client: self._on(client).signal(signal, value, key=key))
+        connection = of_this_thread(connection)
+        return self._bridge.call(lambda client: self._on(client).signal(signal, value, key=key, connection=connection))
 
-    def signal_by_name(self, name: str, value: object = None, *, key: str | None = None) -> bool:
+    def signal_by_name(
+        self, name: str, value: object = None, *, key: str | None = None, connection: BlockingConnection | None = None
+    ) -> bool:
         """As ``signal``, for a payload of plain JSON and without the signal's type at hand."""
-        return self._bridge.call(lambda client: self._on(client).signal_by_name(name, value, key=key))
+        connection = of_this_thread(connection)
+        return self._bridge.call(
+            lambda client: self._on(client).signal_by_name(name, value, key=key, connection=connection)
+        )
 
-    def cancel(self) -> Cancellation:
+    def cancel(self, *, connection: BlockingConnection | None = None) -> Cancellation:
         """Cancels the run: at once where nothing of it has begun, else by asking it to."""
-        return self._bridge.call(lambda client: self._on(client).cancel())
+        connection = of_this_thread(connection)
+        return self._bridge.call(lambda client: self._on(client).cancel(connection=connection))
 
-    def pause(self, *, at_once: bool = False) -> Effect:
+    def pause(self, *, at_once: bool = False, connection: BlockingConnection | None = None) -> Effect:
         """Stops the run until it is resumed; what is sent to it meanwhile is kept."""
-        return self._bridge.call(lambda client: self._on(client).pause(at_once=at_once))
+        connection = of_this_thread(connection)
+        return self._bridge.call(lambda client: self._on(client).pause(at_once=at_once, connection=connection))
 
-    def resume(self) -> Effect:
+    def resume(self, *, connection: BlockingConnection | None = None) -> Effect:
         """Lets a paused run go on where it was."""
-        return self._bridge.call(lambda client: self._on(client).resume())
+        connection = of_this_thread(connection)
+        return self._bridge.call(lambda client: self._on(client).resume(connection=connection))
 
-    def wake(self) -> Effect:
+    def wake(self, *, connection: BlockingConnection | None = None) -> Effect:
         """Ends a sleep early: the earliest timer that is open rings now, or the next attempt of a back-off begins."""
-        return self._bridge.call(lambda client: self._on(client).wake())
+        connection = of_this_thread(connection)
+        return self._bridge.call(lambda client: self._on(client).wake(connection=connection))
 
     def retry(self, *, timeout: timedelta | None = None) -> BlockingRunHandle[R_co]:
         """Tries a failed or cancelled run again from its last good step, as a new run that takes its place."""
@@ -131,6 +146,7 @@ class BlockingRunHandle(Generic[R_co]):
         """The run that this one has become by retries, rewinds and continue-as-new; itself, if by none."""
         return as_blocking(self._bridge, self._bridge.call(lambda client: self._on(client).newest()))
 
-    def terminate(self) -> Effect:
+    def terminate(self, *, connection: BlockingConnection | None = None) -> Effect:
         """Ends the run as cancelled, at once and without its clean-up code; ``cancel`` is the gentle way."""
-        return self._bridge.call(lambda client: self._on(client).terminate())
+        connection = of_this_thread(connection)
+        return self._bridge.call(lambda client: self._on(client).terminate(connection=connection))
