@@ -108,7 +108,24 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(directory)
 
 
+@pytest.fixture
+def django_of_its_own() -> Iterator[None]:
+    """Django has its settings once in a process: here it is imported anew, and afterwards it is what it was."""
+
+    def loaded() -> dict[str, ModuleType]:
+        return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "django"}
+
+    before = loaded()
+    for name in before:
+        del sys.modules[name]
+    yield
+    for name in loaded():
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
 @pytest.mark.parametrize("section", EXECUTED, ids=lambda section: f"{Path(section.page).stem}: {section.title}")
+@pytest.mark.usefixtures("django_of_its_own")
 async def test_the_snippets_do_what_they_show(
     section: Section, dsn: str, db: asyncpg.Connection[asyncpg.Record], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -26,28 +26,28 @@ class Undone(Exception):
 
 
 @contextmanager
-def in_psycopg(dsn: str) -> Iterator[Any]:
+def in_psycopg(dsn: str) -> Generator[Any]:
     with psycopg.Connection[Any].connect(dsn) as connection:
         connection.execute(BESIDE.encode())
         yield connection
 
 
 @contextmanager
-def on_a_connection(dsn: str) -> Iterator[Any]:
+def on_a_connection(dsn: str) -> Generator[Any]:
     with blocking_engine(dsn).begin() as connection:
         connection.execute(text(BESIDE))
         yield connection
 
 
 @contextmanager
-def in_a_session(dsn: str) -> Iterator[Any]:
+def in_a_session(dsn: str) -> Generator[Any]:
     with orm.Session(blocking_engine(dsn)) as session, session.begin():
         session.execute(text(BESIDE))
         yield session
 
 
 @contextmanager
-def in_a_scoped_session(dsn: str) -> Iterator[Any]:
+def in_a_scoped_session(dsn: str) -> Generator[Any]:
     scoped = orm.scoped_session(orm.sessionmaker(blocking_engine(dsn)))
     with scoped.begin():
         scoped.execute(text(BESIDE))
@@ -56,7 +56,7 @@ def in_a_scoped_session(dsn: str) -> Iterator[Any]:
 
 
 @contextmanager
-def in_django(dsn: str) -> Iterator[Any]:
+def in_django(dsn: str) -> Generator[Any]:
     set_up_django(dsn)
     db: Any = import_module("django.db")
     try:
