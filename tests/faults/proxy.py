@@ -20,6 +20,9 @@ _SSL, _GSS, _PROTOCOL_3 = 80877103, 80877104, 196608
 _POOLED = {"user", "database", "application_name", "client_encoding", "datestyle", "timezone"}
 """The settings that PgBouncer takes."""
 
+_SIMPLE = b"\0"
+"""No name that a prepared statement could have: the last one that was said without any."""
+
 Deafness = Literal["refused", "lost"]
 
 
@@ -301,7 +304,7 @@ class _Wire:
             case b"B":
                 text = self._texts.get(message.body.split(b"\0", 2)[1])
             case b"Q":
-                text = message.body.rstrip(b"\0").decode()
+                text = self._texts[_SIMPLE] = message.body.rstrip(b"\0").decode()
             case _:
                 pass
         if text is not None:

@@ -21,6 +21,16 @@ SOON = timedelta(seconds=20)
 QUICKLY = Retry(initial=timedelta(milliseconds=10), max_attempts=20)
 
 
+HOLD_UP = "select pg_advisory_lock(7)"
+LET_GO = "select pg_advisory_unlock(7)"
+HELD_UP = "select pg_advisory_xact_lock(7)::text"
+WAITS = """
+select count(*) = 1 from pg_locks
+ where locktype = 'advisory' and classid = 0 and objid = 7 and not granted
+   and database = (select oid from pg_database where datname = current_database())
+"""
+
+
 async def app_of(
     house: House, way: Way, *, retry: Retry = ONCE, level: IsolationLevel | None = None, library: Any = None
 ) -> App:
@@ -146,6 +156,51 @@ async def test_answers_to_commits_that_are_lost(house: House, way: Way) -> None:
         assert len(await notes(house)) == len(set(await notes(house))) == 8
         assert not await house.value("select count(*) from holdfast.journal where kind = 2")
         await house.check_invariants()
+
+
+async def test_an_effect_that_comes_after_the_take_over_is_not_committed(house: House, way: Way) -> None:
+    app = await app_of(house, way)
+    await house.worker(app)
+    client = await house.client(app)
+    flow: Any = app.definitions["flow"]
+    await house.db.execute(HOLD_UP)
+    late = await client.start(flow.call("says", HELD_UP))
+    await house.until(WAITS)
+    # As recovery does it, but for the connections, which it would end.
+    await house.db.execute("update holdfast.fence set epoch = epoch + 1")
+    await house.db.execute(LET_GO)
+    await late.result(timeout=SOON)
+    # Done by who took over, and by nobody else; and the refusal is no failed attempt.
+    assert await notes(house) == ["says"]
+    assert await house.journal(late.id) == ["says#1"]
+    assert await house.value("select hold from holdfast.journal") > 1
+    await house.check_invariants()
+
+
+async def test_a_connection_that_is_half_open_keeps_nobody_waiting(
+    house: House, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.worker.atomic._MARGIN", 0.2)
+    monkeypatch.setattr("holdfast.worker.atomic._ROLLBACK", 0.5)
+    async with Proxy(house.dsn) as proxy:
+        app = await app_of(house, way, library=way.library(proxy.dsn))
+        app.definitions["says"].timeout = timedelta(seconds=2)  # type: ignore[attr-defined]
+        client = await house.client(app)
+        app.override(origin="the test", database_url=proxy.dsn)
+        says: Any = app.definitions["says"]
+        write: Any = app.definitions["write"]
+        await house.db.execute(HOLD_UP)
+        options: WorkerOptions = {**QUICK, "lease": timedelta(seconds=30), "max_transactions": 1}
+        async with app.worker(**options):
+            stuck = await client.start(says.call(HELD_UP))
+            await house.until(WAITS)
+            assert proxy.forget("pg_advisory_xact_lock(7)") == 1
+            with pytest.raises(RunFailed, match=r"took longer than 2 s"):
+                await stuck.result(timeout=SOON)
+            await house.db.execute(LET_GO)
+            # There is one connection, and it is had again.
+            assert await (await client.start(write.call("after"))).result(timeout=timedelta(seconds=10)) == "after"
+        assert await notes(house) == ["after"]
 
 
 async def test_one_that_takes_too_long_is_rolled_back_and_lets_go_of_its_locks(house: House, way: Way) -> None:

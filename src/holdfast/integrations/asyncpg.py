@@ -102,8 +102,10 @@ class _Transaction:
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self._transaction.rollback()
-        except Exception:
+        except BaseException as error:
             self._connection.terminate()
+            if not isinstance(error, Exception):
+                raise
 
     def cut(self) -> None:
         self._connection.terminate()
@@ -115,8 +117,10 @@ class _Transaction:
             try:
                 # What the activity has set for the session is not left to the next one.
                 await self._connection.reset(timeout=_PATIENCE)
-            except Exception:
+            except BaseException as error:
                 self._connection.terminate()
+                if not isinstance(error, Exception):
+                    raise
         await self._connections.give_back(self._connection)
 
 

@@ -180,18 +180,24 @@ class _Transaction(ThreadedCode):
             return
         try:
             await self._exit(_RolledBack())
-        except Exception:
-            await self._thread.do(self._connection.close)
+        except BaseException as error:
+            await self._thread.do_last(self._connection.close)
+            if not isinstance(error, Exception):
+                raise
 
     def cut(self) -> None:
         cut_off(self._connection.connection)
 
     async def close(self, *, drop: bool = False) -> None:
-        if drop or not self._over:
-            self._over = True
+        try:
+            if not drop and self._over and not self._thread.ended:
+                await self._thread.do(self._connection.close_if_unusable_or_obsolete)
+            else:
+                await self._thread.do_last(self._connection.close)
+        except BaseException as error:
             await self._thread.do_last(self._connection.close)
-        else:
-            await self._thread.do(self._connection.close_if_unusable_or_obsolete)
+            if not isinstance(error, Exception):
+                raise
         await self._threads.give_back(self._thread)
 
     async def _exit(self, error: BaseException | None) -> None:

@@ -211,8 +211,10 @@ class _Transaction:
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self._block.__aexit__(psycopg.Rollback, psycopg.Rollback(), None)
-        except Exception:
+        except BaseException as error:
             await _drop(self._connection)
+            if not isinstance(error, Exception):
+                raise
 
     def cut(self) -> None:
         cut_off(self._connection)
@@ -225,8 +227,10 @@ class _Transaction:
                 async with asyncio.timeout(_PATIENCE):
                     await self._connection.execute(_AS_IT_WAS)
                 self._restore()
-            except Exception:
+            except BaseException as error:
                 await _drop(self._connection)
+                if not isinstance(error, Exception):
+                    raise
         await self._connections.give_back(self._connection)
 
 
@@ -316,8 +320,10 @@ class _BlockingTransaction(ThreadedCode):
         self._over = True
         try:
             await self._thread.do(lambda: self._block.__exit__(psycopg.Rollback, psycopg.Rollback(), None))
-        except Exception:
+        except BaseException as error:
             await self._thread.do_last(self._connection.close)
+            if not isinstance(error, Exception):
+                raise
 
     def cut(self) -> None:
         cut_off(self._connection)
@@ -329,8 +335,10 @@ class _BlockingTransaction(ThreadedCode):
             try:
                 await self._thread.do(lambda: self._connection.execute(_AS_IT_WAS))
                 self._restore()
-            except Exception:
+            except BaseException as error:
                 await self._thread.do_last(self._connection.close)
+                if not isinstance(error, Exception):
+                    raise
         await self._connections.give_back(self._taken)
 
 

@@ -58,6 +58,8 @@ class SQLAlchemy:
     def __post_init__(self) -> None:
         if self.driver not in ("asyncpg", "psycopg"):
             raise DefinitionError(f"SQLAlchemy(driver={self.driver!r}): use 'asyncpg' or 'psycopg'")
+        if self.gives not in ("session", "connection"):
+            raise DefinitionError(f"SQLAlchemy(gives={self.gives!r}): use 'session' or 'connection'")
         if self.engine is not None and self.engine.dialect.driver not in _STYLES:
             raise DefinitionError(
                 f"SQLAlchemy(engine=): an engine over {self.engine.dialect.driver!r} cannot be used; make one with "
@@ -222,8 +224,10 @@ class _Transaction:
             async with asyncio.timeout(_PATIENCE):
                 if self._transaction.is_active:
                     await self._transaction.rollback()
-        except Exception:
+        except BaseException as error:
             await self._connection.invalidate()
+            if not isinstance(error, Exception):
+                raise
 
     def cut(self) -> None:
         cut_off(self._driver)
@@ -236,8 +240,10 @@ class _Transaction:
                 if self._orm is not None:
                     await self._orm.close()
                 await self._connection.close()
-        except Exception:
+        except BaseException as error:
             await _drop(self._connection)
+            if not isinstance(error, Exception):
+                raise
 
 
 async def _drop(connection: AsyncConnection) -> None:
