@@ -51,7 +51,7 @@ async def test_what_comes_while_a_batch_is_in_flight_goes_with_the_next(client: 
 async def test_a_start_that_cannot_be_stored_fails_alone(client: Client, db: Connection) -> None:
     starts = [client._encoder.call(charge.call(n), StartOptions()) for n in range(64)]
     starts[17] = starts[17]._replace(input="{")
-    answers = await asyncio.gather(*(client._starter.start(start) for start in starts), return_exceptions=True)
+    answers = await asyncio.gather(*(client._launch._starter.start(start) for start in starts), return_exceptions=True)
     failed = [n for n, answer in enumerate(answers) if isinstance(answer, BaseException)]
     assert failed == [17]
     assert isinstance(answers[17], DatabaseError)
@@ -65,7 +65,7 @@ async def test_a_key_that_waits_for_another_transaction_holds_up_no_start_withou
     await transaction.start()
     await client.start(nothing, key="k", connection=db)
     blocked = asyncio.create_task(client.start(nothing, key="k"))
-    await eventually(lambda: client._starter._keyed._pump is not None, "the keyed start is on its way")
+    await eventually(lambda: client._launch._starter._keyed._pump is not None, "the keyed start is on its way")
     handle = await client.start(nothing)
     assert not blocked.done()
     await transaction.commit()
@@ -144,7 +144,7 @@ async def test_starts_wait_for_the_database_to_come_back(dsn: str, server_db: Co
         await _close_door(server_db, client)
         starts = [asyncio.create_task(client.start(onboard, Signup("Acme", n))) for n in range(20)]
         listing = asyncio.create_task(client.list())
-        await eventually(lambda: client._starter._plain._pump is not None, "the starts are on their way")
+        await eventually(lambda: client._launch._starter._plain._pump is not None, "the starts are on their way")
         await _open_door(server_db, client)
         await asyncio.gather(*starts)
         await listing
@@ -156,7 +156,7 @@ async def test_who_is_cancelled_before_sending_leaves_nothing(client: Client, db
     await transaction.start()
     await client.start(nothing, key="k", connection=db)
     blocked = asyncio.create_task(client.start(nothing, key="k"))
-    line = client._starter._keyed
+    line = client._launch._starter._keyed
     await eventually(lambda: line._pump is not None and not line._waiting, "the first is on its way")
     cancelled = asyncio.create_task(client.start(nothing, key="other"))
     await eventually(lambda: line._waiting, "the second waits")
@@ -189,7 +189,7 @@ async def test_closing_waits_for_the_starts_that_are_under_way(dsn: str, db: Con
     client = client_of(dsn)
     async with client:
         starts = [asyncio.create_task(client.start(charge, n)) for n in range(100)]
-        await eventually(lambda: client._starter._plain._pump is not None, "the starts are on their way")
+        await eventually(lambda: client._launch._starter._plain._pump is not None, "the starts are on their way")
     handles = await asyncio.gather(*starts)
     assert len(handles) == await count(db) == 100
     with pytest.raises(HoldfastError, match="this client is closed"):

@@ -18,11 +18,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import Any, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
 from holdfast.app.blocking import BlockingClient, Bridge
 from holdfast.app.check import CheckReport, check_runs
 from holdfast.app.database import open_database
+from holdfast.app.decorators import ActivityDecorator, TransactionalDecorator, WorkflowDecorator, name_of
 from holdfast.app.hosted import HostedWorker, WorkerOptions
 from holdfast.app.registry import Registry
 from holdfast.app.resource import Resource
@@ -32,21 +33,26 @@ from holdfast.app.timetable import ScheduleOptions, Timetable
 from holdfast.client import Client
 from holdfast.core.definition import Definition
 from holdfast.core.errors import DefinitionError
+from holdfast.core.events import Event
 from holdfast.core.export import RunExport
 from holdfast.core.isolation import IsolationLevel
+from holdfast.core.listeners import Listeners
 from holdfast.core.retry import Retry
 from holdfast.core.seal import Codec, Seal
 from holdfast.embedded import EmbeddedSettings
 from holdfast.integrations.library import Library
 from holdfast.lint import LintReport, lint
 from holdfast.worker.seams import USUAL, Seams
+from holdfast.worker.surroundings import Surroundings
 from holdfast.workflow.activity import Activity, Isolation
+from holdfast.workflow.middleware import Middleware
 from holdfast.workflow.transactional import Transactional
 from holdfast.workflow.workflow import Workflow
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+E = TypeVar("E", bound=Event)
 D = TypeVar("D", bound=Definition[..., Any])
 
 
@@ -92,6 +98,8 @@ class App:
         self._registry = Registry()
         self._timetable = Timetable(self._registry)
         self._resources: list[Resource[Any]] = []
+        self._middleware: list[Middleware] = []
+        self._listeners = Listeners()
         self._bridges: weakref.WeakSet[Bridge[Client]] = weakref.WeakSet()
 
     # ---- what is written -----------------------------------------------------------------------------------------
@@ -158,7 +166,7 @@ class App:
         """
 
         def register(function: Callable[..., Any]) -> Activity[..., Any]:
-            given = _name_of(function) if name is None else name
+            given = name_of(function) if name is None else name
             options: dict[str, Any] = {
                 "max_threads": max_threads,
                 "isolation": isolation,
@@ -207,7 +215,7 @@ class App:
 
         def register(function: Callable[..., Any]) -> Workflow[..., Any]:
             made: Workflow[..., Any] = Workflow(
-                function, name=_name_of(function) if name is None else name, version=version
+                function, name=name_of(function) if name is None else name, version=version
             )
             self._registry.add(made)
             return made
@@ -264,10 +272,44 @@ class App:
         self._resources.append(resource)
         return resource
 
+    def use(self, middleware: Middleware) -> None:
+        """Puts a middleware around the starts, activities and workflow passes of this app, inside of those before it.
+
+        It holds for clients and workers that are opened after it.
+
+        Raises:
+            DefinitionError: it is no middleware.
+        """
+        given = cast("object", middleware)
+        if not isinstance(given, Middleware):
+            what = "the class itself: make one of it" if isinstance(given, type) else "not an instance of Middleware"
+            raise DefinitionError(f"app.use({given!r}): that is {what}")
+        self._middleware.append(middleware)
+
+    @overload
+    def on(self, event: type[E], listener: Callable[[E], None], /) -> Callable[[E], None]: ...
+    @overload
+    def on(self, event: type[E], /) -> Callable[[Callable[[E], None]], Callable[[E], None]]: ...
+    def on(self, event: type[E], listener: Callable[[E], None] | None = None, /) -> Any:
+        """Has a function called with each event of this kind in its clients and workers: ``@app.on(RunFinished)``.
+
+        It is called on their event loops, in passing, so it must return soon; what it raises is logged. ``Event``
+        itself stands for all kinds.
+
+        Raises:
+            DefinitionError: it is no kind of event, or the function is async.
+        """
+
+        def listen(function: Callable[[E], None]) -> Callable[[E], None]:
+            self._listeners.on(event, function)
+            return function
+
+        return listen if listener is None else listen(listener)
+
     def include(self, other: App) -> None:
         """Takes in all that another app has, schedules and resources too, so that a project can be written in several.
 
-        Settings and codec stay those of this one.
+        Settings and codec, middleware and listeners stay those of this one.
 
         Raises:
             DefinitionError: a name is taken.
@@ -375,6 +417,8 @@ class App:
                 pool_size=pool_size,
                 hints=hints,
                 application=application,
+                middleware=[one for one in self._middleware if type(one).start is not Middleware.start],
+                listeners=self._listeners,
             ) as client,
         ):
             yield client
@@ -415,43 +459,10 @@ class App:
             resources=self._resources,
             options=options,
             schedules=self._timetable.terms,
+            surroundings=Surroundings(self._middleware, self._listeners.for_worker()),
             alone_command=alone_command,
             seams=seams,
         )
 
     def __repr__(self) -> str:
         return f"<App with {len(self.definitions)} definitions>"
-
-
-class ActivityDecorator(Protocol):
-    """What ``app.activity(...)`` with options gives."""
-
-    @overload
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
-    @overload
-    def __call__(self, fn: Callable[P, R], /) -> Activity[P, R]: ...
-
-
-class TransactionalDecorator(Protocol):
-    """What ``app.activity(transactional=True, ...)`` gives: callers do not pass the connection."""
-
-    @overload
-    def __call__(self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
-    @overload
-    def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> Activity[P, R]: ...
-
-
-class WorkflowDecorator(Protocol):
-    """What ``app.workflow(...)`` with options gives."""
-
-    @overload
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
-    @overload
-    def __call__(self, fn: Callable[P, R], /) -> Workflow[P, R]: ...
-
-
-def _name_of(fn: Callable[..., Any]) -> str:
-    name = getattr(fn, "__name__", None)
-    if not isinstance(name, str) or name == "<lambda>":
-        raise DefinitionError(f"{fn!r} has no name of its own; give it one with name=")
-    return name

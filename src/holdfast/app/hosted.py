@@ -7,18 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypedDict
+from typing import Any, Self, TypedDict, TypeVar
 
 from holdfast.app.database import Database, open_database
 from holdfast.app.resource import Resource
 from holdfast.app.settings import AppSettings
 from holdfast.client.terms import Terms
 from holdfast.core.definition import Definition
+from holdfast.core.events import Event
 from holdfast.core.seal import Codec, Seal
 from holdfast.core.settings import WorkerSettings
 from holdfast.upkeep import CodeSchedule, Scheduler
 from holdfast.worker import Companion, Worker
 from holdfast.worker.seams import USUAL, Seams
+from holdfast.worker.surroundings import Surroundings
+
+E = TypeVar("E", bound=Event)
 
 
 class WorkerOptions(TypedDict, total=False):
@@ -54,6 +58,7 @@ class HostedWorker:
         resources: Sequence[Resource[Any]],
         options: WorkerOptions,
         schedules: Mapping[str, Terms],
+        surroundings: Surroundings,
         alone_command: Sequence[str] | None = None,
         seams: Seams = USUAL,
     ) -> None:
@@ -63,6 +68,7 @@ class HostedWorker:
         self._definitions = definitions
         self._resources = resources
         self._schedules = schedules
+        self._surroundings = surroundings
         self._alone_command = alone_command
         self._seams = seams
         # Guards the two below: `stop` may be called from any thread, also before the worker has been made.
@@ -81,6 +87,10 @@ class HostedWorker:
     def scheduler(self) -> Scheduler | None:
         """What sees to schedules beside it; None before it has been opened, and where nothing does."""
         return self._scheduler
+
+    def on(self, event: type[E], listener: Callable[[E], None]) -> None:
+        """As ``App.on``, for what happens in this worker."""
+        self._surroundings.listeners.on(event, listener)
 
     async def run(self) -> None:
         """Works until :meth:`stop` is called, then returns when everything has been given back.
@@ -132,6 +142,7 @@ class HostedWorker:
             lifespans=tuple(resource.open for resource in self._resources),
             alone_command=self._alone_command,
             seams=self._seams,
+            surroundings=self._surroundings,
             companion=None
             if scheduler is None
             else Companion(schedules=scheduler.carried, registered=scheduler.begin, heard=scheduler.heard),

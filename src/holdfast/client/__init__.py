@@ -15,6 +15,7 @@ from holdfast.client.schedule import Schedule, ScheduleStatus
 from holdfast.client.schedules import Schedules
 from holdfast.client.selection import Refusal, Runs, Tally
 from holdfast.client.sending import Cancellation
+from holdfast.client.starting import Starting
 from holdfast.client.why import Reason, Why
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "ScheduleStatus",
     "Schedules",
     "Sealed",
+    "Starting",
     "StepView",
     "Tally",
     "Why",

@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, TypeVarTuple, overload
 from uuid import UUID
 
 from holdfast.client import completing
-from holdfast.client.bulk import refuse_conflicts, start_all
 from holdfast.client.context import Context
 from holdfast.client.database import Database
 from holdfast.client.encoding import Encoder, as_call
 from holdfast.client.exporting import Sample, sample_runs
 from holdfast.client.handle import RunHandle, run_id_of
 from holdfast.client.hinter import Hinter
+from holdfast.client.launch import Launch
 from holdfast.client.listing import list_runs
-from holdfast.client.options import key_mistakes, start_options
+from holdfast.client.options import StartOptions, key_mistakes, start_options
 from holdfast.client.schedules import Schedules
 from holdfast.client.selection import Runs
-from holdfast.client.starter import Starter
+from holdfast.client.starting import StartMiddleware
 from holdfast.client.waiter import Waiter
 from holdfast.core.definition import Call, Definition
 from holdfast.core.errors import InvalidInput
+from holdfast.core.listeners import Listeners
 
 if TYPE_CHECKING:
     from holdfast.client.description import RunDescription
@@ -50,8 +51,9 @@ class Client:
 
     Options of every start: ``key`` makes it idempotent, a second start with the same key gives the same run;
     ``lane`` and ``priority`` say which line it stands in; it is due ``at`` a time or ``after`` a while, otherwise now;
-    ``tags`` are found by ``list``; after ``timeout`` from now it ends as timed out. With ``connection``, an asyncpg
-    connection, it is made in the caller's own transaction there: it exists if and when that commits.
+    ``tags`` are found by ``list``; after ``timeout`` from now it ends as timed out. ``headers`` travel with it, to its
+    activities and children, and are stored as they are, whatever the codec. With ``connection``, an asyncpg connection,
+    it is made in the caller's own transaction there: it exists if and when that commits.
 
     Args:
         dsn: Where the database is.
@@ -62,6 +64,8 @@ class Client:
         hints: Notify workers of what is due, and listen for what has ended; without, both find out by looking.
         application: The connections' name in ``pg_stat_activity``.
         patience: How long a call is tried again while the database is away.
+        middleware: What stands around starts.
+        listeners: Who wants to know of them.
     """
 
     def __init__(
@@ -75,13 +79,20 @@ class Client:
         hints: bool = True,
         application: str = "holdfast client",
         patience: timedelta = timedelta(seconds=15),
+        middleware: Sequence[StartMiddleware] = (),
+        listeners: Listeners | None = None,
     ) -> None:
         self._hints = hints
         self._database = Database(
             dsn, statements, application=application, size=pool_size, patience=patience.total_seconds()
         )
         self._encoder = Encoder(seal, definitions)
-        self._starter = Starter(self._database, hints=hints)
+        self._launch = Launch(
+            self._database,
+            hints=hints,
+            middleware=middleware,
+            listeners=Listeners() if listeners is None else listeners,
+        )
         self._context = Context(
             encoder=self._encoder,
             database=self._database,
@@ -101,7 +112,7 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            await self._starter.close()
+            await self._launch.close()
             await self._context.hinter.close()
         finally:
             try:
@@ -124,6 +135,7 @@ class Client:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
         connection: CallersConnection | None = None,
     ) -> RunHandle[R]: ...
     @overload
@@ -139,6 +151,7 @@ class Client:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
         connection: CallersConnection | None = None,
     ) -> RunHandle[R]: ...
     async def start(
@@ -153,6 +166,7 @@ class Client:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
         connection: CallersConnection | None = None,
     ) -> RunHandle[Any]:
         """Starts a run of a workflow or activity; returns after its commit.
@@ -168,9 +182,24 @@ class Client:
         """
         call = as_call(wf, args)
         options = start_options(
-            call.definition.what, lane=lane, priority=priority, at=at, after=after, tags=tags, timeout=timeout, key=key
+            call.definition.what,
+            lane=lane,
+            priority=priority,
+            at=at,
+            after=after,
+            tags=tags,
+            timeout=timeout,
+            key=key,
+            headers=headers,
         )
-        return await self._start(self._encoder.call(call, options, key), call.definition, connection)
+        answer = await self._launch.one(
+            call.definition.name,
+            lambda options: self._encoder.call(call, options, key),
+            options,
+            key=key,
+            connection=connection,
+        )
+        return self._handle(answer, call.definition, known=connection is None)
 
     async def start_by_name(
         self,
@@ -184,6 +213,7 @@ class Client:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
         connection: CallersConnection | None = None,
     ) -> RunHandle[Any]:
         """As ``start``, without the code: ``input`` is plain JSON by the names of the parameters.
@@ -192,10 +222,25 @@ class Client:
         the run waits for a worker that knows a workflow of that name.
         """
         options = start_options(
-            f"{name!r}", lane=lane, priority=priority, at=at, after=after, tags=tags, timeout=timeout, key=key
+            f"{name!r}",
+            lane=lane,
+            priority=priority,
+            at=at,
+            after=after,
+            tags=tags,
+            timeout=timeout,
+            key=key,
+            headers=headers,
         )
         definition = self._context.definitions.get(name)
-        return await self._start(self._encoder.named(name, input or {}, options, key), definition, connection)
+        answer = await self._launch.one(
+            name,
+            lambda options: self._encoder.named(name, input or {}, options, key),
+            options,
+            key=key,
+            connection=connection,
+        )
+        return self._handle(answer, definition, known=connection is None)
 
     async def start_many(
         self,
@@ -208,6 +253,7 @@ class Client:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
         connection: CallersConnection | None = None,
     ) -> list[RunHandle[R]]:
         """Starts a run of each call, all of them or none, in one transaction; the handles come in the calls' order.
@@ -218,7 +264,14 @@ class Client:
             As ``start``, for the first that cannot be started.
         """
         options = start_options(
-            "these runs", lane=lane, priority=priority, at=at, after=after, tags=tags, timeout=timeout
+            "these runs",
+            lane=lane,
+            priority=priority,
+            at=at,
+            after=after,
+            tags=tags,
+            timeout=timeout,
+            headers=headers,
         )
         bound = [as_call(call, ()) for call in calls]
         given: list[str | None] = [None] * len(bound) if keys is None else list(keys)
@@ -228,28 +281,17 @@ class Client:
             mistakes = [mistake for n, key in enumerate(given) for mistake in key_mistakes(f"keys[{n}]", key or "")]
             if mistakes:
                 raise InvalidInput(f"these runs cannot be started: {'; '.join(mistakes[:10])}")
-        if keys is None:
-            starts = self._encoder.calls(bound, options)
-        else:
-            starts = map(self._encoder.call, bound, repeat(options), given)
-        answers = await start_all(
-            self._database, starts, count=len(bound), keyed=keys is not None, hint=self._hints, connection=connection
-        )
+
+        def make(options: StartOptions) -> Iterable[Start]:
+            if keys is None:
+                return self._encoder.calls(bound, options)
+            return map(self._encoder.call, bound, repeat(options), given)
+
+        names = [call.definition.name for call in bound]
+        answers = await self._launch.many(names, make, options, keyed=keys is not None, connection=connection)
+        # A run in a transaction of somebody else's is not known to exist before that commits.
         own = connection is None
         return [self._handle(answer, call.definition, known=own) for call, answer in zip(bound, answers, strict=True)]
-
-    async def _start(
-        self, start: Start, definition: Definition[..., R] | None, connection: CallersConnection | None
-    ) -> RunHandle[R]:
-        if connection is None:
-            answer = await self._starter.start(start)
-            refuse_conflicts([start], [answer])
-        else:
-            (answer,) = await start_all(
-                self._database, [start], count=1, keyed=start.key is not None, hint=self._hints, connection=connection
-            )
-        # A run in a transaction of somebody else's is not known to exist before that commits.
-        return self._handle(answer, definition, known=connection is None)
 
     def _handle(self, started: Started, definition: Definition[..., R] | None, *, known: bool) -> RunHandle[R]:
         return RunHandle(self._context, started.id, definition, existing=started.existing, known=known)

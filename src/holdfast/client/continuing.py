@@ -20,6 +20,7 @@ from holdfast.client.options import timeout_mistakes
 from holdfast.client.outcome import read_failure
 from holdfast.core.continuation import Kept, Recorded, kept_before, kept_for_retry, outcomes
 from holdfast.core.errors import InvalidInput, OperationRefused, RunNotFound
+from holdfast.core.headers import headers_of
 from holdfast.core.lineage import first_tags, lineage_of
 from holdfast.core.states import Continuation, Ending, RunKind
 from holdfast.store.continuing import Origin, Outline, continue_run, read_origin, read_outline
@@ -147,6 +148,9 @@ async def _make(
 ) -> UUID:
     new_id = context.encoder.next_id()
     options: dict[str, object] = {}
+    headers = headers_of(origin.options)
+    if headers:
+        options["headers"] = dict(headers)
     if lineage:
         options["lineage"] = lineage
         # Its code sees the tags that it was started with, whatever they were changed to since.

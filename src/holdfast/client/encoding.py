@@ -37,18 +37,19 @@ class Encoder:
         if definition.version is not None:
             self._refuse_older(definition)
         encoded = definition.parameters.encode(call.args, call.kwargs)
-        return self._start(encoded, _manner(definition.kind, definition.name, options), key)
+        return self._start(encoded, _manner(definition.kind, definition.name, options), key, options.stored)
 
     def calls(self, calls: Iterable[Call[Any]], options: StartOptions) -> Iterator[Start]:
         """Starts of these calls, all with the same options."""
         manners: dict[str, Manner] = {}
+        stored = options.stored
         for call in calls:
             definition = call.definition
             manner = manners.get(definition.name)
             if manner is None:
                 self._refuse_older(definition)
                 manner = manners[definition.name] = _manner(definition.kind, definition.name, options)
-            yield self._start(definition.parameters.encode(call.args, call.kwargs), manner, None)
+            yield self._start(definition.parameters.encode(call.args, call.kwargs), manner, None, stored)
 
     def next_id(self) -> UUID:
         """The id of a run to be."""
@@ -63,13 +64,14 @@ class Encoder:
         definition = self._definitions.get(name)
         if definition is not None:
             encoded = definition.parameters.encode_named(values)
-            return self._start(encoded, _manner(definition.kind, name, options), key)
+            return self._start(encoded, _manner(definition.kind, name, options), key, options.stored)
         for mistake in name_mistakes("name", name):
             raise InvalidInput(mistake)
         if any(not isinstance(one, str) for one in cast("Mapping[Any, object]", values)):
             raise InvalidInput(f"the input of {name!r} is a mapping by the names of its parameters, which are text")
         text, _ = _PLAIN.encode(dict(values))
-        return self._start(Encoded(text, digest_of(canonical(text))), _manner(RunKind.WORKFLOW, name, options), key)
+        encoded = Encoded(text, digest_of(canonical(text)))
+        return self._start(encoded, _manner(RunKind.WORKFLOW, name, options), key, options.stored)
 
     def _refuse_older(self, definition: Definition[..., Any]) -> None:
         """Arguments for one version of a workflow are not given to another."""
@@ -79,9 +81,9 @@ class Encoder:
                 f"{definition.what} is not what new runs begin with: that is {newest.what}; start that one"
             )
 
-    def _start(self, encoded: Encoded, manner: Manner, key: str | None) -> Start:
+    def _start(self, encoded: Encoded, manner: Manner, key: str | None, options: str | None) -> Start:
         text = self._seal.close(encoded.text, what=f"the input of {manner.name!r}")
-        return Start(self._ids.next(), text, manner, key, encoded.digest)
+        return Start(self._ids.next(), text, manner, key, encoded.digest, options)
 
 
 def _manner(kind: RunKind, name: str, options: StartOptions) -> Manner:

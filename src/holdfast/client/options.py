@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 from pydantic_core import to_json
 
 from holdfast.core.errors import InvalidInput
+from holdfast.core.headers import NONE, Headers, header_mistakes, options_with
 from holdfast.core.priority import Priority
 from holdfast.core.version import MARK
 
@@ -29,6 +30,12 @@ class StartOptions:
     after: timedelta | None = None
     timeout: timedelta | None = None
     tags: str | None = None
+    headers: Headers = field(default_factory=lambda: NONE)
+
+    @property
+    def stored(self) -> str | None:
+        """What of them is stored as the run's options, as JSON text."""
+        return options_with(None, self.headers) if self.headers else None
 
 
 _DEFAULT = StartOptions()
@@ -44,13 +51,14 @@ def start_options(
     tags: Mapping[str, str] | None,
     timeout: timedelta | None,
     key: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> StartOptions:
     """The options as they are stored.
 
     Raises:
         InvalidInput: says everything that is wrong with them; ``what`` names what was to be started.
     """
-    plain = at is None and after is None and tags is None and timeout is None and key is None
+    plain = at is None and after is None and tags is None and timeout is None and key is None and headers is None
     if plain and lane == "default" and priority == "medium":
         return _DEFAULT
     mistakes = [
@@ -59,6 +67,7 @@ def start_options(
         *_priority_mistakes(priority),
         *_time_mistakes(at, after, timeout),
         *_tag_mistakes(tags),
+        *header_mistakes(headers),
     ]
     if mistakes:
         raise InvalidInput(f"{what} cannot be started: {'; '.join(mistakes)}")
@@ -69,6 +78,7 @@ def start_options(
         after=after,
         timeout=timeout,
         tags=to_json(dict(tags)).decode() if tags else None,
+        headers=dict(headers) if headers else NONE,
     )
 
 

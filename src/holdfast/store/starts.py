@@ -32,6 +32,8 @@ class Start(NamedTuple):
     manner: Manner
     key: str | None
     digest: bytes | None
+    options: str | None = None
+    """JSON text."""
 
 
 class Started(NamedTuple):
@@ -53,6 +55,7 @@ async def start_plain(session: Session, starts: Sequence[Start], *, hint: bool) 
         ids=[start.id for start in starts],
         inputs=[start.input for start in starts],
         manners=manners,
+        options=_options(starts),
         hints=[f"due {lane}" for lane in lanes] if hint else [],
         **_columns(list(places)),
     )
@@ -67,10 +70,16 @@ async def start_keyed(session: Session, starts: Sequence[Start], *, hint: bool) 
         inputs=[start.input for start in starts],
         keys=[start.key for start in starts],
         digests=[start.digest for start in starts],
+        options=_options(starts),
         hint=hint,
         **_columns([start.manner for start in starts]),
     )
     return [Started(*row) for row in rows]
+
+
+def _options(starts: Sequence[Start]) -> Sequence[str | None]:
+    # Few starts have any: a column of nulls alone is sent as an empty array, which ``unnest`` fills up.
+    return () if all(start.options is None for start in starts) else [start.options for start in starts]
 
 
 def _columns(manners: Sequence[Manner]) -> dict[str, Sequence[object]]:

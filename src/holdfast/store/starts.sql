@@ -9,12 +9,12 @@
 with moment as materialized (
   select holdfast.now() as now
 ), asked as materialized (
-  select s.id, s.input, s.manner, (:kinds::smallint[])[s.manner] as kind, (:names::text[])[s.manner] as name,
+  select s.id, s.input, s.manner, s.options, (:kinds::smallint[])[s.manner] as kind, (:names::text[])[s.manner] as name,
          (:lanes::text[])[s.manner] as lane, (:priorities::smallint[])[s.manner] as priority
-    from unnest(:ids::uuid[], :inputs::text[], :manners::int[]) as s (id, input, manner)
+    from unnest(:ids::uuid[], :inputs::text[], :manners::int[], :options::text[]) as s (id, input, manner, options)
 ), made as (
-  insert into holdfast.run (id, kind, name, lane, priority, input, tags, created_at)
-  select a.id, a.kind, a.name, a.lane, a.priority, a.input::json, (:tags::text[])[a.manner]::jsonb, m.now
+  insert into holdfast.run (id, kind, name, lane, priority, input, tags, options, created_at)
+  select a.id, a.kind, a.name, a.lane, a.priority, a.input::json, (:tags::text[])[a.manner]::jsonb, a.options::json, m.now
     from asked a, moment m
   on conflict (id) do nothing
   returning id
@@ -35,4 +35,4 @@ select s.id, s.existing, s.same
   from holdfast.start_many(
          :ids::uuid[], :kinds::smallint[], :names::text[], :lanes::text[], :priorities::smallint[],
          :inputs::text[]::json[], :due::timestamptz[], :after::interval[], :timeouts::interval[], :tags::text[]::jsonb[],
-         null, :keys::text[], :digests::bytea[], :hint::boolean) s
+         :options::text[]::json[], :keys::text[], :digests::bytea[], :hint::boolean) s

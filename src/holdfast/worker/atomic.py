@@ -11,6 +11,7 @@ import asyncio
 import logging
 import secrets
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -24,7 +25,6 @@ from holdfast.supervise.backoff import Backoff
 from holdfast.worker.attempt import Outcome
 from holdfast.worker.executor import failed
 from holdfast.worker.held import Unit
-from holdfast.worker.slow import watched
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -129,7 +129,9 @@ class Atomic:
         attempt, activity = self._attempt, self._attempt.activity
         args, kwargs = activity.parameters.decode(attempt.input)
         attempt.entered()
-        value = await watched(transaction.run(activity.fn, args, kwargs), activity.name)
+        assert attempt.executor is not None
+        run = partial(transaction.run, activity.fn)
+        value = await attempt.executor.surroundings.call(attempt, run, (args, kwargs), {})
         text, _ = activity.returns.encode(value)
         output = self._transactions.seal.close(text, what=f"the result of {activity.what}")
         await transaction.flush()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast.core.errors import ActivityTimedOut, GiveUp
 from holdfast.core.failure import Failure
+from holdfast.core.headers import NONE
 from holdfast.worker.pulse import Pulse
 from holdfast.workflow.attempted import ActivityInfo
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
+    from holdfast.core.headers import Headers
     from holdfast.worker.executor import Executor
     from holdfast.worker.gate import Turn
     from holdfast.workflow.activity import Activity
@@ -75,8 +77,11 @@ class Attempt:
         "details",
         "executor",
         "given",
+        "headers",
+        "inner",
         "input",
         "interrupt",
+        "is_inner",
         "key",
         "number",
         "origin",
@@ -103,12 +108,14 @@ class Attempt:
         owner: Owner,
         details: str | None = None,
         origin: UUID | None = None,
+        headers: Headers = NONE,
         ask: Callable[[Attempt, Outcome], Turn] | None = None,
     ) -> None:
         self.activity = activity
         self.input = input_text
         self.run_id = run_id
         self.origin = origin
+        self.headers = headers
         self.key = key
         self.number = number
         self.workflow = workflow
@@ -127,6 +134,9 @@ class Attempt:
         self.verdict: Outcome | None = None
         """What it comes to when it has been cancelled, because it was silent."""
         self.started = 0.0
+        self.inner: Attempt | None = None
+        """What it comes down to inside of its middleware, in a process of its own."""
+        self.is_inner = False
         self._ask = ask
         self.turn: Turn | None = None
         """When it commits, if it is transactional and has come so far."""
@@ -134,6 +144,8 @@ class Attempt:
     @property
     def waiting(self) -> bool:
         """Whether it is in line and has not begun."""
+        if self.inner is not None and not self.inner.started:
+            return not self.abandoned
         return not self.started and not self.abandoned
 
     @property
@@ -153,6 +165,7 @@ class Attempt:
             origin=self.origin,
             details_text=self.details,
             give=self._give,
+            headers=self.headers,
         )
 
     def _give(self) -> None:
@@ -164,6 +177,8 @@ class Attempt:
         """Its code is entered: from now on it is to be heard of."""
         if self.activity.heartbeat_timeout is not None:
             self._pulse().begin()
+        if self.executor is not None and self.executor.surroundings.started:
+            self.executor.surroundings.tell_started(self)
 
     def beat(self, details: str | None) -> bool:
         """It is alive, and this far, as JSON text; gives whether its outcome is still wanted. From any thread.
@@ -178,6 +193,11 @@ class Attempt:
         self._pulse().beat(details)
         return not self.abandoned
 
+    def say(self, details: str) -> None:
+        """This is to be written of what it has said."""
+        if self._owner is not None:
+            self._owner.attempt_beat(self, details)
+
     def ask_turn(self, outcome: Outcome) -> Turn:
         """The turn in which it may commit this outcome, as it is to be stored, together with its effects."""
         assert self._ask is not None
@@ -190,6 +210,8 @@ class Attempt:
         if self.pulse is not None:
             self.pulse.close()
         if owner is not None:
+            if self.executor is not None and self.executor.surroundings.ended and not self.is_inner:
+                self.executor.surroundings.tell_ended(self, outcome)
             owner.attempt_done(self, outcome)
 
     def abandon(self) -> None:
@@ -227,14 +249,10 @@ class Attempt:
                     self.pulse = Pulse(
                         self.executor.loop,
                         limit=None if limit is None else limit.total_seconds(),
-                        write=self._write,
+                        write=self.say,
                         silent=self._silent,
                     )
         return self.pulse
-
-    def _write(self, details: str) -> None:
-        if self._owner is not None:
-            self._owner.attempt_beat(self, details)
 
     def _silent(self) -> None:
         """Nothing was heard of it for too long."""

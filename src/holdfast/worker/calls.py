@@ -305,6 +305,7 @@ class Calls:
             owner=self,
             details=call.details,
             origin=self._origin,
+            headers=run.headers,
             ask=None if activity.transactional is None else partial(run.ask_turn, call),
         )
         self._attempts += 1

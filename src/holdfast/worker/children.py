@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from holdfast.core.errors import ChildCancelled, HoldfastError
 from holdfast.core.failure import Failure
+from holdfast.core.headers import options_with
 from holdfast.core.journal import EntryKind, letter_digest, started_key
 from holdfast.core.priority import Priority
 from holdfast.core.remake import type_name
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
+    from holdfast.core.headers import Headers
     from holdfast.store.work import Letter
     from holdfast.store.writes import JournalWrite
     from holdfast.worker.desk import Desk
@@ -41,7 +43,7 @@ _FAILED = '{"status":2,"output":null,"error":', "}"
 
 
 def start_all(
-    starts: Sequence[StartChild], parent: RunInfo, desk: Desk, row: MakeRow
+    starts: Sequence[StartChild], parent: RunInfo, headers: Headers, desk: Desk, row: MakeRow
 ) -> tuple[list[JournalWrite], list[Child]]:
     """The rows of the parent's journal, and the children that are to be written in one commit with them.
 
@@ -56,7 +58,7 @@ def start_all(
             error = desk.sealed(Failure.of(refusal))
             rows.append(row(EntryKind.CHILD, start.key, digest=start.digest, error=error))
             continue
-        child = _child(parent, start, desk.ids.next(), text)
+        child = _child(parent, headers, start, desk.ids.next(), text)
         children.append(child)
         rows.append(row(EntryKind.STARTED, started_key(start.key), digest=start.digest, output=f'"{child.id}"'))
     return rows, children
@@ -77,7 +79,7 @@ class _Arrived(NamedTuple):
     error: str | None
 
 
-def _child(parent: RunInfo, command: StartChild, run_id: UUID, input_text: str) -> Child:
+def _child(parent: RunInfo, headers: Headers, command: StartChild, run_id: UUID, input_text: str) -> Child:
     """The run that the command asks for; what it does not say is as in its parent."""
     options = command.options
     close = options.on_parent_close
@@ -90,7 +92,7 @@ def _child(parent: RunInfo, command: StartChild, run_id: UUID, input_text: str) 
         input=input_text,
         timeout=options.timeout,
         tags=options.tags,
-        options=None if close == "cancel" else f'{{"on_parent_close":"{close}"}}',
+        options=options_with(None if close == "cancel" else f'{{"on_parent_close":"{close}"}}', headers),
         key=command.key,
         root=parent.root,
     )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from holdfast.worker.clock import DatabaseClock
     from holdfast.worker.executor import Executor
     from holdfast.worker.held import HeldRun, Unit
+    from holdfast.worker.passes import Passes
     from holdfast.workflow.activity import Activity
 
 
@@ -22,6 +23,7 @@ class Desk(Protocol):
     clock: DatabaseClock
     executor: Executor
     ids: Ids
+    passes: Passes | None
     seal: Seal
     draining: bool
 

@@ -12,16 +12,19 @@ import logging
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import GiveUp, HoldfastError
 from holdfast.worker.attempt import NOT_FROM_OUTSIDE, Outcome
 from holdfast.worker.process.pool import ProcessPool
-from holdfast.worker.slow import watched
+from holdfast.worker.surroundings import Surroundings
+from holdfast.worker.within import Within
 from holdfast.workflow.attempted import CompletedLater, current_activity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from holdfast.core.seal import Seal
     from holdfast.worker.attempt import Attempt
@@ -59,6 +62,9 @@ class Executor:
         self._processes = ProcessPool(most=max_processes, seal=seal, freed=self.relieve)
         self._running: set[Attempt] = set()
         self._closed = False
+        self.surroundings = Surroundings()
+        self._in_threads: set[Attempt] = set()
+        """Inside of their middleware: whose code is in a thread now."""
 
     @property
     def saturated(self) -> bool:
@@ -92,7 +98,10 @@ class Executor:
         if attempt.activity.transactional is not None:
             self._transactions.start(attempt)
         elif attempt.activity.isolation is not None:
-            self._processes.start(attempt)
+            if self.surroundings.activities:
+                self._start_surrounded(attempt, self._run_process(attempt))
+            else:
+                self._processes.start(attempt)
         elif not attempt.activity.is_async:
             self._threads_line.append(attempt)
             self._fill_threads()
@@ -141,22 +150,22 @@ class Executor:
     def _start_async(self, attempt: Attempt, *, limited: bool) -> None:
         self._running.add(attempt)
         attempt.started = time.monotonic()
-        task = self.loop.create_task(self._run_async(attempt))
+        task = self.loop.create_task(self._run_async(attempt, attempt.activity.fn))
         attempt.task = task
         attempt.entered()
         task.add_done_callback(lambda task: self._async_done(attempt, task, limited=limited))
 
-    async def _run_async(self, attempt: Attempt) -> Outcome:
+    async def _run_async(self, attempt: Attempt, code: Callable[..., Coroutine[Any, Any, Any]]) -> Outcome:
         activity = attempt.activity
         current_activity.set(attempt)
         scope: asyncio.Timeout | None = None
         try:
             args, kwargs = activity.parameters.decode(attempt.input)
             if attempt.timeout is None:
-                value = await watched(activity.fn(*args, **kwargs), activity.name)
+                value = await self.surroundings.call(attempt, code, args, kwargs)
             else:
                 async with asyncio.timeout(attempt.timeout) as scope:
-                    value = await watched(activity.fn(*args, **kwargs), activity.name)
+                    value = await self.surroundings.call(attempt, code, args, kwargs)
             output, _ = activity.returns.encode(value)
         except BaseException as error:
             if attempt.verdict is not None:
@@ -205,6 +214,10 @@ class Executor:
         name = attempt.activity.name
         self._threads_of[name] = self._threads_of.get(name, 0) + 1
         attempt.started = time.monotonic()
+        if self.surroundings.activities:
+            self._start_surrounded(attempt, self._run_async(attempt, partial(self._in_thread, attempt)))
+            attempt.entered()
+            return
         timer: asyncio.TimerHandle | None = None
         if attempt.timeout is not None:
             timer = self.loop.call_later(attempt.timeout, self._thread_timed_out, attempt)
@@ -229,13 +242,71 @@ class Executor:
     def _thread_done(self, attempt: Attempt, outcome: Outcome, timer: asyncio.TimerHandle | None) -> None:
         if timer is not None:
             timer.cancel()
+        self._thread_free(attempt)
+        attempt.finish(outcome)
+
+    def _thread_free(self, attempt: Attempt) -> None:
         self._running.discard(attempt)
         self._threads_running -= 1
         self._threads_of[attempt.activity.name] -= 1
         if not self._closed:
             self._fill_threads()
             self.relieve()
-        attempt.finish(outcome)
+
+    # -- in threads and processes, inside of middleware, which runs on the loop
+
+    def _start_surrounded(self, attempt: Attempt, run: Coroutine[Any, Any, Outcome]) -> None:
+        self._running.add(attempt)
+        attempt.started = time.monotonic()
+        task = attempt.task = self.loop.create_task(run)
+        task.add_done_callback(partial(self._surrounded_done, attempt))
+
+    def _surrounded_done(self, attempt: Attempt, task: asyncio.Task[Outcome]) -> None:
+        attempt.task = None
+        if attempt.activity.isolation is not None:
+            self._running.discard(attempt)
+        elif attempt not in self._in_threads:
+            self._thread_free(attempt)
+        if not task.cancelled():
+            attempt.finish(task.result())
+
+    async def _in_thread(self, attempt: Attempt, *args: Any, **kwargs: Any) -> Any:
+        assert self._pool is not None
+        call, context = partial(attempt.activity.fn, *args, **kwargs), contextvars.copy_context()
+        self._in_threads.add(attempt)
+        thread = self._pool.submit(lambda: context.run(_caught, call))
+        thread.add_done_callback(partial(self._left_thread, attempt))
+        value, error = await asyncio.wrap_future(thread)
+        if error is not None:
+            raise error
+        return value
+
+    def _left_thread(self, attempt: Attempt, thread: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the worker is gone
+            self.loop.call_soon_threadsafe(self._thread_returned, attempt)
+
+    def _thread_returned(self, attempt: Attempt) -> None:
+        self._in_threads.discard(attempt)
+        if attempt.task is None:
+            # Its middleware was through before it, because nobody waited for it any more.
+            self._thread_free(attempt)
+
+    async def _run_process(self, attempt: Attempt) -> Outcome:
+        current_activity.set(attempt)
+        within = Within(attempt, self._processes.start)
+        try:
+            value = await self.surroundings.call(attempt, within.call, (), {})
+            return within.outcome_of(value)
+        except BaseException as error:
+            return within.outcome_of_error(error) or failed(attempt, error, timed_out=False)
+
+
+def _caught(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    # Not every exception can be carried by a future.
+    try:
+        return call(), None
+    except BaseException as error:
+        return None, error
 
 
 def _run_sync(attempt: Attempt) -> Outcome:

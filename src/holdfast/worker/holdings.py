@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from holdfast.client.ids import Ids
 from holdfast.core.errors import RunTimedOut
 from holdfast.core.failure import Failure
+from holdfast.core.headers import headers_of
 from holdfast.core.lineage import first_tags, lineage_of
 from holdfast.core.priority import Priority
 from holdfast.core.states import Flag
 from holdfast.worker.ends import Condemned, Stray, Terminated, Unreadable
 from holdfast.worker.job_run import JobRun
 from holdfast.worker.opened import opened
+from holdfast.worker.passes import Passes
 from holdfast.worker.said import read
 from holdfast.worker.workflow_run import WorkflowRun
 from holdfast.workflow.activity import Activity
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from holdfast.worker.clock import DatabaseClock
     from holdfast.worker.executor import Executor
     from holdfast.worker.held import HeldRun, Unit
+    from holdfast.worker.surroundings import Surroundings
 
 AT_ONCE = 64
 """Runs that are entered or stepped in one callback.
@@ -70,12 +73,15 @@ class Holdings:
         recorded: Callable[[Unit], None],
         look: Callable[[], None],
         room_made: Callable[[], None],
+        surroundings: Surroundings,
     ) -> None:
         self.clock = clock
         self.draining = False
         self.executor = executor
         self.ids = Ids()
         self.seal = seal
+        self.passes = Passes(surroundings, seal, enter=self._enter) if surroundings.passes else None
+        """What workflow runs are entered by, where there is middleware around them."""
         self.buckets: dict[int, Bucket] = {}
         self.held: dict[UUID, HeldRun] = {}
         self.empty = asyncio.Event()
@@ -195,7 +201,16 @@ class Holdings:
             run = ready.popleft()
             bucket.begun()
             begun += 1
-            if held:
+            if not held:
+                continue
+            if self.passes is not None and isinstance(run, WorkflowRun):
+                self.passes.open(run)
+            else:
+                run.begin()
+
+    def _enter(self, run: WorkflowRun) -> None:
+        if self.held.get(run.run_id) is run:
+            with Shift():
                 run.begin()
 
     # -- what a test asks
@@ -318,6 +333,7 @@ def _instance(definition: Workflow[..., Any], claimed: Claimed, journal: Sequenc
         tags=first_tags(claimed.options, claimed.tags),
         parent=claimed.parent,
         root=claimed.root or claimed.run_id,
+        headers=headers_of(claimed.options),
     )
     entries = [opened(entry, seal) for entry in journal]
     text = seal.open(claimed.input or "{}")

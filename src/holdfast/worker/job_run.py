@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
+from holdfast.core.headers import headers_of
 from holdfast.core.journal import EntryKind, attempt_key, completion_key, handed_key
 from holdfast.core.lineage import lineage_of
 from holdfast.core.states import Ending, Flag
@@ -149,6 +150,7 @@ class JobRun:
             owner=self,
             details=details,
             origin=_origin(claimed),
+            headers=headers_of(claimed.options),
             ask=None if activity.transactional is None else self._ask_turn,
         )
         self.bucket.running += 1

@@ -70,6 +70,8 @@ class Relay:
                 self.hints.due(self._lane)
             if self._loop.time() - self._letter_at < _LETTER_RACE and any(unit.move is not None for unit in units):
                 self.due()
+        if self.holdings.passes is not None:
+            self.holdings.passes.flushed(units)
         self.room_made()
 
     def told(self, flushed: Flushed) -> None:

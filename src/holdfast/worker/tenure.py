@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from holdfast.worker.attempt import Attempt
     from holdfast.worker.seams import Seams
     from holdfast.worker.stop import Stop
+    from holdfast.worker.surroundings import Surroundings
 
 log = logging.getLogger("holdfast.worker")
 
@@ -73,8 +74,10 @@ class Tenure:
         idle: Callable[[], None],
         seams: Seams,
         companion: Companion | None = None,
+        surroundings: Surroundings,
     ) -> None:
         self.name = name
+        surroundings.worker = name
         self._transaction_timeout = transaction_timeout
         self._dsn = dsn
         self._statements = statements
@@ -101,6 +104,7 @@ class Tenure:
             transactions=self._transactions,
             relieved=self._relay.due,
         )
+        self._executor.surroundings = surroundings
         self._holdings = Holdings(
             definitions,
             self._executor,
@@ -111,6 +115,7 @@ class Tenure:
             recorded=lambda unit: self._relay.flushed([unit]),
             look=self._relay.look,
             room_made=self._relay.room_made,
+            surroundings=surroundings,
         )
         self._seams = seams
         self._repertoire = Repertoire.of(definitions)
@@ -348,6 +353,8 @@ class Tenure:
             self._commit.close()
         self._holdings.close()
         self._executor.close()
+        if self._holdings.passes is not None:
+            await self._holdings.passes.close()
         await self._executor.settled()
         await self._transactions.close()
         if self._heartbeat is not None:

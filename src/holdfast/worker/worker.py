@@ -18,6 +18,7 @@ from holdfast.store.session import Session
 from holdfast.worker.companion import Companion
 from holdfast.worker.seams import USUAL, Seams
 from holdfast.worker.stop import Stop
+from holdfast.worker.surroundings import Surroundings
 from holdfast.worker.tenure import Tenure
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.reference import Reference
@@ -62,6 +63,7 @@ class Worker:
         alone_command: Sequence[str] | None = None,
         seams: Seams = USUAL,
         companion: Companion | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         if not definitions:
             raise ConfigurationError(
@@ -79,6 +81,7 @@ class Worker:
         self._alone_command = alone_command
         self._seams = seams
         self._companion = companion
+        self._surroundings = Surroundings() if surroundings is None else surroundings
         self._stop: Stop | None = None
         self._stops = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -125,6 +128,7 @@ class Worker:
                     idle=self.stop,
                     seams=self._seams,
                     companion=self._companion,
+                    surroundings=self._surroundings,
                 )
                 log.info("worker %s begins, lane %r", self._tenure.name, self._settings.lane)
                 self._ready.set()

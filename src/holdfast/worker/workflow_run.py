@@ -71,6 +71,9 @@ class WorkflowRun(RestingRun):
         if self._over:
             return
         # One that stands in line is entered by this, ahead of its turn: an activation costs no slot.
+        if not self._may_enter:
+            self._letterbox.unread = letters
+            return
         self._mark_begun()
         new = self._letterbox.take(letters)
         if new:
@@ -79,6 +82,14 @@ class WorkflowRun(RestingRun):
                     self._calls.expect(letter.name)
             rows = [received(letter, key, self._desk, self._row) for letter, key in new]
             self._write_rows(rows, seen=[letter.number for letter, _ in new])
+
+    @property
+    def _may_enter(self) -> bool:
+        """Whether the middleware around it, if there is any, has let it in; it is told, if it does not know."""
+        if self._desk.passes is None:
+            return True
+        self._desk.passes.open(self)
+        return self.passing is None or self.passing.entered
 
     def _mark_begun(self) -> None:
         if self._begun:
@@ -200,5 +211,5 @@ class WorkflowRun(RestingRun):
             else:
                 self._calls.ask(command)
         if starts or activation.closing:
-            rows, children = start_all(starts, self._instance.info, self._desk, self._row)
+            rows, children = start_all(starts, self._instance.info, self.headers, self._desk, self._row)
             self._write(Unit(self, journal=rows, children=children, cancels=activation.closing))

@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from holdfast.core.headers import Headers
     from holdfast.core.journal import Entry
     from holdfast.store.work import Claimed, Letter, Seen
     from holdfast.worker.attempt import Attempt, Outcome
     from holdfast.worker.bucket import Bucket
     from holdfast.worker.desk import Desk
+    from holdfast.worker.passes import Passing
+    from holdfast.workflow.info import RunInfo
 
 log = logging.getLogger("holdfast.worker")
 
@@ -67,6 +70,7 @@ class WritingRun(ABC):
         "hold",
         "looked_at",
         "name",
+        "passing",
         "run_id",
     )
 
@@ -98,6 +102,18 @@ class WritingRun(ABC):
         self._kept = False
         self._stepping = False
         self._gate: Gate | None = None
+        self.passing: Passing | None = None
+        """Set once its turn has come, where there is middleware around it."""
+
+    @property
+    def info(self) -> RunInfo:
+        """The run."""
+        return self._instance.info
+
+    @property
+    def headers(self) -> Headers:
+        """What the activities and children get that it starts now."""
+        return self._instance.info.headers if self.passing is None else self.passing.headers
 
     # -- what others see to, on top of this
 
@@ -262,6 +278,8 @@ class WritingRun(ABC):
         self._stop_waiting()
         self._over = True
         self._leave()
+        if self.passing is not None:
+            self.passing.lose()
 
     def _leave(self) -> None:
         """Lets go of everything at once: nothing of it is left to the collector, which looks seldom."""

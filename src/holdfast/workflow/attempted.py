@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -36,6 +36,8 @@ class ActivityInfo:
     """``details`` as JSON text."""
     origin: UUID | None = None
     """The run that this one is a retry of, however often; None where it is none."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """What travels with the run: its own headers, as the middleware of the workflow pass has left them."""
     give: Callable[[], None] | None = field(default=None, repr=False, compare=False)
     """Tells the worker that the token may be given away."""
 

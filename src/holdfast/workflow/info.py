@@ -23,3 +23,5 @@ class RunInfo:
     """The run that started this one as its child."""
     root: UUID
     """The run at the top of its tree: itself, where it is nobody's child."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """What was given to its start, by its caller or by middleware, and travels with it."""

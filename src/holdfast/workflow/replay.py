@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from holdfast.core.errors import HoldfastError, NonDeterminismError
 from holdfast.core.export import RunExport
+from holdfast.core.headers import headers_of
 from holdfast.core.lineage import first_tags, lineage_of
 from holdfast.core.states import Ending
 from holdfast.workflow.info import RunInfo
@@ -64,6 +65,7 @@ def _recalled(workflow: Workflow[..., Any], run: RunExport) -> Instance:
         tags=first_tags(run.options, json.dumps(dict(run.tags))),
         parent=run.parent,
         root=run.root or run.run_id,
+        headers=headers_of(run.options),
     )
     return Instance(
         workflow,

@@ -78,6 +78,7 @@ class BlockingClient:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
         connection: BlockingConnection | None = None,
     ) -> BlockingRunHandle[R]: ...
     @overload
@@ -93,6 +94,7 @@ class BlockingClient:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
         connection: BlockingConnection | None = None,
     ) -> BlockingRunHandle[R]: ...
     def start(
@@ -107,6 +109,7 @@ class BlockingClient:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
         connection: BlockingConnection | None = None,
     ) -> BlockingRunHandle[Any]:
         """Starts a run of a workflow or activity; returns after its commit."""
@@ -122,6 +125,7 @@ class BlockingClient:
                 after=after,
                 tags=tags,
                 timeout=timeout,
+                headers=headers,
                 connection=connection,
             )
         )
@@ -139,6 +143,7 @@ class BlockingClient:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
         connection: BlockingConnection | None = None,
     ) -> BlockingRunHandle[Any]:
         """As ``start``, without the code: ``input`` is plain JSON by the names of the parameters."""
@@ -156,6 +161,7 @@ class BlockingClient:
                     after=after,
                     tags=tags,
                     timeout=timeout,
+                    headers=headers,
                     connection=connection,
                 )
             ),
@@ -172,6 +178,7 @@ class BlockingClient:
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        headers: Mapping[str, str] | None = None,
         connection: BlockingConnection | None = None,
     ) -> list[BlockingRunHandle[R]]:
         """Starts a run of each call, all of them or none, in one transaction; the handles come in the calls' order."""
@@ -188,6 +195,7 @@ class BlockingClient:
                     after=after,
                     tags=tags,
                     timeout=timeout,
+                    headers=headers,
                     connection=connection,
                 )
             )

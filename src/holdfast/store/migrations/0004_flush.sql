@@ -182,7 +182,7 @@ begin
        -- `is true` keeps this a look into a hash table; as a join it would be planned as a nested loop.
        where (a.id in (select made.id from made)) is true
     )
-    select array_agg(distinct a.run_id) filter (where a.options is null or a.options ->> 'on_parent_close' <> 'abandon'),
+    select array_agg(distinct a.run_id) filter (where a.options ->> 'on_parent_close' is distinct from 'abandon'),
            array_agg(distinct a.lane)
       into v_closing, v_due
       from asked a;

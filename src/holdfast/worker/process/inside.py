@@ -175,6 +175,7 @@ class _Attempt:
             workflow=message["workflow"],
             is_cancelled=lambda: self._inside.ended,
             details_text=message["details"],
+            headers=message["headers"],
             origin=None if message["origin"] is None else UUID(message["origin"]),
         )
 

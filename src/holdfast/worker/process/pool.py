@@ -136,6 +136,7 @@ class ProcessPool:
                 "number": attempt.number,
                 "workflow": attempt.workflow,
                 "details": attempt.details,
+                "headers": dict(attempt.headers),
                 "limit": self._seal.limit,
             }
         )
