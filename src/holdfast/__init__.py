@@ -47,6 +47,7 @@ from holdfast.core.errors import (
     HoldfastError,
     InvalidInput,
     InvalidSchedule,
+    JournalFull,
     KeyConflict,
     MissingClass,
     NonDeterminismError,
@@ -100,6 +101,7 @@ from holdfast.workflow.attempted import ActivityInfo, activity_info, complete_la
 from holdfast.workflow.chance import random, uuid4
 from holdfast.workflow.clock import now, sleep, sleep_until
 from holdfast.workflow.condition import wait_until
+from holdfast.workflow.continue_as_new import continue_as_new
 from holdfast.workflow.current import run_info
 from holdfast.workflow.fan_out import fan_out
 from holdfast.workflow.info import RunInfo
@@ -166,6 +168,7 @@ __all__ = [
     "HoldfastError",
     "InvalidInput",
     "InvalidSchedule",
+    "JournalFull",
     "KeyConflict",
     "LeaseLost",
     "LeaseRenewed",
@@ -230,6 +233,7 @@ __all__ = [
     "activity_info",
     "branch",
     "complete_later",
+    "continue_as_new",
     "fan_out",
     "first_of",
     "first_signal",

@@ -11,9 +11,13 @@ from holdfast import (
     ChildCancelled,
     ChildFailed,
     ChildTimedOut,
+    ForbiddenInWorkflow,
+    InvalidInput,
     Retry,
+    RunEnded,
     Signal,
     activity_info,
+    continue_as_new,
     run_info,
     sleep,
     start_child,
@@ -125,6 +129,25 @@ async def cancels_it() -> list[str]:
 
 
 @app.workflow
+async def signals_it(numbers: int) -> list[int]:
+    """A child that hears so many signals, each sent once; then one too many."""
+    handle = await start_child(hears, numbers)
+    for number in range(numbers):
+        await handle.signal(go, number)
+    heard = await handle.result()
+    try:
+        await handle.signal(go, 0)
+    except RunEnded as error:
+        return [*heard, len(str(error.run_id))]
+    return heard
+
+
+@app.workflow
+async def hears(numbers: int) -> list[int]:
+    return [await go.wait() for _ in range(numbers)]
+
+
+@app.workflow
 async def hears_of_it() -> str:
     """A child that somebody else cancels."""
     try:
@@ -154,3 +177,61 @@ async def tree(depth: int, width: int) -> int:
     below = await asyncio.gather(*(tree(depth - 1, width) for _ in range(width)))
     await called("knot")
     return 1 + sum(below)
+
+
+@app.workflow
+async def counts(number: int, end: int) -> int:
+    """Goes on as a new run at each number."""
+    if number < end:
+        await pack(number)
+        counts.continue_as_new(number + 1, end)
+    return number
+
+
+@app.workflow
+async def counts_child(end: int) -> str:
+    handle = await start_child(counts, 0, end)
+    return f"{await handle.result()} of {handle.run_id}"
+
+
+@app.workflow
+async def gathers(heard: list[int], rounds: int) -> list[int]:
+    """Hears one signal in each run, and goes on as a new one."""
+    if len(heard) < rounds:
+        continue_as_new([*heard, await go.wait()], rounds)
+    return heard
+
+
+@app.workflow
+async def continues_badly(how: str) -> str:
+    if how == "with a wrong argument":
+        try:
+            continue_as_new(how, "more")
+        except InvalidInput as error:
+            return str(error)
+    if how == "in another task":
+
+        async def other() -> None:
+            continue_as_new("")
+
+        try:
+            await asyncio.create_task(other())
+        except ForbiddenInWorkflow as error:
+            return str(error)
+    if how == "as another one":
+        try:
+            counts.continue_as_new(0, 1)
+        except ForbiddenInWorkflow as error:
+            return str(error)
+    return "nothing"
+
+
+@app.workflow
+async def continues_with_children(left: int) -> str:
+    """Leaves children behind, by all three policies, once."""
+    if left:
+        await start_child(waits, on_parent_close="cancel")
+        await start_child(waits, on_parent_close="abandon")
+        await start_child(waits, on_parent_close="wait")
+        continue_as_new(0)
+    return "done"

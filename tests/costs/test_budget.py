@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -142,6 +143,35 @@ async def test_a_replay_reads_the_journal_once_and_rewrites_nothing(house: House
     assert await house.value("select count(*) from holdfast.journal where run_id = $1", run.id) == 51
     # The signal, and its hint; the claim; the letter, journaled; the end; the hint that it has ended.
     assert cost.commits <= 6
+
+
+async def test_children_of_one_parent_cost_what_as_many_starts_and_jobs_cost(house: House) -> None:
+    app = house.app()
+
+    @app.workflow
+    async def leaf(number: int) -> int:
+        return number
+
+    @app.workflow
+    async def wide(count: int) -> int:
+        return sum(await asyncio.gather(*(leaf(number) for number in range(count))))
+
+    client = await house.client(app)
+    await house.worker(app, **CALM)
+    for _ in range(2):
+        await (await client.start(wide, 100)).result(timeout=SOON)
+    await house.db.execute("checkpoint")
+    count = 500
+    async with Meter(house) as cost:
+        run = await client.start(wide, count)
+        await house.ended(run.id)
+        await house.until("select not exists (select from holdfast.task)")
+    assert cost.statements / count <= 0.1, cost.calls
+    assert cost.commits / count <= 0.1
+    # A start of 1.0 kB and a job of 0.8 kB; then what its parent has of it: two rows of its journal, and a letter.
+    assert cost.wal / count <= 1_800 + 1_200, f"{cost.wal / count:.0f} bytes each"
+    # It was woken once, for all of them.
+    assert await house.value("select count(distinct hold) from holdfast.journal where run_id = $1", run.id) <= 3
 
 
 async def test_an_idle_worker_asks_at_most_three_times_a_second(house: House) -> None:

@@ -8,7 +8,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import assert_type
 
-from holdfast import App, CheckReport, LintReport, Retry, RunExport, RunHandle, RunStatus, Signal, patched, sleep
+from holdfast import (
+    App,
+    CheckReport,
+    ChildHandle,
+    LintReport,
+    Retry,
+    RunExport,
+    RunHandle,
+    RunStatus,
+    Signal,
+    continue_as_new,
+    patched,
+    run_info,
+    sleep,
+    start_child,
+)
 
 app = App()
 
@@ -80,6 +95,26 @@ async def count_all(texts: list[str], wide: bool) -> list[int]:
     counts = await asyncio.gather(*(measure(text, wide=wide) for text in texts))
     assert_type(counts, list[int])
     return counts
+
+
+@app.workflow
+async def families(texts: list[str]) -> str:
+    assert_type(await count_all(texts, True), list[int])
+    counts, onboarded = await asyncio.gather(count_all(texts, wide=True), trial_onboarding(Signup("A", "a@a")))
+    assert_type(counts, list[int])
+    assert_type(onboarded, str)
+    options = count_all.options(key="again", lane="jobs", priority="low", tags={"a": "b"}, timeout=timedelta(days=1))
+    assert_type(await options(texts, True), list[int])
+    handle = await start_child(count_all, texts, False, on_parent_close="wait", lane="jobs")
+    assert_type(handle, ChildHandle[list[int]])
+    assert_type(await handle.result(), list[int])
+    assert_type(await start_child(count_all.call(texts, wide=True)), ChildHandle[list[int]])
+    await handle.signal(upgrade, UpgradeDecision(True, "pro"))
+    await handle.cancel()
+    print(handle.run_id.hex, run_info().parent, run_info().root.hex)
+    if texts:
+        continue_as_new(texts[1:])
+    families.continue_as_new(texts)
 
 
 @app.lifespan

@@ -42,6 +42,10 @@ class WorkerOptions(TypedDict, total=False):
     poll: timedelta
     grace: timedelta
     cached_runs: int
+    journal_warn_rows: int
+    journal_warn_bytes: int
+    journal_max_rows: int
+    journal_max_bytes: int
     hints: bool
     alone: bool
 

@@ -438,6 +438,8 @@ class Client:
         status: RunStatus | str | Iterable[RunStatus | str] | None = None,
         lane: str | None = None,
         tags: Mapping[str, str] | None = None,
+        parent: UUID | str | None = None,
+        root: UUID | str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         after: str | None = None,
@@ -445,6 +447,7 @@ class Client:
     ) -> Page[RunSummary]:
         """One page of the runs that fit all filters, newest first; ``after`` is the ``next`` of the page before.
 
+        ``parent`` is for the children of that run, ``root`` for all that hang below a run which is nobody's child.
         ``since`` and ``until`` (exclusive) go by the time in the runs' ids, which their starters' clocks gave. Where
         only failed or cancelled runs are asked for, those come first that ended last.
 
@@ -458,6 +461,8 @@ class Client:
             status=status,
             lane=lane,
             tags=tags,
+            parent=None if parent is None else run_id_of(parent),
+            root=None if root is None else run_id_of(root),
             since=since,
             until=until,
             after=after,

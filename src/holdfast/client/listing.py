@@ -81,10 +81,12 @@ async def list_runs(
     until: datetime | None,
     after: str | None,
     limit: int,
+    parent: UUID | None = None,
+    root: UUID | None = None,
 ) -> Page[RunSummary]:
     """One page of the runs that fit all of the filters."""
     statuses = _statuses(status)
-    walks = _walks(statuses)
+    walks = _walks(statuses) if parent is None and root is None else {Walk.FAMILY: statuses}
     mistakes: list[str] = []
     if not 1 <= limit <= MOST_ON_A_PAGE:
         mistakes.append(f"limit is {limit}: use 1 to {MOST_ON_A_PAGE}")
@@ -102,6 +104,8 @@ async def list_runs(
         version=version,
         lane=lane,
         tags=to_json(dict(tags)).decode() if tags else None,
+        root=root,
+        parent=parent,
     )
 
     async def read(session: Session) -> list[Listed]:

@@ -34,6 +34,7 @@
     │   ├── ChildTimedOut        its timeout has passed
     │   └── ChildCancelled       it was cancelled
     ├── CompensationFailed       a saga could not undo all that it has done (also an ExceptionGroup)
+    ├── JournalFull              a run has recorded as much as a journal may hold; it fails
     ├── MissingClass             an exception to be raised again whose class this process has not loaded; blocks the run
     ├── NonDeterminismError      the code asks for something else than the journal holds; blocks the run
     ├── ForbiddenInWorkflow      I/O, threads or foreign futures in workflow code
@@ -288,6 +289,22 @@ class CompensationFailed(HoldfastError, ExceptionGroup[Exception]):
 
     def derive(self, excs: Sequence[Exception], /) -> CompensationFailed:  # type: ignore[override]
         return CompensationFailed(self.message, excs, undone=self.undone)
+
+
+class JournalFull(HoldfastError):
+    """A run wants to record more than its journal may hold. It fails with this."""
+
+    def __init__(self, workflow: str, rows: int, bytes: int, max_rows: int, max_bytes: int) -> None:
+        self.workflow = workflow
+        self.rows = rows
+        self.bytes = bytes
+        self.max_rows = max_rows
+        self.max_bytes = max_bytes
+        super().__init__(
+            f"the journal of this run would have {rows:,} rows and {bytes:,} bytes; at most {max_rows:,} and "
+            f"{max_bytes:,} are allowed (the worker's journal_max_rows and journal_max_bytes): let workflow "
+            f"{workflow!r} go on as a new run with continue_as_new() in time, or give parts of its work to children"
+        )
 
 
 class MissingClass(HoldfastError):

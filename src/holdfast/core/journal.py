@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
+from uuid import UUID
 
 
 class EntryKind(IntEnum):
@@ -110,6 +112,11 @@ def patch_name(key: str) -> str:
 def started_key(key: str) -> str:
     """The key under which the start of the child whose outcome will have ``key`` is journaled."""
     return f"{key}>"
+
+
+def child_id(entry: Entry) -> UUID:
+    """The child whose start was journaled."""
+    return UUID(json.loads(entry.output or ""))
 
 
 def letter_digest(number: int) -> bytes:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import NamedTuple
 
 from holdfast.core.errors import ConfigurationError
 from holdfast.core.priority import Priority
@@ -15,6 +16,15 @@ from holdfast.core.priority import Priority
 
 def _processors() -> int:
     return os.cpu_count() or 1
+
+
+class JournalLimits(NamedTuple):
+    """What a journal may grow to, with a warning before."""
+
+    warn_rows: int
+    warn_bytes: int
+    max_rows: int
+    max_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +59,14 @@ class WorkerSettings:
     """How long running work may go on after the worker was told to stop."""
     cached_runs: int = 2000
     """Parked workflow runs that are kept in memory, to go on without a replay."""
+    journal_warn_rows: int = 25_000
+    """A run whose journal has more rows is named in a warning: it is time for continue_as_new."""
+    journal_warn_bytes: int = 25_000_000
+    """Likewise, of what they hold."""
+    journal_max_rows: int = 100_000
+    """A run whose journal would have more rows fails."""
+    journal_max_bytes: int = 100_000_000
+    """Likewise, of what they hold."""
     hints: bool = True
     """Listen and notify; without, all is found by polling."""
     alone: bool = False
@@ -83,6 +101,10 @@ class WorkerSettings:
             ("max_processes", self.max_processes, 1, 1_000),
             ("max_transactions", self.max_transactions, 1, 1_000),
             ("cached_runs", self.cached_runs, 0, 1_000_000),
+            ("journal_warn_rows", self.journal_warn_rows, 1, 1_000_000_000),
+            ("journal_warn_bytes", self.journal_warn_bytes, 1, 1_000_000_000_000),
+            ("journal_max_rows", self.journal_max_rows, 1, 1_000_000_000),
+            ("journal_max_bytes", self.journal_max_bytes, 1, 1_000_000_000_000),
         ):
             if not least <= value <= most:
                 found.append(f"{name}: {least} to {most}, not {value}")
@@ -95,6 +117,13 @@ class WorkerSettings:
                 given = f"{span.total_seconds():g} s" if _is_timedelta(span) else f"{span!r}, which is no timedelta"
                 found.append(f"{name}: {shortest.total_seconds():g} s to {longest.total_seconds():g} s, not {given}")
         return found
+
+    @property
+    def journal_limits(self) -> JournalLimits:
+        """What a journal may grow to."""
+        return JournalLimits(
+            self.journal_warn_rows, self.journal_warn_bytes, self.journal_max_rows, self.journal_max_bytes
+        )
 
     def bucket_count(self, priority: Priority) -> int:
         """How many buckets of this priority the worker has."""

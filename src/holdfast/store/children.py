@@ -27,6 +27,15 @@ class Child(NamedTuple):
     root: UUID
 
 
+class Next(NamedTuple):
+    """The run that goes on for one that ends as continued. ``input`` is as it is stored."""
+
+    id: UUID
+    input: str
+    unread: str
+    """The keys of what the code has not seen, one a line."""
+
+
 async def cancel_asked(session: Session, *, limit: int = 1000) -> tuple[int, int]:
     """Cancels runs whose parents have asked for it, at most ``limit``; says how many, and how many are still left."""
     row = await session.row("cancel_asked", limit=limit)

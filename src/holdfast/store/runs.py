@@ -157,6 +157,8 @@ class Walk(StrEnum):
 
     ALL = "list_all"
     """Every run: for no status in particular."""
+    FAMILY = "list_family"
+    """Those of one tree, whatever their status."""
     OPEN = "list_open"
     HELD = "list_held"
     BLOCKED = "list_blocked"
@@ -174,6 +176,10 @@ class Filters(NamedTuple):
     lane: str | None
     tags: str | None
     version: str | None = None
+    root: UUID | None = None
+    """Below this run; both for FAMILY only."""
+    parent: UUID | None = None
+    """Children of this run."""
 
 
 class Place(NamedTuple):
@@ -191,9 +197,13 @@ async def read_page(
 ) -> list[Listed]:
     """At most ``count`` runs; ``statuses`` must be such as the walk meets. UNHAPPY goes on after ``last``."""
     values: dict[str, object] = {**filters._asdict(), "count": count}
+    if walk is not Walk.FAMILY:
+        del values["root"], values["parent"]
     match walk:
         case Walk.ALL:
             pass
+        case Walk.FAMILY:
+            values["statuses"] = statuses or None
         case Walk.OPEN | Walk.HELD | Walk.BLOCKED:
             values["statuses"] = statuses
         case Walk.ENDED | Walk.UNHAPPY:

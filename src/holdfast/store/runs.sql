@@ -92,6 +92,29 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
  order by r.id desc
  limit :count::int
 
+-- name: list_family
+-- The runs below one, through the one small index that knows families. In order first, as for what is blocked.
+select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
+       v.worker, v.version
+  from (
+    select r.id
+      from holdfast.run r
+     where r.root = coalesce(:root::uuid, (select coalesce(p.root, p.id) from holdfast.run p where p.id = :parent::uuid))
+       and (:parent is null or r.parent = :parent)
+       and r.id >= :from_id::uuid
+       and r.id < :to_id::uuid
+       and (:name::text is null or r.name = :name)
+       and (:lane::text is null or r.lane = :lane)
+       and (:tags::text is null or r.tags @> :tags::text::jsonb)
+     order by r.id desc
+    offset 0
+  ) f
+ cross join lateral (select * from holdfast.runs v where v.id = f.id offset 0) v
+ where (:statuses::text[] is null or v.status = any (:statuses))
+   and (:version::text is null or v.version = :version)
+ order by f.id desc
+ limit :count::int
+
 -- name: list_open
 -- Runs that have not ended: each has a task. Their status is worked out as in the view, but from the task alone, so that
 -- the few that are ready are found quickly among a million that wait.

@@ -28,7 +28,8 @@ select at, busy, lost, inbox, due, asks, overtaken
          :x_run, :x_child,
          :c_run, :c_hold, :c_id, :c_kind, :c_name, :c_lane, :c_priority, :c_input, :c_timeout, :c_tags, :c_options, :c_key,
          :c_root,
-         :q_run, :q_hold, :q_name)
+         :q_run, :q_hold, :q_name,
+         :n_run, :n_hold, :n_id, :n_input, :n_unread)
 
 -- name: leave
 select holdfast.leave(:worker, :epoch)

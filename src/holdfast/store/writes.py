@@ -12,7 +12,7 @@ from holdfast.core.states import Flag
 if TYPE_CHECKING:
     from holdfast.core.journal import EntryKind
     from holdfast.core.states import Ending
-    from holdfast.store.children import Child
+    from holdfast.store.children import Child, Next
 
 
 class JournalWrite(NamedTuple):
@@ -84,6 +84,7 @@ class Writes:
         "hold",
         "journal",
         "move",
+        "next",
         "quiet",
         "run_id",
         "seen",
@@ -107,6 +108,7 @@ class Writes:
         children: Sequence[Child] = (),
         cancels: Sequence[UUID] = (),
         quiet: str | None = None,
+        next: Next | None = None,
     ) -> None:
         self.run_id = run_id
         self.hold = hold
@@ -124,6 +126,8 @@ class Writes:
         """Children that are to be cancelled."""
         self.quiet = quiet
         """The attempt, ``ask#1@1``, whose end this is: written only if nothing has come for it from outside."""
+        self.next = next
+        """With an ``end`` as continued: what goes on for it."""
 
     @property
     def is_beat(self) -> bool:
@@ -135,7 +139,7 @@ class Writes:
         """About how many bytes of payload these writes carry."""
         size = sum(len(row.output or "") + len(row.error or "") for row in self.journal)
         if self.end is not None:
-            size += len(self.end.output or "") + len(self.end.error or "")
+            size += len(self.end.output or "") + len(self.end.error or "") + len(self.next.input if self.next else "")
         if self.children:
             size += sum(len(child.input) for child in self.children)
         return size
@@ -153,24 +157,23 @@ def columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
     children: list[tuple[object, ...]] = []
     cancels: list[tuple[object, ...]] = []
     quiet: list[tuple[object, ...]] = []
+    nexts: list[tuple[object, ...]] = []
     for one in writes:
         run_id, hold = one.run_id, one.hold
         journal.extend([(run_id, hold, *row) for row in one.journal])
         seen.extend([(run_id, number) for number in one.seen])
         if one.end is not None:
             ends.append((run_id, hold, *one.end))
+            if one.next is not None:
+                nexts.append((run_id, hold, *one.next))
         elif one.move is not None:
             moves.append((run_id, hold, *one.move))
-        if one.begun:
-            marks.append((run_id, hold, Flag.BEGUN, 0))
-        if one.woken:
-            marks.append((run_id, hold, 0, Flag.WAKE))
+        if one.begun or one.woken or one.beaten:
+            marks.append((run_id, hold, *_flags(one)))
         if one.blocked is not None:
             blocked.append((run_id, one.blocked))
         if one.beats:
             beats.extend([(run_id, hold, *beat) for beat in one.beats])
-        if one.beaten:
-            marks.append((run_id, hold, Flag.BEATEN, 0))
         if one.children:
             children.extend([(run_id, hold, *child) for child in one.children])
         if one.cancels:
@@ -188,7 +191,13 @@ def columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
         *_transposed(cancels, 2),
         *_transposed(children, 13),
         *_transposed(quiet, 3),
+        *_transposed(nexts, 5),
     ]
+
+
+def _flags(one: Writes) -> tuple[int, int]:
+    """What is set in the flags of its task, and what is cleared."""
+    return (Flag.BEGUN if one.begun else 0) | (Flag.BEATEN if one.beaten else 0), Flag.WAKE if one.woken else 0
 
 
 def _transposed(rows: list[tuple[object, ...]], width: int) -> list[Sequence[object]]:

@@ -198,6 +198,12 @@ class Attempt:
         if self._owner is not None:
             self._owner.attempt_beat(self, details)
 
+    async def send_signal(self, run_id: UUID, name: str, payload: str, key: str) -> None:
+        """Sends a signal to a child of its run."""
+        assert self.executor is not None
+        assert self.executor.post is not None
+        await self.executor.post.send(run_id, name, payload, key)
+
     def ask_turn(self, outcome: Outcome) -> Turn:
         """The turn in which it may commit this outcome, as it is to be stored, together with its effects."""
         assert self._ask is not None

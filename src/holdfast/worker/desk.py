@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from holdfast.client.ids import Ids
     from holdfast.core.failure import Failure
     from holdfast.core.seal import Seal
+    from holdfast.core.settings import JournalLimits
     from holdfast.store.work import Claimed
     from holdfast.worker.bucket import Bucket
     from holdfast.worker.clock import DatabaseClock
@@ -24,6 +25,7 @@ class Desk(Protocol):
     executor: Executor
     ids: Ids
     passes: Passes | None
+    journal_limits: JournalLimits
     seal: Seal
     draining: bool
 

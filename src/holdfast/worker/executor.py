@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from holdfast.core.seal import Seal
     from holdfast.worker.attempt import Attempt
+    from holdfast.worker.post import Post
     from holdfast.worker.transactions import Transactions
 
 log = logging.getLogger("holdfast.worker")
@@ -65,6 +66,8 @@ class Executor:
         self.surroundings = Surroundings()
         self._in_threads: set[Attempt] = set()
         """Inside of their middleware: whose code is in a thread now."""
+        self.post: Post | None = None
+        """What sends signals to children."""
 
     @property
     def saturated(self) -> bool:

@@ -82,7 +82,7 @@ class GroupCommit:
         self._pending: deque[Unit] = deque()
         self._scheduled = False
         self._flight: asyncio.Task[_Verdicts] | None = None
-        self._waits: dict[asyncio.Task[_Verdicts], UUID] = {}
+        self._waits: dict[asyncio.Task[_Verdicts], set[UUID]] = {}
         self._behind: dict[UUID, list[Unit]] = {}
         """What runs want written that wait for a busy row: their writes must not overtake each other."""
         self._idle: asyncio.Event = asyncio.Event()
@@ -153,7 +153,7 @@ class GroupCommit:
             self._settle_idle()
 
     def _waited(self, task: asyncio.Task[_Verdicts]) -> None:
-        behind = self._behind.pop(self._waits.pop(task), [])
+        behind = [unit for run_id in self._waits.pop(task) for unit in self._behind.pop(run_id, ())]
         self._conclude(task)
         for unit in behind:
             self.add(unit)
@@ -200,20 +200,30 @@ class GroupCommit:
         for unit in busy:
             unit.busy += 1
             of_run.setdefault(unit.run_id, []).append(unit)
+        patient: dict[UUID, list[Unit]] = {}
         for run_id, units in of_run.items():
             if units[0].busy < _PATIENCE:
                 # Before what the run has added meanwhile: its writes keep their order.
                 self._pending.extendleft(reversed(units))
             else:
-                self._wait_for(run_id, units)
+                # Siblings wait together: their parent's row is the one that others are at.
+                end = units[-1].end
+                patient.setdefault((end and end.parent) or run_id, []).extend(units)
+        for units in patient.values():
+            self._wait_for(units)
 
-    def _wait_for(self, run_id: UUID, units: list[Unit]) -> None:
+    def _wait_for(self, units: list[Unit]) -> None:
         # Somebody's transaction holds on to the row. Waiting for it here would hold up everybody else.
-        self._behind[run_id] = [unit for unit in self._pending if unit.run_id == run_id]
-        if self._behind[run_id]:
-            self._pending = deque(unit for unit in self._pending if unit.run_id != run_id)
+        runs = {unit.run_id for unit in units}
+        behind = [unit for unit in self._pending if unit.run_id in runs]
+        if behind:
+            self._pending = deque(unit for unit in self._pending if unit.run_id not in runs)
+        for run_id in runs:
+            self._behind[run_id] = []
+        for unit in behind:
+            self._behind[unit.run_id].append(unit)
         task = self._loop.create_task(self._flush(self._patient, units, wait=True), name="holdfast patient flush")
-        self._waits[task] = run_id
+        self._waits[task] = runs
         task.add_done_callback(self._waited)
 
     async def _flush(self, link: Link, batch: list[Unit], *, wait: bool) -> _Verdicts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from holdfast.store.children import Child
+from holdfast.store.children import Child, Next
 from holdfast.store.writes import Beat, End, JournalWrite, Move, Writes
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class Unit(Writes):
         children: Sequence[Child] = (),
         cancels: Sequence[UUID] = (),
         quiet: str | None = None,
+        next: Next | None = None,
     ) -> None:
         super().__init__(
             owner.run_id,
@@ -101,6 +102,7 @@ class Unit(Writes):
             children=children,
             cancels=cancels,
             quiet=quiet,
+            next=next,
         )
         self.owner = owner
         self.entries = entries

@@ -46,9 +46,10 @@ class Hints:
         self._lanes.add(lane)
         self._wake.set()
 
-    def inbox(self, bucket: int) -> None:
-        """Something came for a run that another worker holds in this bucket."""
-        self._buckets.add(bucket)
+    def tell(self, lanes: Iterable[str], buckets: Iterable[int]) -> None:
+        """Runs of these lanes are due, and something came for runs that other workers hold in these buckets."""
+        self._lanes.update(lanes)
+        self._buckets.update(buckets)
         self._wake.set()
 
     async def run(self) -> None:

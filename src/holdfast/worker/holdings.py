@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from holdfast.core.definition import Definition
     from holdfast.core.journal import Entry
     from holdfast.core.seal import Seal
+    from holdfast.core.settings import JournalLimits
     from holdfast.store.work import Claimed
     from holdfast.worker.attempt import Attempt
     from holdfast.worker.bucket import Bucket
@@ -69,6 +70,7 @@ class Holdings:
         *,
         clock: DatabaseClock,
         cached_runs: int,
+        journal_limits: JournalLimits,
         write: Callable[[Unit], None],
         recorded: Callable[[Unit], None],
         look: Callable[[], None],
@@ -87,6 +89,7 @@ class Holdings:
         self.empty = asyncio.Event()
         """Set whenever the last run has been let go."""
         self._definitions = definitions
+        self.journal_limits = journal_limits
         self._cached_runs = cached_runs
         self._cache: OrderedDict[UUID, WorkflowRun] = OrderedDict()
         self._resuming: dict[UUID, WorkflowRun] = {}

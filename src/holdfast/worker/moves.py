@@ -20,21 +20,27 @@ BLOCKED_FOR = timedelta(minutes=5)
 """How long a blocked run rests before it is tried again; a worker that starts with its name tries it at once."""
 
 
+_MOST = (1 << 31) - 1
+
+
 def parked(instance: Instance, due: datetime | None, *, seen: int, blocked: int, outside: Sequence[str]) -> Move:
     """It waits until ``due``; for None, not at all; and for letters.
 
     ``blocked`` is that flag, where it was claimed with it; ``outside`` are the keys of what others are to complete.
     """
     settled = instance.settled
+    waits = instance.waits_for_letter
+    needed = instance.letters_needed if waits and not outside else 1
     return Move(
         due=FOREVER if due == FOREVER_AWARE else due,
         after=None,
         seen=seen,
-        waits=instance.waits_for_letter or bool(outside),
+        waits=waits or bool(outside),
         set=Flag.ENTERED if settled else 0,
         clear=Flag.BEGUN | blocked | (0 if settled else Flag.ENTERED),
         progress=True,
         what=_what(instance.waits_for, outside) if outside else instance.waits_for,
+        wake=None if needed == 1 else min(seen + needed, _MOST),
     )
 
 

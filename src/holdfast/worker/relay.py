@@ -77,15 +77,11 @@ class Relay:
     def told(self, flushed: Flushed) -> None:
         """A flush has put something into line or into an inbox: here at once, and others are told after it."""
         for bucket_id in flushed.inbox:
-            if bucket_id in self.holdings.buckets:
-                self.inbox(bucket_id)
-            elif self._hinting:
-                self.hints.inbox(bucket_id)
-        for lane in flushed.due:
-            if lane == self._lane:
-                self.due()
-            if self._hinting:
-                self.hints.due(lane)
+            self.inbox(bucket_id)
+        if self._lane in flushed.due:
+            self.due()
+        if self._hinting:
+            self.hints.tell(flushed.due, set(flushed.inbox).difference(self.holdings.buckets))
         if flushed.asks:
             self.cancel()
 

@@ -42,7 +42,7 @@ class RestingRun(WritingRun):
 
     def _start_calls(self) -> None:
         # What lies beyond a patch begins when it is durable that the run went that way.
-        if not self._held_back and not self._instance.undecided:
+        if not self._over and not self._held_back and not self._instance.undecided:
             self._calls.start(self._desk.executor, self._desk.clock, self)
 
     def _rest(self) -> None:
@@ -106,8 +106,8 @@ class RestingRun(WritingRun):
     def _end(self, end: Ended, rows: Sequence[JournalWrite] = ()) -> None:
         self._stop_waiting()
         self._over = True
-        stored = as_stored(end, self._desk, name=self.name, parent=self._parent)
-        self._write(Unit(self, journal=rows, end=stored))
+        stored, following = as_stored(end, self._desk, name=self.name, parent=self._parent)
+        self._write(Unit(self, journal=rows, end=stored, next=following))
 
     def _block(self, reason: BaseException) -> None:
         if self._letterbox.cancels:

@@ -27,6 +27,7 @@ from holdfast.worker.held import Unit
 from holdfast.worker.hints import Hints, Listener
 from holdfast.worker.holdings import Holdings
 from holdfast.worker.membership import Membership
+from holdfast.worker.post import Post
 from holdfast.worker.recovery import Recovery
 from holdfast.worker.relay import Relay
 from holdfast.worker.repertoire import Repertoire
@@ -111,6 +112,7 @@ class Tenure:
             seal,
             clock=seams.clock(),
             cached_runs=settings.cached_runs,
+            journal_limits=settings.journal_limits,
             write=self._to_commit,
             recorded=lambda unit: self._relay.flushed([unit]),
             look=self._relay.look,
@@ -143,6 +145,7 @@ class Tenure:
         )
         self._control = self._link("control", notice)
         self._hints = Hints(self._control)
+        self._executor.post = Post(self._control, seal, limit=settings.lease.total_seconds() / 2)
         self._watch = Watch(
             self._control,
             self._holdings.held,

@@ -92,10 +92,8 @@ class WorkflowRun(RestingRun):
         return self.passing is None or self.passing.entered
 
     def _mark_begun(self) -> None:
-        if self._begun:
-            return
-        self._begun = True
-        if self.crashed:
+        begun, self._begun = self._begun, True
+        if self.crashed and not begun:
             # A worker died with this run: say durably that its code is entered, so that the next crash can be told.
             self._write(Unit(self, begun=True))
 
@@ -194,7 +192,7 @@ class WorkflowRun(RestingRun):
             # First of all: whatever else is written of this activation stands behind it in line.
             self._write_rows(patches)
         self._carry_out(activation)
-        if self._asked & Flag.WAKE:
+        if self._asked & Flag.WAKE and not self._over:
             self._ring_early()
         self._start_calls()
         self._rest()

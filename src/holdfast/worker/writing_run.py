@@ -18,11 +18,12 @@ from holdfast.worker.calls import ABOUT_ATTEMPTS, Call, Calls
 from holdfast.worker.ending import refused
 from holdfast.worker.gate import Gate, Turn
 from holdfast.worker.held import Unit
+from holdfast.worker.journal_size import JournalSize
 from holdfast.worker.letterbox import Letterbox
 from holdfast.worker.notes import Notes
 from holdfast.worker.opened import as_written
 from holdfast.worker.verdict import Conclusion, Handed, judge, row_of
-from holdfast.workflow.instance import Instance
+from holdfast.workflow.instance import Ended, Instance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +64,7 @@ class WritingRun(ABC):
         "_notes",
         "_over",
         "_parent",
+        "_size",
         "_stepping",
         "_under_way",
         "bucket",
@@ -84,6 +86,7 @@ class WritingRun(ABC):
         self.name = claimed.name
         self._parent = claimed.parent
         self._letterbox = Letterbox(journal)
+        self._size = JournalSize(claimed, journal)
         self._calls = Calls(claimed, instance.identity, done=self._attempt_done, beat=self._attempt_beat)
         self._alarms = Alarms(None if cancel_key(0) in self._letterbox.cancels else claimed.deadline)
         self._notes: Notes | None = None
@@ -129,6 +132,9 @@ class WritingRun(ABC):
     @abstractmethod
     def drain(self) -> None: ...
 
+    @abstractmethod
+    def _end(self, end: Ended) -> None: ...
+
     # -- writing
 
     def _row(
@@ -149,6 +155,9 @@ class WritingRun(ABC):
     def _write(self, unit: Unit) -> None:
         if self._notes:
             unit.journal = self._notes.before(unit.journal)
+        if unit.journal and not self._over and (full := self._size.add(unit.journal, self._desk.journal_limits)):
+            self._end(full)
+            return
         self._under_way += 1
         if self._gate is None or not self._gate.hold(unit):
             self._desk.write(unit)

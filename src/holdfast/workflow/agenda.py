@@ -7,7 +7,6 @@ journal is put in line for delivery; any other is handed to the worker, in the o
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from heapq import heappop, heappush
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from holdfast.core.errors import HoldfastError
-from holdfast.core.journal import WOKEN, Entry, EntryKind
+from holdfast.core.journal import WOKEN, Entry, EntryKind, cancel_key, child_id
 from holdfast.core.parameters import Encoded
 from holdfast.workflow.child import ChildStep
 from holdfast.workflow.handle import Timer
@@ -29,6 +28,9 @@ from holdfast.workflow.step import Step
 if TYPE_CHECKING:
     from holdfast.workflow.activity import Activity
     from holdfast.workflow.workflow import Workflow
+
+RECEIVED = (EntryKind.SIGNAL, EntryKind.CANCEL, EntryKind.UPDATE)
+"""What comes to the inbox, and is taken when the code comes to it."""
 
 
 class Agenda:
@@ -148,6 +150,17 @@ class Agenda:
     def unasked(self) -> Entry | None:
         """The first outcome of the journal that the code has never asked for."""
         return min((*self._recorded.values(), *self._starts.values()), key=by_seq, default=None)
+
+    @property
+    def unread(self) -> list[str]:
+        """The keys of the letters that were journaled and have not been delivered."""
+        left = sorted((one for one in self._undelivered.values() if one.kind in RECEIVED), key=by_seq)
+        return [entry.key for entry in left if entry.key != cancel_key(0)]
+
+    @property
+    def unheard_cancel(self) -> bool:
+        """Whether a request to cancel was journaled and has not been delivered."""
+        return any(entry.kind is EntryKind.CANCEL for entry in self._undelivered.values())
 
     # ---- what the code asks for ----
 
@@ -305,11 +318,6 @@ class Agenda:
     def _put_in_line(self, seq: int | None) -> None:
         if seq is not None:
             heappush(self._due, seq)
-
-
-def child_id(entry: Entry) -> UUID:
-    """The child whose start this is."""
-    return UUID(json.loads(entry.output or ""))
 
 
 def by_seq(entry: Entry) -> int:

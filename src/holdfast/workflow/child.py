@@ -32,7 +32,20 @@ class ChildOptions:
 class ChildStep:
     """A child that was asked for under ``key``; ``future`` gets its outcome."""
 
-    __slots__ = ("begun", "digest", "future", "input", "key", "known", "options", "run_id", "told", "workflow")
+    __slots__ = (
+        "begun",
+        "digest",
+        "future",
+        "input",
+        "key",
+        "known",
+        "only_tasks",
+        "options",
+        "run_id",
+        "tasks",
+        "told",
+        "workflow",
+    )
 
     def __init__(
         self,
@@ -59,6 +72,17 @@ class ChildStep:
         """Whether its outcome is in the journal."""
         self.told = False
         """Whether the worker knows of it."""
+        self.tasks: list[asyncio.Task[Any]] = []
+        """Tasks that do nothing but wait for its outcome."""
+        self.only_tasks = True
+        """Whether nobody else waits for it."""
+
+    def awaited_by(self, task: asyncio.Task[Any] | None) -> None:
+        """Code waits for its outcome: a task that does nothing else, or any other."""
+        if task is None:
+            self.only_tasks = False
+        else:
+            self.tasks.append(task)
 
     @property
     def wanted(self) -> bool:
@@ -74,6 +98,18 @@ class ChildStep:
     def declared(self) -> str:
         """Who says of which type its outcome is."""
         return self.workflow.what
+
+    def take(self, value: object, error: Exception | None) -> None:
+        """Gives the outcome to who waits for it, now or later."""
+        if error is None:
+            self.future.set_result(value)
+            return
+        self.future.set_exception(error)
+        if self.begun is not None:
+            # Nobody has to look at the result of a handle; but one that was never started has no handle.
+            self.future.exception()
+            if not self.begun.done():
+                self.begun.set_exception(error)
 
     def exception(self, failure: Failure) -> BaseException:
         """What to raise where it is awaited."""

@@ -19,18 +19,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from heapq import heappop, heappush
 
-from holdfast.core.errors import HoldfastError, MissingClass
-from holdfast.core.journal import Entry, EntryKind, patch_name, signal_name
-from holdfast.workflow.agenda import Agenda, by_seq, child_id
+from holdfast.core.errors import HoldfastError
+from holdfast.core.journal import Entry, EntryKind, child_id, patch_name, signal_name
+from holdfast.workflow.agenda import RECEIVED, Agenda, by_seq
 from holdfast.workflow.attempts import Attempts, Tries
 from holdfast.workflow.child import ChildStep
 from holdfast.workflow.handle import Timer
-from holdfast.workflow.mismatch import other_type
-from holdfast.workflow.outcome import opened
+from holdfast.workflow.outcome import read
 from holdfast.workflow.step import Step
-
-_RECEIVED = (EntryKind.SIGNAL, EntryKind.CANCEL, EntryKind.UPDATE)
-"""What comes to the inbox, and is taken when the code comes to it."""
 
 
 class Delivery(Agenda):
@@ -154,7 +150,7 @@ class Delivery(Agenda):
         self.at = max(self.at, entry.at)
         # What came to the inbox may be taken long after. Any other outcome that comes after one with a higher seq shows
         # that a step was added before it: the code is where it was once before.
-        if seq > self.front or entry.kind not in _RECEIVED:
+        if seq > self.front or entry.kind not in RECEIVED:
             self.front = seq
 
     def _deliver_outcome(self, entry: Entry) -> None:
@@ -165,24 +161,13 @@ class Delivery(Agenda):
             if self._late and (hear := self._late.pop(entry.key, None)) is not None:
                 hear(entry)
             return
-        try:
-            value, error = opened(step, entry)
-        except MissingClass as missing:
-            self.blocked = missing
-        except HoldfastError as misfit:
-            self.blocked = other_type(step, entry, misfit)
+        outcome = read(step, entry)
+        if isinstance(outcome, HoldfastError):
+            self.blocked = outcome
         else:
             self._arrive(entry)
             del self._asked[entry.key]
-            if error is None:
-                step.future.set_result(value)
-            else:
-                step.future.set_exception(error)
-                if isinstance(step, ChildStep) and step.begun is not None:
-                    # Nobody has to look at the result of a handle; but one that was never started has no handle.
-                    step.future.exception()
-                    if not step.begun.done():
-                        step.begun.set_exception(error)
+            step.take(*outcome)
 
     def _deliver_signal(self, entry: Entry) -> bool:
         waiter = self._mailbox.serve(entry)

@@ -11,17 +11,20 @@ from uuid import UUID
 
 from holdfast.core.errors import ForbiddenInWorkflow, HoldfastError, NonDeterminismError, RunTimedOut
 from holdfast.core.failure import Failure
-from holdfast.core.journal import Entry
+from holdfast.core.journal import Entry, EntryKind, child_id
 from holdfast.core.remake import type_name
 from holdfast.core.states import Ending
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.child import ChildOptions, ChildStep
+from holdfast.workflow.continue_as_new import Continued
 from holdfast.workflow.delivery import Delivery
+from holdfast.workflow.foresight import outcomes_needed
 from holdfast.workflow.handle import Timer
 from holdfast.workflow.info import RunInfo
 from holdfast.workflow.loop import WorkflowLoop
 from holdfast.workflow.mismatch import left_over
 from holdfast.workflow.notes import Note
+from holdfast.workflow.outliving import Outliving
 from holdfast.workflow.outside import Outside
 from holdfast.workflow.step import Step
 from holdfast.workflow.task import WorkflowTask
@@ -79,6 +82,10 @@ class Ended(NamedTuple):
     output: str | None = None
     """JSON text."""
     failure: Failure | None = None
+    next_input: str | None = None
+    """The arguments of the run that goes on for it, as JSON text."""
+    unread: Sequence[str] = ()
+    """The keys of what has come to it and goes on to that."""
 
 
 class Activation(NamedTuple):
@@ -117,7 +124,7 @@ class Instance:
         earlier: the runs that it is to its code, each until the entry with that seq is delivered; then it is ``info``.
     """
 
-    __slots__ = ("_began", "_ended", "_input", "_loop", "_main", "_workflow", "next_seq", "settled")
+    __slots__ = ("_began", "_ended", "_input", "_loop", "_main", "_outliving", "_workflow", "next_seq", "settled")
 
     next_seq: int
     """The seq that the next entry gets."""
@@ -139,9 +146,11 @@ class Instance:
         self._input = input_text
         delivery = Delivery(began, journal, resumed=resumed)
         self._loop = WorkflowLoop(info, delivery, earlier)
+        self._loop.workflow = workflow
         self._began = False
         self._main: WorkflowTask[Any] | None = None
         self._ended: Ended | None = None
+        self._outliving: Outliving | None = None
         self.settled = False
         self.next_seq = delivery.highest + 1
 
@@ -160,6 +169,8 @@ class Instance:
             ValueError: entries are fed in the order of seq.
         """
         self._loop.delivery.feed(entry)
+        if self._outliving:
+            self._outliving.feed(entry, child_id(entry) if entry.kind is EntryKind.STARTED else None)
         self.settled = False
         if entry.seq >= self.next_seq:
             self.next_seq = entry.seq + 1
@@ -173,11 +184,13 @@ class Instance:
         if not loop.dropped and self._ended is None and delivery.blocked is None:
             loop.turn(self._advance)
             self._settle()
-            self.settled = True
         if delivery.blocked is not None:
             return Activation((), (), None, delivery.blocked)
+        self.settled = True
         patches = () if delivery.patches is None else delivery.patches.take()
         notes = () if delivery.notes is None else delivery.notes.take()
+        if self._outliving:
+            return Activation((), self._withdrawn(), None, None, patches, notes, self._outliving.to_cancel())
         if self._ended is not None:
             return Activation((), (), self._ended, None, patches, notes)
         return Activation(
@@ -226,12 +239,21 @@ class Instance:
     @property
     def waits_for(self) -> str:
         """What it waits for, in short, one a line: ``signal:upgrade``, ``timer#2``, ``charge#1``."""
+        if self._outliving:
+            return "\n".join(self._outliving.keys[:_MOST_WAITS])
         return "\n".join(self._loop.delivery.waits_for(_MOST_WAITS))
 
     @property
     def waits_for_letter(self) -> bool:
-        """Whether a wait for a signal is open, or a child that the code has not given up."""
-        return self.waits_for_signal or bool(self._loop.delivery.children)
+        """Whether a wait for a signal is open, or a child that the code has not given up, or that it ends after."""
+        return self.waits_for_signal or bool(self._loop.delivery.children) or bool(self._outliving)
+
+    @property
+    def letters_needed(self) -> int:
+        """How many letters must come before the code may have something to do, if none of them is bad news."""
+        if self._outliving:
+            return len(self._outliving)
+        return 1 if self.waits_for_signal else outcomes_needed(self._loop.delivery.children.values())
 
     @property
     def replaying(self) -> bool:
@@ -284,11 +306,17 @@ class Instance:
         """If the code has ended, says how, and lets go of what it left behind."""
         main, loop = self._main, self._loop
         if main is not None and main.done() and loop.delivery.blocked is None:
+            delivery = loop.delivery
             self._ended = self._end(main)
             self._main = None
             del main
+            outliving = Outliving(delivery.children.values(), cancelled=delivery.unheard_cancel)
+            void = [asked.key for asked in delivery.open() if asked.told and asked.key is not None]
             loop.report()
             loop.drop()
+            if outliving:
+                self._outliving = outliving
+                delivery.withdrawn.extend(void)
 
     def _end(self, main: WorkflowTask[Any]) -> Ended:
         delivery = self._loop.delivery
@@ -297,6 +325,8 @@ class Instance:
                 return _cancelled(delivery.cancel_note)
             return Ended(Ending.FAILED, failure=Failure.of(_cancelled_itself()))
         error = main.exception()
+        if isinstance(error, Continued):
+            return Ended(Ending.CONTINUED, next_input=error.input, unread=delivery.unread)
         if error is not None:
             return Ended(Ending.FAILED, failure=Failure.of(_explained(error)))
         try:

@@ -29,6 +29,7 @@ from holdfast.workflow.task import WorkflowTask
 
 if TYPE_CHECKING:
     from holdfast.workflow.condition import Condition
+    from holdfast.workflow.workflow import Workflow
 
 T = TypeVar("T")
 
@@ -61,6 +62,7 @@ class WorkflowLoop(Forbidding):
         "delivery",
         "dropped",
         "info",
+        "workflow",
     )
 
     guards = True
@@ -70,6 +72,8 @@ class WorkflowLoop(Forbidding):
         self.info = info
         self._earlier = list(earlier)
         self.delivery = delivery
+        self.workflow: Workflow[..., Any] | None = None
+        """The one that is executed, where that is known."""
         self.dropped = False
         """Whether the run has left this loop: nothing that its code still does has an effect."""
         self.chance: Any = None

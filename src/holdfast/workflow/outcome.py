@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from holdfast.core.errors import ActivityFailed, ChildFailed
+from holdfast.core.errors import ActivityFailed, ChildFailed, HoldfastError, MissingClass
 from holdfast.core.failure import Failure
 from holdfast.core.journal import Entry
 from holdfast.workflow.child import ChildStep
+from holdfast.workflow.mismatch import other_type
 from holdfast.workflow.step import Step
+
+
+def read(step: Step | ChildStep, entry: Entry) -> tuple[Any, Exception | None] | HoldfastError:
+    """Its value, or what to raise; or why the run cannot go on with this code."""
+    try:
+        return opened(step, entry)
+    except MissingClass as missing:
+        return missing
+    except HoldfastError as misfit:
+        return other_type(step, entry, misfit)
 
 
 def opened(step: Step | ChildStep, entry: Entry) -> tuple[Any, Exception | None]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self
 from holdfast.core.definition import Definition
 from holdfast.core.errors import CompensationFailed, HoldfastError
 from holdfast.core.journal import Entry
+from holdfast.workflow.continue_as_new import Continued
 from holdfast.workflow.current import workflow_loop
 from holdfast.workflow.loop import WorkflowLoop
 from holdfast.workflow.shield import Shield
@@ -134,7 +135,7 @@ class Saga:
         if loop.dropped:
             return  # it goes on elsewhere
         try:
-            if error is None:
+            if error is None or isinstance(error, Continued):
                 self._hand_over()
                 return
             await self._come_to_rest(error)

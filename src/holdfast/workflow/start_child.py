@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, cast, ove
 from uuid import UUID
 
 from holdfast.client.encoding import as_call
-from holdfast.core.errors import DefinitionError
+from holdfast.client.options import key_mistakes
+from holdfast.core.errors import DefinitionError, InvalidInput
 from holdfast.workflow.child import ChildStep, OnParentClose
+from holdfast.workflow.child_signal import send
 from holdfast.workflow.current import workflow_loop
+from holdfast.workflow.foresight import is_plain, waiting_task
 from holdfast.workflow.workflow import Workflow
 
 if TYPE_CHECKING:
     from holdfast.core.definition import Call
     from holdfast.core.priority import PriorityName
+    from holdfast.core.signal import SignalType
     from holdfast.workflow.loop import WorkflowLoop
 
 R = TypeVar("R")
+T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 Ts = TypeVarTuple("Ts")
 
@@ -45,6 +50,7 @@ class ChildHandle(Generic[R_co]):
         """
         future = self._step.future
         if not future.done():
+            self._step.awaited_by(waiting_task())
             await asyncio.wait([future])
         outcome: R_co = future.result()
         return outcome
@@ -53,8 +59,22 @@ class ChildHandle(Generic[R_co]):
         """Asks it to end. What becomes of that is its result: ChildCancelled, where it does not object."""
         self._loop.delivery.cancel_child(self._step)
 
+    async def signal(self, signal: SignalType[T], value: T, *, key: str | None = None) -> None:
+        """Sends it a signal, once. With a ``key`` it is stored once, whoever else sends one with that.
+
+        Raises:
+            RunEnded: it has ended, so there is nobody who could receive it.
+            InvalidInput, Unstorable: the value does not fit the signal's type, or is too large.
+        """
+        for mistake in key_mistakes("key", key):
+            raise InvalidInput(f"signal {signal.name!r} cannot be sent: {mistake}")
+        await send(self.run_id, self._step.key, signal, value, key=key)
+
     def __repr__(self) -> str:
         return f"<child {self.run_id}, {self._step.key}>"
+
+
+is_plain(vars(ChildHandle)["result"])
 
 
 @overload

@@ -53,6 +53,13 @@ class Step:
         """Who says of which type its outcome is."""
         return self.activity.what
 
+    def take(self, value: object, error: Exception | None) -> None:
+        """Gives the outcome to who waits for it."""
+        if error is None:
+            self.future.set_result(value)
+        else:
+            self.future.set_exception(error)
+
     def exception(self, failure: Failure) -> BaseException:
         """What to raise where it is awaited."""
         return failure.exception(self.activity.name)

@@ -7,16 +7,18 @@ import copy
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, overload
 
 from holdfast.client.options import start_options
 from holdfast.core.definition import Definition
-from holdfast.core.errors import DefinitionError, InvalidInput
+from holdfast.core.errors import DefinitionError, ForbiddenInWorkflow, InvalidInput
 from holdfast.core.states import RunKind
 from holdfast.workflow.activity import base_of, refuse_reserved
 from holdfast.workflow.child import ChildOptions, OnParentClose
+from holdfast.workflow.continue_as_new import continue_as_new
 from holdfast.workflow.cpython import rename
 from holdfast.workflow.current import current_loop
+from holdfast.workflow.foresight import is_plain, waiting_task
 
 if TYPE_CHECKING:
     from holdfast.core.priority import PriorityName
@@ -133,6 +135,17 @@ class Workflow(Definition[P, R]):
         )
         return other
 
+    def continue_as_new(self, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
+        """As :func:`continue_as_new`, with types: in the code of this workflow.
+
+        Raises:
+            ForbiddenInWorkflow: it is not this workflow that runs.
+        """
+        loop = current_loop()
+        if loop is not None and loop.info.name != self.name:
+            raise ForbiddenInWorkflow(f"a run of workflow {loop.info.name!r} cannot go on as one of {self.name!r}")
+        continue_as_new(*args, **kwargs)
+
     async def _outcome(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         loop = current_loop()
         if loop is None:
@@ -141,6 +154,7 @@ class Workflow(Definition[P, R]):
             await loop.create_future()
         delivery = loop.delivery
         step = delivery.ask_child(self, self.parameters.encode(args, kwargs), loop.create_future(), None)
+        step.awaited_by(waiting_task())
         try:
             outcome: R = await step.future
             return outcome
@@ -150,3 +164,6 @@ class Workflow(Definition[P, R]):
         finally:
             # An error that is raised here refers to this frame, and the step to the error.
             del step
+
+
+is_plain(vars(Workflow)["_outcome"])

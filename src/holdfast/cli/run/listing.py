@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import click
 from rich.table import Table
@@ -13,7 +14,7 @@ from holdfast.cli.options import Door, with_door
 from holdfast.cli.run.colours import COLOURS
 from holdfast.cli.run.target import time_or_age
 from holdfast.cli.run.view import as_json
-from holdfast.cli.words import tag
+from holdfast.cli.words import run_id, tag
 from holdfast.client import RunSummary
 from holdfast.core.states import RunStatus
 
@@ -24,6 +25,8 @@ from holdfast.core.states import RunStatus
 @click.option("--status", metavar="STATUS,...", help=f"One or more of: {', '.join(RunStatus)}.")
 @click.option("--lane", metavar="LANE", help="In this lane.")
 @click.option("--tag", "tags", type=tag, multiple=True, metavar="NAME=VALUE", help="With this tag; may be repeated.")
+@click.option("--parent", type=run_id, metavar="ID", help="Children of this run.")
+@click.option("--root", type=run_id, metavar="ID", help="Below this run, which is nobody's child.")
 @click.option("--since", type=time_or_age, metavar="TIME", help="Started then or later; 2d is two days ago.")
 @click.option("--until", type=time_or_age, metavar="TIME", help="Started before then.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=25, metavar="N", help="So many.  [default: 25]")
@@ -37,6 +40,8 @@ async def list_runs(
     status: str | None,
     lane: str | None,
     tags: Sequence[tuple[str, str]],
+    parent: UUID | None,
+    root: UUID | None,
     since: datetime | None,
     until: datetime | None,
     limit: int,
@@ -47,6 +52,7 @@ async def list_runs(
     \b
       holdfast run list --status failed --since 1d
       holdfast run list --name ship-order --tag customer=acme --limit 100
+      holdfast run list --parent 0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90 --status failed
       holdfast run list --json | jq -r '.runs[].id'
 
     JSON: {"runs": [{"id", "kind", "name", "lane", "priority", "status", "tags", "created_at", "due_at",
@@ -59,6 +65,8 @@ async def list_runs(
             status=[word.strip() for word in status.split(",")] if status else None,
             lane=lane,
             tags=dict(tags) or None,
+            parent=parent,
+            root=root,
             since=since,
             until=until,
             limit=limit,

@@ -17,7 +17,8 @@ create function holdfast.flush(
   x_run uuid[], x_child uuid[],
   c_run uuid[], c_hold int[], c_id uuid[], c_kind smallint[], c_name text[], c_lane text[], c_priority smallint[],
   c_input json[], c_timeout interval[], c_tags jsonb[], c_options json[], c_key text[], c_root uuid[],
-  q_run uuid[], q_hold int[], q_name text[]
+  q_run uuid[], q_hold int[], q_name text[],
+  n_run uuid[], n_hold int[], n_id uuid[], n_input json[], n_unread text[]
 ) returns table (at timestamptz, busy uuid[], lost uuid[], inbox bigint[], due text[], asks boolean, overtaken text[])
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -312,6 +313,13 @@ begin
 
   -- 7. The end: the result is made from what was deleted, so there is never both a task and a result, nor neither.
   if cardinality(e_run) > 0 then
+    if cardinality(n_run) > 0 then
+      -- What goes on for them, while the task is still there to be copied.
+      v_foreign := array(select holdfast.continue_as_new(n.run_id, n.hold, n.id, n.input, string_to_array(n.unread, chr(10)))
+                           from unnest(n_run, n_hold, n_id, n_input, n_unread) as n (run_id, hold, id, input, unread)
+                          where n.run_id <> all (v_out));
+      v_due := v_due || array(select distinct t.lane from holdfast.task t where t.run_id = any (v_foreign));
+    end if;
     with ended as (
       delete from holdfast.task t
        using unnest(e_run, e_hold, e_status, e_output, e_error) as e (run_id, hold, status, output, error)

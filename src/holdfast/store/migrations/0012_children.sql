@@ -217,3 +217,57 @@ begin
     perform holdfast.hint('end *');
   end if;
 end $$;
+
+create function holdfast.continue_as_new(p_run uuid, p_hold int, p_new uuid, p_input json, p_unread text[]) returns uuid
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- Makes the run that goes on for one which is about to be ended by its holder, whose task the caller has locked. It is the
+-- same to everybody else: lane, tags, options, deadline, parent. What was sent and has not been seen by the code lies in
+-- its inbox: of the journal what is named here, and what has come since, but for what was for steps of the old one. Gives its
+-- id; null where that was done before.
+as $$
+declare
+  v_now    timestamptz := holdfast.now();
+  v_task   record;
+  v_number int;
+  v_flags  int;
+begin
+  select t.deadline, t.flags into v_task from holdfast.task t where t.run_id = p_run and t.hold = p_hold;
+  if not found then
+    return null;
+  end if;
+  insert into holdfast.run (id, kind, name, lane, priority, input, parent, root, parent_key, tags, options, trace, created_at,
+                            continued_from, continuation)
+  select p_new, r.kind, r.name, r.lane, r.priority, p_input, r.parent, r.root, r.parent_key, r.tags, r.options, r.trace, v_now,
+         p_run, 1
+    from holdfast.run r
+   where r.id = p_run
+  on conflict (id) do nothing;
+  if not found then
+    return null;
+  end if;
+  -- Letters keep their numbers; a key stays with its letter, and is free again when that has been seen.
+  insert into holdfast.inbox (run_id, number, kind, name, key, payload, at)
+  select p_new, l.number, l.kind, coalesce(substring(l.name from '^[a-z]+:(.*)#\d+$'), 'cancel'), i.key, l.output, l.at
+    from (select holdfast.letter_number(j.kind, j.key, j.digest) as number, j.kind, j.key as name, j.output, j.at
+            from holdfast.journal j
+           where j.run_id = p_run
+             and j.key = any (p_unread)) l
+    left join holdfast.inbox i on i.run_id = p_run and i.number = l.number
+  union all
+  select p_new, i.number, i.kind, i.name, i.key, i.payload, i.at
+    from holdfast.inbox i
+   where i.run_id = p_run
+     and not i.seen
+     and i.kind in (4, 5, 9);
+  -- The highest number there is, and no more: else the run would look for a letter that is not there.
+  select coalesce(max(i.number), 0), case when bool_or(i.kind = 5) then 4 else 0 end
+    into v_number, v_flags
+    from holdfast.inbox i
+   where i.run_id = p_new;
+  insert into holdfast.task (run_id, name, lane, priority, due_at, inbox_count, deadline, flags)
+  select r.id, r.name, r.lane, r.priority, v_now, v_number, v_task.deadline, v_task.flags & 16 | v_flags
+    from holdfast.run r
+   where r.id = p_new;
+  return p_new;
+end $$;

@@ -1,0 +1,150 @@
+"""W17: a run that goes on as a new one keeps its journal short, its id, its letters, and its parent."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from holdfast import Client, RunCancelled, RunStatus, RunTimedOut
+from tests.apps.family import (
+    app,
+    continues_badly,
+    continues_with_children,
+    counts,
+    counts_child,
+    gathers,
+    go,
+    waits,
+)
+from tests.house import House, until
+from tests.scenarios.soon import SOON
+
+NOTHING: list[int] = []
+
+
+@pytest.fixture
+async def client(house: House) -> Client:
+    app.override(origin="the test", database_url=house.dsn)
+    return await house.client(app)
+
+
+async def test_a_thousand_times_keeps_every_journal_short(house: House, client: Client) -> None:
+    await house.worker(app)
+    run = await client.start(counts, 0, 1_000, tags={"customer": "acme"}, key="once")
+    assert await run.result(timeout=SOON * 3) == 1_000
+    assert await house.value("select count(*) from holdfast.run") == 1_001
+    assert await house.value('select count(*) from holdfast.run where tags = \'{"customer": "acme"}\'') == 1_001
+    assert await house.value("select max(n) from (select count(*) as n from holdfast.journal group by run_id) j") == 1
+    assert await house.value("select count(*) from holdfast.result where status = 4") == 1_000
+    # Whoever asks for the first one means the last.
+    assert await client.get(run.id, counts).result(timeout=SOON) == 1_000
+    assert await (await client.start(counts, 0, 1_000, key="once")).result(timeout=SOON) == 1_000
+    assert await house.value("select count(*) from holdfast.run") == 1_001
+    await house.check_invariants()
+
+
+async def test_signals_that_were_not_waited_for_go_along_in_their_order(house: House, client: Client) -> None:
+    run = await client.start(gathers, NOTHING, 20)
+    for number in range(8):
+        assert await run.signal(go, number, key=f"signal {number}")
+    await house.worker(app, cached_runs=0)
+    for number in range(8, 20):
+        # To the old id, at any moment of its change.
+        assert await run.signal(go, number)
+    assert await run.result(timeout=SOON) == list(range(20))
+    assert await house.value("select count(*) from holdfast.run where continued_from is not null") == 20
+    assert not await house.value("select count(*) from holdfast.inbox")
+    await house.check_invariants()
+
+
+async def test_what_was_sent_with_a_key_is_not_taken_twice_while_nobody_has_seen_it(
+    house: House, client: Client
+) -> None:
+    run = await client.start(gathers, NOTHING, 2)
+    await run.signal(go, 1)
+    await run.signal(go, 2, key="two")
+    async with app.worker(skip_warm_up=True):
+        assert await run.result(timeout=SOON) == [1, 2]
+    other = await client.start(gathers, NOTHING, 3)
+    await other.signal(go, 1)
+    await house.worker(app)
+    await house.until("select count(*) = 1 from holdfast.run where continued_from = $1", other.id)
+    newest = await house.value("select holdfast.newest($1)", other.id)
+    await house.parked(newest)
+    assert await other.signal(go, 2, key="two")
+    assert await other.signal(go, 3)
+    assert await other.result(timeout=SOON) == [1, 2, 3]
+    await house.check_invariants()
+
+
+async def test_a_cancel_finds_the_newest(house: House, client: Client) -> None:
+    await house.worker(app)
+    run = await client.start(gathers, NOTHING, 5)
+    for number in range(3):
+        await run.signal(go, number)
+    await house.until("select count(*) = 3 from holdfast.run where continued_from is not null")
+    await run.cancel()
+    with pytest.raises(RunCancelled):
+        await run.result(timeout=SOON)
+    await house.check_invariants()
+
+
+async def test_the_timeout_is_that_of_all_of_them_together(house: House, client: Client) -> None:
+    await house.worker(app)
+    run = await client.start(gathers, NOTHING, 5, timeout=timedelta(seconds=1))
+    deadline = await house.value("select deadline from holdfast.task where run_id = $1", run.id)
+    await run.signal(go, 1)
+    newest = await house.until("select run_id from holdfast.task where run_id <> $1", run.id)
+    assert await house.value("select deadline from holdfast.task where run_id = $1", newest) == deadline
+    with pytest.raises(RunTimedOut):
+        await run.result(timeout=SOON)
+    await house.check_invariants()
+
+
+async def test_a_child_that_continues_tells_its_parent_at_its_final_end(house: House, client: Client) -> None:
+    await house.worker(app)
+    run = await client.start(counts_child, 50)
+    first = UUID((await run.result(timeout=SOON)).removeprefix("50 of "))
+    assert await house.journal(run.id) == ["counts#1>", "counts#1"]
+    assert await house.value("select count(*) from holdfast.run where parent = $1", run.id) == 51
+    assert await client.get(first, counts).result(timeout=SOON) == 50
+    assert await client.get(first).status() is RunStatus.SUCCEEDED
+    await house.check_invariants()
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("with a wrong argument", "takes 1 positional argument"),
+        ("in another task", "in a task that the workflow has made"),
+        ("as another one", "cannot go on as one of 'counts'"),
+    ],
+)
+async def test_a_mistake_is_told_and_the_run_goes_on(house: House, client: Client, how: str, words: str) -> None:
+    await house.worker(app)
+    run = await client.start(continues_badly, how)
+    assert words in await run.result(timeout=SOON)
+    assert await house.value("select count(*) from holdfast.run") == 1
+
+
+async def test_its_children_go_by_their_policies(house: House, client: Client) -> None:
+    await house.worker(app)
+    run = await client.start(continues_with_children, 1)
+    cancel, abandon, wait = await until(lambda: children(house, run.id), "three children")
+    await house.parked(run.id, wait)
+    assert await client.get(cancel).status() is RunStatus.WAITING
+    assert await run.status() is RunStatus.WAITING
+    await client.signal(wait, go, 1)
+    assert await run.result(timeout=SOON) == "done"
+    with pytest.raises(RunCancelled):
+        await client.get(cancel).result(timeout=SOON)
+    await client.signal(abandon, go, 2)
+    assert await client.get(abandon, waits).result(timeout=SOON) == 2
+    await house.check_invariants()
+
+
+async def children(house: House, run: UUID) -> list[UUID] | None:
+    rows = await house.db.fetch("select id from holdfast.run where parent = $1 order by id", run)
+    return [row["id"] for row in rows] if len(rows) == 3 else None
