@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -137,6 +138,37 @@ async def test_a_start_gives_up_when_the_database_is_away_for_too_long(
         await _open_door(server_db, client)
         await client.start(nothing, key=key)
         assert len(await client.list()) == 1
+
+
+async def test_a_connection_that_is_cut_between_two_steps_of_the_driver_is_one_that_is_away(
+    dsn: str, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver: Any = asyncpg.Connection
+    prepare = driver._get_statement
+    cut: list[Any] = []
+
+    async def prepare_slowly(self: Any, *arguments: object, **named: object) -> object:
+        statement: object = await prepare(self, *arguments, **named)
+        if not cut:
+            cut.append(self)
+            await eventually(self.is_closed, "the client gives up on this connection")
+        return statement
+
+    async with client_of(dsn, patience=timedelta(seconds=3)) as client:
+        monkeypatch.setattr(driver, "_get_statement", prepare_slowly)
+        # It is sent again on another one.
+        await client.start(nothing)
+        assert await count(db) == len(cut) == 1
+
+        cut.clear()
+        database = client._database
+        with pytest.raises(TimeoutError, match=r"no answer within 0\.1 s"):
+            async with database.raw_session(limit=0.1) as session:
+                await session.connection.fetchval("select 1")
+        cut.clear()
+        with pytest.raises(TimeoutError, match=r"no answer within 0\.1 s"):
+            async with database.raw_session(limit=0.1) as session, session.transaction():
+                await session.connection.fetchval("select 2")
 
 
 async def test_starts_wait_for_the_database_to_come_back(dsn: str, server_db: Connection) -> None:

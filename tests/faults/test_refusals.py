@@ -120,7 +120,7 @@ def is_told(said: str, trouble: Trouble) -> None:
 
 async def test_a_client_is_told(dsn_of_role: str, trouble: Trouble) -> None:
     with pytest.raises(trouble.error) as caught:
-        async with client_of(dsn_of_role, patience=timedelta(seconds=0.3)) as client:
+        async with client_of(dsn_of_role, patience=timedelta(seconds=6)) as client:
             await client.start(nothing_at_all)
     is_told(str(caught.value), trouble)
 

@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import psycopg
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy import NullPool, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from holdfast import App, Connection, Retry, activity_info
@@ -22,6 +22,8 @@ from holdfast.integrations.django import Django
 from holdfast.integrations.sqlalchemy import SQLAlchemy
 
 ONCE = Retry(max_attempts=1)
+
+ENDED = "has ended its transaction by itself"
 
 TABLES = """
 create table note (id int generated always as identity primary key, text text not null);
@@ -40,11 +42,13 @@ class Way:
 
     name: str
     make: Callable[[App, Any, Retry, IsolationLevel | None], None]
-    """Registers ``write(text)``, ``refuse(text)``, ``commits()``, ``says(sql)`` and ``adds()``."""
+    """Registers ``write(text)``, ``refuse(text)``, ``commits()``, ``rolls_back()``, ``says(sql)`` and ``adds()``."""
     library: Callable[[str], Any] = lambda _dsn: True
     """What ``transactional=`` is, for this database."""
-    commits_words: str = "has ended its transaction by itself"
+    commits_words: str = ENDED
     """What is said to an activity that commits with the means of its library."""
+    rolls_back_words: str = ENDED
+    """What is said to one that rolls back."""
 
 
 def with_asyncpg(app: App, library: Any, retry: Retry, level: IsolationLevel | None) -> None:
@@ -62,6 +66,12 @@ def with_asyncpg(app: App, library: Any, retry: Retry, level: IsolationLevel | N
     async def commits(connection: Connection) -> None:
         await connection.execute("insert into note (text) values ('too early')")
         await connection.execute("commit")
+
+    @app.activity(transactional=library, retry=retry)
+    async def rolls_back(connection: Connection) -> None:
+        await connection.execute("insert into note (text) values ('before')")
+        await connection.execute("rollback")
+        await connection.execute("begin; insert into note (text) values ('after')")
 
     @app.activity(transactional=library, retry=retry)
     async def says(connection: Connection, sql: str) -> str:
@@ -91,6 +101,11 @@ def with_psycopg(app: App, library: Any, retry: Retry, level: IsolationLevel | N
     async def commits(connection: psycopg.AsyncConnection[Any]) -> None:
         await connection.execute("insert into note (text) values ('too early')")
         await connection.commit()
+
+    @app.activity(transactional=library, retry=retry)
+    async def rolls_back(connection: psycopg.AsyncConnection[Any]) -> None:
+        await connection.execute("insert into note (text) values ('before')")
+        await connection.rollback()
 
     @app.activity(transactional=library, retry=retry)
     async def says(connection: psycopg.AsyncConnection[Any], sql: str) -> str:
@@ -123,6 +138,11 @@ def with_blocking_psycopg(app: App, library: Any, retry: Retry, level: Isolation
     def commits(connection: psycopg.Connection[Any]) -> None:
         connection.execute("insert into note (text) values ('too early')")
         connection.commit()
+
+    @app.activity(transactional=library, retry=retry)
+    def rolls_back(connection: psycopg.Connection[Any]) -> None:
+        connection.execute("insert into note (text) values ('before')")
+        connection.rollback()
 
     @app.activity(transactional=library, retry=retry)
     def says(connection: psycopg.Connection[Any], sql: str) -> str:
@@ -175,6 +195,13 @@ def with_session(app: App, library: Any, retry: Retry, level: IsolationLevel | N
         await session.commit()
 
     @app.activity(transactional=library, retry=retry)
+    async def rolls_back(session: AsyncSession) -> None:
+        session.add(Note(text="before"))
+        await session.flush()
+        await session.rollback()
+        session.add(Note(text="after"))
+
+    @app.activity(transactional=library, retry=retry)
     async def says(session: AsyncSession, sql: str) -> str:
         session.add(Note(text="says"))
         result = await session.execute(text(sql))
@@ -207,6 +234,12 @@ def with_connection(app: App, library: Any, retry: Retry, level: IsolationLevel 
         await connection.commit()
 
     @app.activity(transactional=library, retry=retry)
+    async def rolls_back(connection: AsyncConnection) -> None:
+        await connection.execute(insert, {"text": "before"})
+        await connection.rollback()
+        await connection.execute(insert, {"text": "after"})
+
+    @app.activity(transactional=library, retry=retry)
     async def says(connection: AsyncConnection, sql: str) -> str:
         await connection.execute(insert, {"text": "says"})
         result = await connection.execute(text(sql))
@@ -236,6 +269,11 @@ def with_django(app: App, library: Any, retry: Retry, level: IsolationLevel | No
     def commits(connection: Any) -> None:
         django_models()["note"].objects.create(text="too early")
         connection.commit()
+
+    @app.activity(transactional=library, retry=retry)
+    def rolls_back(connection: Any) -> None:
+        django_models()["note"].objects.create(text="before")
+        connection.rollback()
 
     @app.activity(transactional=library, retry=retry)
     def says(connection: Any, sql: str) -> str:
@@ -321,10 +359,28 @@ async def engine(dsn: str, driver: str) -> AsyncGenerator[AsyncEngine]:
         await made.dispose()
 
 
+IN_ATOMIC = "forbidden when an 'atomic' block is active"
+
+
+class MySession(AsyncSession):
+    """A class of the user's."""
+
+
+def of_my_engine(dsn: str) -> SQLAlchemy:
+    """The user's engine and sessions."""
+    made = create_async_engine("postgresql+psycopg://", connect_args=arguments(dsn, "psycopg"), poolclass=NullPool)
+    return SQLAlchemy(engine=made, session=async_sessionmaker(class_=MySession))
+
+
 WAYS = [
     Way("asyncpg", with_asyncpg),
-    Way("psycopg", with_psycopg, commits_words="Explicit commit"),
-    Way("psycopg in threads", with_blocking_psycopg, commits_words="Explicit commit"),
+    Way("psycopg", with_psycopg, commits_words="Explicit commit", rolls_back_words="Explicit rollback"),
+    Way(
+        "psycopg in threads",
+        with_blocking_psycopg,
+        commits_words="Explicit commit",
+        rolls_back_words="Explicit rollback",
+    ),
     Way("a session over asyncpg", with_session, commits_words="must not commit by itself"),
     Way("a connection over asyncpg", with_connection, commits_words="must not commit by itself"),
     Way(
@@ -339,5 +395,6 @@ WAYS = [
         lambda _dsn: SQLAlchemy(driver="psycopg"),
         commits_words="must not commit by itself",
     ),
-    Way("Django", with_django, of_django, commits_words="forbidden when an 'atomic' block is active"),
+    Way("a session of my engine", with_session, of_my_engine, commits_words="must not commit by itself"),
+    Way("Django", with_django, of_django, commits_words=IN_ATOMIC, rolls_back_words=IN_ATOMIC),
 ]

@@ -78,14 +78,26 @@ class Database:
         async with self._pool.acquire(timeout=limit) as connection:
             # Not a timeout, which would cancel: to end a call in order takes an answer from the server, and where the
             # network is gone there will be none.
-            cut = asyncio.get_running_loop().call_later(limit, connection.terminate)
+            late = False
+
+            def cut() -> None:
+                nonlocal late
+                late = True
+                connection.terminate()
+
+            timer = asyncio.get_running_loop().call_later(limit, cut)
             try:
                 yield Session(connection, self.statements)
             except asyncio.CancelledError:
                 connection.terminate()
                 raise
+            except (AttributeError, asyncpg.InterfaceError) as error:
+                # Cut between two steps of a call, the driver stumbles over what it does not have any more.
+                if late:
+                    raise TimeoutError(f"no answer within {limit:g} s") from error
+                raise
             finally:
-                cut.cancel()
+                timer.cancel()
 
     async def call(self, work: Work[T], connection: CallersConnection | None = None, *, limit: float = LIMIT) -> T:
         """What ``work`` gives, on the caller's own connection if there is one.
