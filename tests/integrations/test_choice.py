@@ -89,6 +89,12 @@ def test_what_does_not_fit_is_refused_where_it_stands(fn: Any, words: str) -> No
         App().activity(transactional=True)(fn)
 
 
+@pytest.mark.parametrize("library", ["psycopg", Psycopg, 1])
+def test_what_is_no_library_is_refused(library: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"transactional= takes True, or a library such as Psycopg\(\)"):
+        App().activity(transactional=library)(of_psycopg)
+
+
 def test_options_that_cannot_be_are_refused() -> None:
     with pytest.raises(DefinitionError, match=r"Psycopg\(gives='both'\): use 'async' or 'blocking'"):
         Psycopg(gives="both")  # type: ignore[arg-type]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from psycopg import capabilities
 
-from holdfast import App, Retry, RunFailed
+from holdfast import App, Retry, RunCancelled, RunFailed, activity_info
 from holdfast.app.hosted import WorkerOptions
 from holdfast.core.isolation import IsolationLevel
 from tests.faults.proxy import Proxy
 from tests.house import QUICK, House
-from tests.integrations.ways import ENDED, ONCE, TABLES, WAYS, Way, engine
+from tests.integrations.ways import ENDED, ONCE, TABLES, WAYS, Refused, Way, engine
 
 pytestmark = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 
@@ -114,6 +115,84 @@ async def test_who_rolls_back_with_the_means_of_the_library_is_told_so(house: Ho
     await house.check_invariants()
 
 
+def add(app: App, body: Callable[[Any], Any], at_once: Callable[[Any], Any], **options: Any) -> Any:
+    """Registers one more activity of the same library: the first function where that is async, else the second."""
+    write: Any = app.definitions["write"]
+    fn = body if write.is_async else at_once
+    return app.activity(name="added", transactional=write.transactional.library, **options)(fn)
+
+
+async def test_an_error_that_was_passed_over_commits_nothing_and_is_explained(house: House, way: Way) -> None:
+    app = await app_of(house, way)
+    says: Any = app.definitions["says"].fn
+
+    async def passes_over(connection: Any) -> None:
+        with pytest.raises(Exception, match="division by zero"):
+            await says(connection, "select 1 / 0")
+
+    def passes_over_at_once(connection: Any) -> None:
+        with pytest.raises(Exception, match="division by zero"):
+            says(connection, "select 1 / 0")
+
+    add(app, passes_over, passes_over_at_once, retry=ONCE)
+    await house.worker(app)
+    with pytest.raises(
+        RunFailed, match="has passed over an error of a statement, after which Postgres commits nothing"
+    ):
+        await run(house, app, "added")
+    assert await notes(house) == []
+    assert await run(house, app, "write", "after") == "after"
+
+
+async def test_what_it_starts_is_there_with_its_outcome_or_not_at_all(house: House, way: Way) -> None:
+    app = await app_of(house, way)
+    write: Any = app.definitions["write"]
+
+    async def starts(connection: Any) -> str:
+        async with app.client() as client:
+            child = await client.start(write.call("child"), connection=connection)
+        if activity_info().attempt == 1:
+            raise Refused
+        return str(child.id)
+
+    def starts_at_once(connection: Any) -> str:
+        with app.blocking_client() as client:
+            child = client.start(write.call("child"), connection=connection)
+        if activity_info().attempt == 1:
+            raise Refused
+        return str(child.id)
+
+    add(app, starts, starts_at_once, retry=QUICKLY)
+    await house.worker(app)
+    client = await house.client(app)
+    started = await run(house, app, "flow", "added")
+    assert await client.get(started, write).result(timeout=SOON) == "child"
+    assert await notes(house) == ["child"]
+    assert await house.value("select count(*) from holdfast.run") == 2
+    assert await house.value(
+        "select r.xmin::text = j.xmin::text from holdfast.run r, holdfast.journal j "
+        "where r.name = 'write' and j.key = 'added#1'"
+    )
+    await house.check_invariants()
+
+
+async def test_a_cancel_rolls_back_what_is_under_way(house: House, way: Way) -> None:
+    app = await app_of(house, way)
+    await house.worker(app, max_transactions=1)
+    client = await house.client(app)
+    flow: Any = app.definitions["flow"]
+    await house.db.execute(HOLD_UP)
+    cancelled = await client.start(flow.call("says", HELD_UP))
+    await house.until(WAITS)
+    await cancelled.cancel()
+    with pytest.raises(RunCancelled):
+        await cancelled.result(timeout=SOON)
+    await house.db.execute(LET_GO)
+    assert await run(house, app, "write", "after") == "after"
+    assert await notes(house) == ["after"]
+    await house.check_invariants()
+
+
 @pytest.mark.parametrize("word", ["commit", "rollback"])
 async def test_who_says_it_in_sql_is_found_out(house: House, way: Way, word: str) -> None:
     app = await app_of(house, way, retry=QUICKLY)
@@ -192,7 +271,7 @@ async def test_an_effect_that_comes_after_the_take_over_is_not_committed(house: 
 async def test_a_connection_that_is_half_open_keeps_nobody_waiting(
     house: House, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if way.name.endswith("psycopg") and not capabilities.has_cancel_safe():
+    if way.cancels_with_libpq and not capabilities.has_cancel_safe():
         pytest.skip("an older libpq keeps the whole process while it cancels, and with it the proxy")
     monkeypatch.setattr("holdfast.worker.atomic._MARGIN", 0.2)
     monkeypatch.setattr("holdfast.worker.atomic._ROLLBACK", 0.5)

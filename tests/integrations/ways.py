@@ -50,6 +50,11 @@ class Way:
     rolls_back_words: str = ENDED
     """What is said to one that rolls back."""
 
+    @property
+    def cancels_with_libpq(self) -> bool:
+        """Whether it is psycopg, on the loop, that has the server cancel a statement."""
+        return self.name == "psycopg" or self.name.endswith(("over psycopg", "my engine"))
+
 
 def with_asyncpg(app: App, library: Any, retry: Retry, level: IsolationLevel | None) -> None:
     @app.activity(transactional=library, retry=retry, isolation_level=level)

@@ -32,6 +32,12 @@ class Transactional:
         Raises:
             DefinitionError: it says nothing that can be used.
         """
+        given: Any = library
+        if given is not None and (isinstance(given, type) or not hasattr(given, "source")):
+            raise DefinitionError(
+                f"{what}: transactional= takes True, or a library such as Psycopg() of holdfast.integrations.psycopg, "
+                f"and not {given!r}"
+            )
         first = connection_parameter(fn, what=what)
         annotation = annotation_of(fn, first)
         if library is None:
