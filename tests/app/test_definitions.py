@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
 from holdfast import App, DefinitionError, Retry
@@ -66,10 +67,19 @@ def test_a_workflow_may_be_async_or_not() -> None:
     assert plain.fn(5) == 5
 
 
-def test_a_lane_on_an_activity_is_refused_with_the_reason() -> None:
-    untyped: Any = App().activity
-    with pytest.raises(DefinitionError, match=r"lane='reports' on an activity: .* cannot be given to others? "):
-        untyped(lane="reports")
+@pytest.mark.parametrize("lane", ["", "a b", 5, "x" * 201])
+def test_a_lane_that_cannot_be_one_is_refused(lane: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"activity 'plain': lane is .*: use"):
+
+        @App().activity(lane=lane)
+        async def plain() -> None: ...
+
+
+def test_a_transactional_activity_with_a_lane_is_read_committed() -> None:
+    with pytest.raises(DefinitionError, match=r"under serializable they fail each other: leave lane= or"):
+
+        @App().activity(lane="gpu", transactional=True, isolation_level="serializable")
+        async def book(connection: asyncpg.Connection[asyncpg.Record]) -> None: ...
 
 
 def test_an_option_that_does_not_exist_is_refused() -> None:

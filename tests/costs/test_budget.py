@@ -174,6 +174,36 @@ async def test_children_of_one_parent_cost_what_as_many_starts_and_jobs_cost(hou
     assert await house.value("select count(distinct hold) from holdfast.journal where run_id = $1", run.id) <= 3
 
 
+async def test_dispatched_activities_cost_what_as_many_starts_and_jobs_cost(house: House) -> None:
+    app = house.app()
+
+    @app.activity
+    async def nothing(number: int) -> int:
+        return number
+
+    @app.workflow
+    async def wide(count: int) -> int:
+        return sum(await asyncio.gather(*(nothing(number) for number in range(count))))
+
+    client = await house.client(app)
+    small: WorkerOptions = {**CALM, "max_activities": 10}
+    await house.worker(app, **small)
+    for _ in range(2):
+        await (await client.start(wide, 100)).result(timeout=SOON)
+    await house.db.execute("checkpoint")
+    count = 1000
+    async with Meter(house) as cost:
+        run = await client.start(wide, count)
+        await house.ended(run.id)
+        await house.until("select not exists (select from holdfast.task)")
+    dispatched = await house.value("select count(*) from holdfast.run where parent = $1", run.id)
+    assert dispatched >= count - 100
+    assert cost.statements / count <= 0.25, cost.calls
+    assert cost.commits / count <= 0.25
+    # A start of 1.0 kB and a job of 0.8 kB; then what its parent has of it: two rows of its journal, and a letter.
+    assert cost.wal / count <= 1_800 + 1_400, f"{cost.wal / count:.0f} bytes each"
+
+
 async def test_an_idle_worker_asks_at_most_three_times_a_second(house: House) -> None:
     app = workload(house)
     client = await house.client(app)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from holdfast import InvalidInput, RunFailed, RunStatus, RunTimedOut
+from holdfast import App, InvalidInput, RunFailed, RunStatus, RunTimedOut, sleep
 from holdfast.testing import Env, OpenEnv
 from tests.testing import shop
 from tests.testing.conftest import NOON
@@ -207,3 +207,38 @@ async def test_another_schema_is_made(dsn: str) -> None:
     app.include(shop.app)
     async with open_env(app, dsn, at=NOON) as env:
         assert await env.result(await env.start(shop.until_noon, NOON + A_DAY)) == NOON + A_DAY
+
+
+async def test_the_lane_of_an_activity_is_served(holdfast_env: OpenEnv) -> None:
+    app = App()
+
+    @app.activity(lane="gpu")
+    async def render() -> str:
+        return "done"
+
+    @app.workflow
+    async def film() -> str:
+        await sleep(timedelta(days=3))
+        return await render()
+
+    async with holdfast_env(app) as env:
+        assert await env.result(await env.start(film)) == "done"
+
+
+async def test_a_fake_takes_the_place_of_a_dispatched_activity(holdfast_env: OpenEnv) -> None:
+    app = App()
+
+    @app.activity(lane="gpu")
+    async def render(frame: int) -> str:
+        raise AssertionError
+
+    @app.workflow
+    async def film() -> str:
+        return await render(7)
+
+    async with holdfast_env(app) as env:
+        fake = env.fake(render, returning="faked")
+        run = await env.start(film)
+        assert await env.result(run) == "faked"
+        (call,) = fake.calls
+        assert (call.run_id, call.key, call.arguments) == (run.id, "render#1", {"frame": 7})

@@ -63,10 +63,16 @@ def render(pages: int) -> bytes:
     return b"x" * pages
 
 
+@app.activity(lane="gpu", timeout=timedelta(minutes=5))
+async def paint(pages: int) -> str:
+    return "x" * pages
+
+
 @app.workflow(name="trial-onboarding")
 async def trial_onboarding(signup: Signup) -> str:
     workspace, _ = await asyncio.gather(provision_workspace(signup.company), send_welcome(signup.email))
     assert_type(workspace, str)
+    assert_type(await paint.options(lane="big-gpu")(3), str)
     await sleep(timedelta(days=11))
     assert_type(patched("longer-trial"), bool)
     decision = await upgrade.wait(timeout=timedelta(days=30))

@@ -120,6 +120,7 @@ class App:
         max_threads: int | None = None,
         isolation: Isolation | None = None,
         heartbeat_timeout: timedelta | None = None,
+        lane: str | None = None,
     ) -> ActivityDecorator: ...
     @overload
     def activity(
@@ -133,6 +134,7 @@ class App:
         timeout: timedelta | None = None,
         total_timeout: timedelta | None = None,
         heartbeat_timeout: timedelta | None = None,
+        lane: str | None = None,
     ) -> TransactionalDecorator: ...
     def activity(
         self,
@@ -157,6 +159,9 @@ class App:
         ``isolation="process"`` runs a function that is not async in a process of its own, which can be killed.
         With ``heartbeat_timeout`` an attempt fails that does not call ``heartbeat()`` for so long.
 
+        With ``lane`` it is dispatched: whoever serves that lane executes it, as a run of its own, and its workflow is
+        woken when it has ended. To code there is no difference.
+
         With ``transactional`` it runs in a transaction of this database, and what it does there, its outcome, and the
         proof that its worker still holds the run are one commit: exactly once. The connection is its first argument,
         and not passed by its callers; its annotation says of which library, or ``transactional`` itself does.
@@ -171,6 +176,7 @@ class App:
                 "max_threads": max_threads,
                 "isolation": isolation,
                 "heartbeat_timeout": heartbeat_timeout,
+                "lane": lane,
             }
             if transactional is not False:
                 library = None if transactional is True else transactional
@@ -185,11 +191,6 @@ class App:
             self._registry.add(made)
             return made
 
-        if lane is not None:
-            raise DefinitionError(
-                f"lane={lane!r} on an activity: an activity runs in the worker that runs its workflow, and cannot be "
-                "given to other workers yet; start the workflow in that lane instead"
-            )
         return register if fn is None else register(fn)
 
     @overload

@@ -15,7 +15,7 @@ from holdfast.client.outcome import read_failure
 from holdfast.core.errors import RunNotFound, Unreadable
 from holdfast.core.failure import Failure
 from holdfast.core.journal import EntryKind, attempt_key, handed_attempt, started_key, state_name
-from holdfast.core.states import Continuation, RunStatus
+from holdfast.core.states import Continuation, RunKind, RunStatus
 from holdfast.store.continuing import read_newest
 from holdfast.store.runs import Details, InboxRow, JournalRow, read_details, read_inbox, read_journal
 
@@ -183,7 +183,7 @@ def _steps(rows: Sequence[JournalRow], seal: Seal) -> Iterator[StepView]:
         start = starts.get(started_key(row.key))
         yield StepView(
             key=row.key,
-            kind=_step_kind(row.kind),
+            kind=_step_kind(row.kind) if start is None else _started_kind(start),
             attempts=row.attempts,
             started_at=row.started_at if start is None else start.at,
             at=row.at,
@@ -222,7 +222,7 @@ def _words(failure: Failure | Sealed) -> str:
 def _open_child(row: JournalRow) -> StepView:
     return StepView(
         key=row.key[:-1],
-        kind="child",
+        kind=_started_kind(row),
         attempts=0,
         started_at=row.at,
         at=None,
@@ -231,6 +231,11 @@ def _open_child(row: JournalRow) -> StepView:
         failed=(),
         child=_child_id(row),
     )
+
+
+def _started_kind(row: JournalRow) -> StepKind:
+    """Of a dispatched activity it is that: where it runs makes no difference."""
+    return "activity" if row.started == RunKind.ACTIVITY else "child"
 
 
 def _child_id(row: JournalRow) -> UUID:
@@ -294,11 +299,12 @@ def _parked_for(details: Details, steps: Sequence[StepView], handed: Mapping[str
     }
     for key, at in retries.items():
         yield f"retry of {key} at {_time(at)}"
-    children = [step for step in steps if step.kind == "child" and step.at is None]
+    children = [step for step in steps if step.child is not None and step.at is None]
     for step in children[:_MOST_CHILDREN]:
-        yield f"child {step.key}, run {step.child}"
+        yield f"{step.kind} {step.key}, run {step.child}"
     if len(children) > _MOST_CHILDREN:
-        yield f"{len(children) - _MOST_CHILDREN} more children"
+        more = "more children" if children[-1].kind == "child" else "more activities"
+        yield f"{len(children) - _MOST_CHILDREN} {more}"
     if details.waits_inbox:
         named = [line for line in (details.waits_for or "").split("\n") if line.startswith("signal:")]
         yield from (f"signal {line.removeprefix('signal:')!r}" for line in named)

@@ -63,7 +63,7 @@ def start_options(
         return _DEFAULT
     mistakes = [
         *key_mistakes("key", key),
-        *_lane_mistakes(lane),
+        *lane_mistakes(lane),
         *_priority_mistakes(priority),
         *_time_mistakes(at, after, timeout),
         *_tag_mistakes(tags),
@@ -107,7 +107,8 @@ def _text_mistakes(what: str, text: object, *, longest: int) -> Iterator[str]:
         yield f"{what} is {text!r}: it contains a character that cannot be stored"
 
 
-def _lane_mistakes(lane: object) -> Iterator[str]:
+def lane_mistakes(lane: object) -> Iterator[str]:
+    """What is wrong with the name of a lane, in words."""
     if not isinstance(lane, str):
         yield f"lane is {lane!r}: use text"
     elif not lane or len(lane) > _LONGEST_LANE or any(c.isspace() for c in lane) or not _is_storable(lane):

@@ -13,7 +13,7 @@ from holdfast.core.errors import RunNotFound, Unreadable
 from holdfast.core.priority import Priority
 from holdfast.core.span import span_in_words
 from holdfast.core.states import Flag, RunStatus
-from holdfast.store.operations import LastAttempt, Standing, read_standing
+from holdfast.store.operations import Awaited, LastAttempt, Standing, read_standing
 
 if TYPE_CHECKING:
     from holdfast.client.context import Context
@@ -81,7 +81,7 @@ async def why(context: Context, run_id: UUID) -> Why:
 
 
 def _reasons(
-    run: Standing, attempts: Sequence[LastAttempt], children: Mapping[str, UUID], seal: Seal
+    run: Standing, attempts: Sequence[LastAttempt], children: Mapping[str, Awaited], seal: Seal
 ) -> Iterator[Reason]:
     if run.status.ended:
         yield Reason(
@@ -189,7 +189,7 @@ def _nobody(run: Standing) -> Iterator[Reason]:
 
 
 def _parked_for(
-    run: Standing, attempts: Sequence[LastAttempt], children: Mapping[str, UUID], seal: Seal
+    run: Standing, attempts: Sequence[LastAttempt], children: Mapping[str, Awaited], seal: Seal
 ) -> Iterator[Reason]:
     since = run.last_at or run.first_claim_at or run.created_at
     failed: dict[str, LastAttempt] = {}
@@ -221,12 +221,14 @@ def _parked_for(
         elif line in failed:
             yield _retry(run, failed[line], seal)
         elif line in children:
+            awaited = children[line]
+            what = f"child {line}" if awaited.lane is None else f"{line}, dispatched to lane {awaited.lane!r},"
             yield Reason(
-                kind="child",
-                text=f"waits for child {line} since {_ago(run, since)}",
+                kind="child" if awaited.lane is None else "outcome",
+                text=f"waits for {what} since {_ago(run, since)}",
                 what=line,
                 since=since,
-                remedy=f"holdfast run why {children[line]}",
+                remedy=f"holdfast run why {awaited.run_id}",
             )
         elif not line.startswith("timer#"):
             yield Reason(kind="outcome", text=f"waits for {line} since {_ago(run, since)}", what=line, since=since)
@@ -239,6 +241,13 @@ def _parked_for(
             since=since,
             until=run.due_at,
             remedy="or wake it",
+        )
+    for lane in sorted({one.lane for one in children.values() if one.nobody and one.lane is not None}):
+        yield Reason(
+            kind="no worker",
+            text=f"lane {lane!r} has no worker",
+            what=lane,
+            remedy=f"start one: holdfast worker --lane {lane}",
         )
     if not waits:
         yield Reason(kind="outcome", text=f"parked since {_ago(run, since)}", since=since)

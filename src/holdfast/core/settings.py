@@ -44,7 +44,7 @@ class WorkerSettings:
     skip_warm_up: bool = False
     """Claim at once, without the short pause that lets a fleet share the first work."""
     max_activities: int = 100
-    """Async activities of workflows at once in this worker; beyond that they wait in line."""
+    """Async activities of workflows at once in this worker; as many wait in line, and those beyond are dispatched."""
     max_threads: int = field(default_factory=lambda: 4 * _processors())
     """Sync activities at once, jobs included."""
     max_processes: int = field(default_factory=_processors)

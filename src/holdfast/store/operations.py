@@ -90,8 +90,20 @@ class LastAttempt(NamedTuple):
     error: str | None
 
 
-async def read_standing(session: Session, run_id: UUID) -> tuple[Standing, list[LastAttempt], dict[str, UUID]] | None:
-    """Where the run, or what it has become, stands; its latest failed attempts; the children that it waits for, by key.
+class Awaited(NamedTuple):
+    """A child, or a dispatched activity, that a run waits for."""
+
+    run_id: UUID
+    lane: str | None
+    """Of a dispatched activity."""
+    nobody: bool
+    """Whether it is a dispatched activity whose lane has no worker."""
+
+
+async def read_standing(
+    session: Session, run_id: UUID
+) -> tuple[Standing, list[LastAttempt], dict[str, Awaited]] | None:
+    """Where the run, or what it has become, stands; its latest failed attempts; the runs that it waits for, by key.
 
     None if there is no such run.
     """
@@ -107,5 +119,5 @@ async def read_standing(session: Session, run_id: UUID) -> tuple[Standing, list[
     return (
         standing,
         [LastAttempt(key.rpartition("@")[0], *attempt) for key, *attempt in attempts],
-        {row["key"]: row["child"] for row in children},
+        {key: Awaited(*child) for key, *child in children},
     )

@@ -67,8 +67,18 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, holdfast.now() as now
 
 -- name: awaited_children
 -- The runs of those children that a run waits for.
-select left(j.key, -1) as key, (j.output #>> '{}')::uuid as child
+-- With the lanes of those that are dispatched activities, and whether they stand in line there and nobody can take them.
+select left(j.key, -1) as key, r.id as child,
+       case when r.kind = 2 then r.lane end as lane,
+       r.kind = 2 and t.bucket_id is null and not exists (
+         select from holdfast.worker w
+          where w.state = 'active'
+            and w.lane = r.lane
+            and w.lease_until > clock_timestamp()
+       ) as nobody
   from holdfast.journal j
+  join holdfast.run r on r.id = (j.output #>> '{}')::uuid
+  left join holdfast.task t on t.run_id = r.id
  where j.run_id = :run::uuid
    and j.kind = 7
    and j.key = any (:keys::text[])

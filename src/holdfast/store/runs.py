@@ -127,6 +127,8 @@ class JournalRow(NamedTuple):
     not_before: datetime | None
     output: str | None
     error: str | None
+    started: int | None = None
+    """Of the start of a run: its kind."""
 
 
 async def read_journal(session: Session, run_id: UUID) -> list[JournalRow]:

@@ -62,7 +62,9 @@ select s.output, s.error
  where r.id = holdfast.newest(:run::uuid)
 
 -- name: run_journal
-select j.seq, j.kind, j.key, j.attempts, j.started_at, j.at, j.not_before, j.output, j.error
+-- Of what was started it says which kind of run that is: a child, or a dispatched activity.
+select j.seq, j.kind, j.key, j.attempts, j.started_at, j.at, j.not_before, j.output, j.error,
+       case when j.kind = 7 then (select r.kind from holdfast.run r where r.id = (j.output #>> '{}')::uuid) end as started
   from holdfast.journal j
  where j.run_id = :run::uuid
  order by j.seq

@@ -71,7 +71,7 @@ async def open_env(
         app: The app under test.
         database_url: A database that nobody else uses: the fixture ``holdfast_database``, or one of :class:`Databases`.
         at: What time it is at the beginning; without it the present, or where this database's clock stands already.
-        lanes: The lanes that are served, each by a worker in this process.
+        lanes: The lanes that are served, each by a worker in this process; those of activities are anyway.
         schedules: Whether the schedules of the app start runs while time passes.
         patience: How long code under test may be at work before waiting for it fails; this is real time.
         worker: Options of the workers, as for ``app.worker()``.
@@ -120,7 +120,8 @@ class Env(Client):
         self.app = app
         self.database_url = database.dsn
         """The database of this test."""
-        self._lanes = lanes
+        own = (one.lane for one in app.definitions.values() if isinstance(one, Activity))
+        self._lanes = [*lanes, *(lane for lane in own if lane is not None)]
         self._options = options
         self._patience = patience.total_seconds()
         self._begins = at

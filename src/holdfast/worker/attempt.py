@@ -78,6 +78,7 @@ class Attempt:
         "executor",
         "given",
         "headers",
+        "home",
         "inner",
         "input",
         "interrupt",
@@ -109,6 +110,7 @@ class Attempt:
         details: str | None = None,
         origin: UUID | None = None,
         headers: Headers = NONE,
+        home: UUID | None = None,
         ask: Callable[[Attempt, Outcome], Turn] | None = None,
     ) -> None:
         self.activity = activity
@@ -116,6 +118,8 @@ class Attempt:
         self.run_id = run_id
         self.origin = origin
         self.headers = headers
+        self.home = home
+        """The run that it is made for, where its code shall not see that: of a dispatched activity."""
         self.key = key
         self.number = number
         self.workflow = workflow
@@ -163,6 +167,7 @@ class Attempt:
             workflow=self.workflow,
             is_cancelled=lambda: self.abandoned,
             origin=self.origin,
+            home=self.home,
             details_text=self.details,
             give=self._give,
             headers=self.headers,

@@ -31,6 +31,7 @@ class Bucket:
         "_rate",
         "buffer_size",
         "capacity",
+        "guests",
         "held",
         "id",
         "lane",
@@ -41,12 +42,24 @@ class Bucket:
         "watermark",
     )
 
-    def __init__(self, bucket_id: int, lane: str, priority: Priority, *, capacity: int, buffer_size: int) -> None:
+    def __init__(
+        self,
+        bucket_id: int,
+        lane: str,
+        priority: Priority,
+        *,
+        capacity: int,
+        buffer_size: int,
+        guests: bool = False,
+    ) -> None:
         self.id = bucket_id
         self.lane = lane
         self.priority = priority
         self.capacity = capacity
         self.buffer_size = buffer_size
+        self.guests = guests
+        """Whether it is for activities that were dispatched because their worker had no room: these take no slots, but
+        places among the activities of this worker."""
         self.ready: deque[HeldRun] = deque()
         self.more = False
         """Whether there was more in line than room when it was last looked at."""
@@ -107,7 +120,16 @@ class Bucket:
             self.watermark = at - SLACK
 
 
-def slots_of(settings: WorkerSettings, *, with_suspects: bool) -> list[tuple[str, int]]:
+def guest_lane(lane: str) -> str:
+    """Where activities of this lane stand in line that found no room where their workflows are."""
+    return f"{lane}{GUESTS}"
+
+
+GUESTS = " activities"
+"""No lane of a user has a blank in its name."""
+
+
+def slots_of(settings: WorkerSettings, *, with_suspects: bool, with_guests: bool) -> list[tuple[str, int]]:
     """A (lane, priority) for each bucket of a worker, the highest priority first."""
     priorities = [int(one) for one in reversed(Priority) for _ in range(settings.bucket_count(one))]
     apart = f"{settings.lane} alone"
@@ -117,6 +139,8 @@ def slots_of(settings: WorkerSettings, *, with_suspects: bool) -> list[tuple[str
     if with_suspects:
         # No other process can be started for them, so suspects are executed here, one of each priority at a time.
         slots += [(apart, priority) for priority in dict.fromkeys(priorities)]
+    if with_guests:
+        slots += [(guest_lane(settings.lane), priority) for priority in dict.fromkeys(priorities)]
     return slots
 
 
@@ -124,8 +148,11 @@ def buckets_of(ids: Sequence[int], slots: Sequence[tuple[str, int]], settings: W
     """The buckets of a worker that has got these ids for its slots; one of another lane takes a run at a time."""
     found: dict[int, Bucket] = {}
     for bucket_id, (lane, number) in zip(ids, slots, strict=True):
-        own, priority = lane == settings.lane, Priority(number)
-        capacity = settings.capacity(priority) if own else 1
+        own, guests, priority = lane == settings.lane, lane.endswith(GUESTS), Priority(number)
+        capacity = settings.capacity(priority) if own or guests else 1
         buffer_size = settings.bucket_buffer_size if own else 0
-        found[bucket_id] = Bucket(bucket_id, lane, priority, capacity=capacity, buffer_size=buffer_size)
+        if guests:
+            # Those that run are held too, until what they gave is durable.
+            buffer_size = settings.bucket_buffer_size + settings.max_activities
+        found[bucket_id] = Bucket(bucket_id, lane, priority, capacity=capacity, buffer_size=buffer_size, guests=guests)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -142,6 +143,7 @@ class Calls:
         "_calls",
         "_done",
         "_ended",
+        "_lane",
         "_made_at",
         "_origin",
         "_run_id",
@@ -160,6 +162,7 @@ class Calls:
         self._run_id = claimed.run_id
         self._origin = None if identity == claimed.run_id else identity
         self._workflow = claimed.name
+        self._lane = claimed.lane
         self._made_at = claimed.created_at
         self._done: Callable[[Call, Outcome], None] | None = done
         self._beat: Callable[[Call, str], None] | None = beat
@@ -228,27 +231,45 @@ class Calls:
         first = min(resting, key=lambda call: call.not_before or FOREVER_AWARE, default=None)
         return None if first is None or first.not_before == FOREVER_AWARE else first
 
-    def start(self, executor: Executor, clock: DatabaseClock, run: WritingRun) -> None:
+    def start(
+        self, executor: Executor, clock: DatabaseClock, run: WritingRun
+    ) -> Sequence[tuple[Call, timedelta | None]]:
         """Begins an attempt at each that is due, and tells of what has come of those that were handed over.
 
-        ``run`` gives turns to those that commit by themselves.
+        ``run`` gives turns to those that commit by themselves. Gives those that are to be dispatched, with the time
+        that they have left: they have another lane, or there is no room for them here.
         """
         if not self.resting:
-            return
+            return ()
         handed: list[Call] = []
+        away: list[tuple[Call, timedelta | None]] = []
         for call in self._calls.values():
             if call.attempt is not None:
                 continue
             if call.outside is not None:
                 handed.append(call)
             elif call.not_before is None or call.not_before <= clock.now():
+                activity = call.command.activity
+                if (activity.lane is not None and activity.lane != self._lane) or executor.is_full(activity):
+                    left = call.left(clock.now())
+                    if left is None or left > 0:
+                        away.append((call, None if left is None else timedelta(seconds=left)))
+                        continue
                 self._start(call, executor, clock, run)
+        for call, _ in away:
+            del self._calls[call.command.key]
         for call in handed:
             if call.outside is None or (call.expected and call.outside.came is None):
                 continue
             outcome = outcome_of(call.outside, call.command.activity, clock.now())
             if outcome is not None and self._done is not None:
                 self._done(call, outcome)
+        return away
+
+    def keep(self, call: Call, executor: Executor, clock: DatabaseClock, run: WritingRun) -> None:
+        """Begins one here all the same, which was to be dispatched: where there is no room it waits in line."""
+        self._calls[call.command.key] = call
+        self._start(call, executor, clock, run)
 
     @property
     def handed_over(self) -> list[str]:

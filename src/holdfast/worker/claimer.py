@@ -39,6 +39,8 @@ _SHORTEST_POLL = 0.025
 _SWEEP_EVERY = 0.04
 _SWEEP_SHARE = 20  # a sweep may cost a twentieth of the time
 
+_GUESTS_SHARE = 0.85  # of a poll: so that each poll looks for guests too
+
 _DOUBT = 180.0
 """Seconds for which strays are looked for: a claim that was given up may lie so long in a network before it arrives."""
 _FIRST_LOOK = 0.5
@@ -85,6 +87,7 @@ class Claimer:
         taken: Callable[[Cargo], None],
         held: Collection[UUID],
         stray: Callable[[int, UUID, int], None],
+        guests: Callable[[], Sequence[str] | None],
         fenced: Callable[[WorkerFenced], None],
         single: Callable[[], None] | None = None,
     ) -> None:
@@ -101,6 +104,7 @@ class Claimer:
         self._taken = taken
         self._held = held
         self._stray = stray
+        self._guests = guests
         self._unsure_until = 0.0
         self._look_at = 0.0
         self._look_pause = _FIRST_LOOK
@@ -111,6 +115,8 @@ class Claimer:
         self._swept_at = 0.0
         self._sweep_cost = 0.0
         self._owed = False
+        self._guests_at = 0.0
+        """When to look for guests again: no claim pays for it that is made for something else."""
         self.paused = False
         self._turn = 0
         self._empty = 0
@@ -122,6 +128,11 @@ class Claimer:
         self._owed = True
         self._wake.set()
 
+    def hint_guests(self) -> None:
+        """Activities may have been dispatched, for whoever has room for them."""
+        self._guests_at = 0.0
+        self.hint()
+
     def doubt(self) -> None:
         """What memory says of the runs held here may not be what the database says: it is to be asked."""
         self._unsure_until = time.monotonic() + _DOUBT
@@ -131,8 +142,18 @@ class Claimer:
 
     def room_made(self) -> None:
         """A bucket may have room again: of interest only where more was in line when it was last looked at."""
-        if self._single is not None or any(bucket.more and bucket.hungry() for bucket in self._buckets):
+        for bucket in self._buckets:
+            if bucket.more and bucket.hungry():
+                self._wake.set()
+                if bucket.guests:
+                    self._guests_at = 0.0
+        if self._single is not None:
             self._wake.set()
+
+    def place_made(self) -> None:
+        """An activity may begin at once that could not before."""
+        if any(bucket.guests and bucket.hungry() for bucket in self._buckets):
+            self.hint_guests()
 
     async def run(self) -> None:
         """Claims until it is cancelled."""
@@ -197,42 +218,67 @@ class Claimer:
         # A sweep looks below the watermarks: for what became visible late. It is a claim like any other, but it may
         # have to walk the dead; so how often it is made depends on what the last one cost.
         sweep = began - self._swept_at > self._sweep_pace
-        if sweep:
-            self._owed = False
         for bucket in self._buckets:
             bucket.measure()
-        asked = [(bucket, bucket.wanted()) for bucket in self._buckets if bucket.room()]
-        if self._single is not None:
-            asked = [self._rotate()]
-        async with asyncio.timeout(self._limit), self._link.session() as session:
-            claim = await work.claim(
-                session,
-                self._identity,
-                [want for _, want in asked],
-                names=self._repertoire.names,
-                fresh=self._repertoire.fresh,
-                begun=self._repertoire.begun,
-                sweep=sweep,
-                ahead=AHEAD,
-            )
-            self.claims += 1
-            self.runs += len(claim.runs)
-            self._clock.observe(claim.at)
-            if sweep:
-                self._swept_at = time.monotonic()
-                # Believed by and by: one that was slow by chance shall not keep the next away for long.
-                self._sweep_cost = min(self._swept_at - began, 2 * self._sweep_cost + 0.005)
-        self._note(asked, claim)
-        if claim.runs:
-            self._taken(await self._loaded(claim.runs, began))
+        welcome: Sequence[str] | None = ()
+        if began >= self._guests_at:
+            welcome = self._guests()
+            self._guests_at = began + self._poll * _GUESTS_SHARE
+        asked = [self._rotate()] if self._single is not None else self._wanted(guests=welcome is None)
+        if welcome:
+            await self._claim_from(self._wanted(guests=True, others=False), sweep=sweep, names=welcome)
+        if not asked:
+            return self._poll
+        if sweep:
+            self._owed = False
+        claim = await self._claim_from(asked, sweep=sweep)
+        if sweep:
+            self._swept_at = time.monotonic()
+            # Believed by and by: one that was slow by chance shall not keep the next away for long.
+            self._sweep_cost = min(self._swept_at - began, 2 * self._sweep_cost + 0.005)
+        elif welcome != ():
+            # What they told of may lie below the watermarks: with the next sweep they are looked for again.
+            self._guests_at = 0.0
         if self._single is not None and not claim.runs:
             self._empty += 1
             if self._empty < len(self._buckets):
                 return 0.0
             self._single()
         self._empty = 0
-        if any(bucket.more and bucket.hungry() for bucket in self._buckets):
+        if any(bucket.more and bucket.hungry() for bucket in self._buckets if not bucket.guests or not self._guests_at):
             return 0.0
+        return self._pause_after(claim)
+
+    async def _claim_from(
+        self, asked: Sequence[tuple[Bucket, work.Wanted]], *, sweep: bool, names: Sequence[str] | None = None
+    ) -> work.Claim:
+        """One call for these buckets, of runs with these names; None: of all that this worker has."""
+        began = time.monotonic()
+        known = self._repertoire
+        async with asyncio.timeout(self._limit), self._link.session() as session:
+            claim = await work.claim(
+                session,
+                self._identity,
+                [want for _, want in asked],
+                names=known.names if names is None else names,
+                fresh=known.fresh if names is None else (),
+                begun=known.begun if names is None else (),
+                sweep=sweep,
+                ahead=AHEAD,
+            )
+            self.claims += 1
+            self.runs += len(claim.runs)
+            self._clock.observe(claim.at)
+        self._note(asked, claim)
+        if claim.runs:
+            self._taken(await self._loaded(claim.runs, began))
+        return claim
+
+    def _wanted(self, *, guests: bool, others: bool = True) -> list[tuple[Bucket, work.Wanted]]:
+        looked = [bucket for bucket in self._buckets if (guests if bucket.guests else others)]
+        return [(bucket, bucket.wanted()) for bucket in looked if bucket.room()]
+
+    def _pause_after(self, claim: work.Claim) -> float:
         if self._listening():
             # What comes now comes with a hint.
             self._pause = self._poll
@@ -270,8 +316,12 @@ class Claimer:
             counts[run.bucket] = counts.get(run.bucket, 0) + 1
             last_due[run.bucket] = run.due_at
         for bucket, want in asked:
+            if bucket.guests and (due := claim.next_due.get(bucket.id)) is not None:
+                self._guests_at = min(self._guests_at, time.monotonic() + self._clock.until(due))
             full = counts.get(bucket.id, 0) >= want.room
             bucket.looked(at=claim.at, last_due=last_due.get(bucket.id), full=full)
+            if bucket.guests and full:
+                self._guests_at = 0.0
 
     async def _loaded(self, runs: Sequence[work.Claimed], asked_at: float) -> Cargo:
         """The journals and inboxes of what was claimed, however long that takes: it is ours now."""

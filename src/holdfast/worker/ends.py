@@ -93,9 +93,13 @@ class Condemned(_Written):
 class Terminated(_Written):
     """A run that is to end at once, and was given back before its holder knew: it ends as cancelled."""
 
+    def __init__(self, desk: Desk, bucket: Bucket, claimed: Claimed) -> None:
+        super().__init__(desk, bucket, claimed.run_id, claimed.hold)
+        self._parent = claimed.parent
+
     def unit(self) -> Unit:
         """Its end."""
-        return Unit(self, end=End(Ending.CANCELLED, None, None))
+        return Unit(self, end=End(Ending.CANCELLED, None, None, self._parent))
 
 
 class Unreadable(_Written):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from holdfast.worker.attempt import Attempt
     from holdfast.worker.post import Post
     from holdfast.worker.transactions import Transactions
+    from holdfast.workflow.activity import Activity
 
 log = logging.getLogger("holdfast.worker")
 
@@ -68,6 +69,41 @@ class Executor:
         """Inside of their middleware: whose code is in a thread now."""
         self.post: Post | None = None
         """What sends signals to children."""
+        self._awaited: dict[str, Activity[..., Any]] = {}
+        self.place_made: Callable[[], None] = _nothing
+        """Called when one of the places is free that are waited for."""
+
+    def is_full(self, activity: Activity[..., Any]) -> bool:
+        """Whether as many attempts are in line before one at this activity as may run at once: others may have room.
+
+        Not for a transactional one: what that waits for are connections, which the others want from the same database.
+        """
+        if activity.transactional is not None:
+            return False
+        if activity.isolation is not None:
+            return self._processes.is_full
+        if activity.is_async:
+            return len(self._async_line) >= self._max_activities
+        return len(self._threads_line) >= self._max_threads
+
+    def has_place(self, activity: Activity[..., Any]) -> bool:
+        """Whether an attempt at this activity would begin at once."""
+        if activity.transactional is not None:
+            return self._transactions.has_place
+        if activity.isolation is not None:
+            return self._processes.has_place
+        if activity.is_async:
+            return self._async_running < self._max_activities
+        most = activity.max_threads
+        return (
+            not self._threads_line
+            and self._threads_running < self._max_threads
+            and (most is None or self._threads_of.get(activity.name, 0) < most)
+        )
+
+    def await_place(self, activity: Activity[..., Any]) -> None:
+        """Has ``place_made`` called, once, when there is a place for this activity."""
+        self._awaited[activity.name] = activity
 
     @property
     def saturated(self) -> bool:
@@ -89,6 +125,9 @@ class Executor:
 
     def relieve(self) -> None:
         """Something has ended: perhaps there is room again."""
+        if self._awaited and any(self.has_place(one) for one in self._awaited.values()):
+            self._awaited.clear()
+            self.place_made()
         if self._pressed and not self._too_much:
             self._pressed = False
             self._relieved()
@@ -310,6 +349,10 @@ def _caught(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
         return call(), None
     except BaseException as error:
         return None, error
+
+
+def _nothing() -> None:
+    """Nobody waits for a place."""
 
 
 def _run_sync(attempt: Attempt) -> Outcome:

@@ -100,6 +100,7 @@ class Listener:
         *,
         lanes: Iterable[str],
         due: Callable[[], None],
+        guests: tuple[str, Callable[[], None]],
         inbox: Callable[[int], None],
         command: Callable[[], None],
         cancel: Callable[[], None],
@@ -107,6 +108,7 @@ class Listener:
     ) -> None:
         self._lanes = frozenset(lanes)
         self._due = due
+        self._guest_lane, self._guests = guests
         self._inbox = inbox
         self._command = command
         self._cancel = cancel
@@ -118,6 +120,8 @@ class Listener:
         if word == "due":
             if rest in self._lanes:
                 self._due()
+            elif rest == self._guest_lane:
+                self._guests()
         elif word == "inbox":
             if rest.isdigit():
                 self._inbox(int(rest))

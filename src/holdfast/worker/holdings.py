@@ -9,6 +9,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from holdfast.client.ids import Ids
+from holdfast.core.dispatched import Dispatched
 from holdfast.core.errors import RunTimedOut
 from holdfast.core.failure import Failure
 from holdfast.core.headers import headers_of
@@ -141,10 +142,12 @@ class Holdings:
         if claimed.crashes >= MOST_CRASHES:
             return Condemned(self, bucket, claimed)
         if claimed.flags & Flag.TERMINATE:
-            return Terminated(self, bucket, claimed.run_id, claimed.hold)
+            return Terminated(self, bucket, claimed)
         if not isinstance(definition, Workflow):
             assert isinstance(definition, Activity)
-            job = JobRun(self, bucket, definition, claimed, journal=journal, beats=cargo.beats.get(claimed.run_id, ()))
+            beats = cargo.beats.get(claimed.run_id, ())
+            dispatched = None if claimed.parent is None else Dispatched.read(claimed.options)
+            job = JobRun(self, bucket, definition, claimed, journal=journal, beats=beats, dispatched=dispatched)
             job.receive(letters)
             return job
         cached = self._resuming.pop(claimed.run_id, None) or self._cache.pop(claimed.run_id, None)
@@ -182,7 +185,10 @@ class Holdings:
 
     def _begin(self, bucket: Bucket) -> None:
         with Shift():
-            self._begin_some(bucket)
+            if bucket.guests:
+                self._begin_guests(bucket)
+            else:
+                self._begin_some(bucket)
         if bucket.hungry():
             self._room_made()
 
@@ -215,6 +221,31 @@ class Holdings:
         if self.held.get(run.run_id) is run:
             with Shift():
                 run.begin()
+
+    def _begin_guests(self, bucket: Bucket) -> None:
+        """Dispatched activities take a place among those of this worker, when there is one for their kind."""
+        ready, executor = bucket.ready, self.executor
+        stale = time.monotonic() - FRESH
+        waiting: list[HeldRun] = []
+        begun = 0
+        while ready and begun < AT_ONCE and not (self.draining or self._closed):
+            run = ready.popleft()
+            if self.held.get(run.run_id) is not run:
+                continue
+            if isinstance(run, JobRun) and not executor.has_place(run.activity):
+                executor.await_place(run.activity)
+                waiting.append(run)
+                continue
+            if run.looked_at < stale:
+                waiting.append(run)
+                self._look()
+                break
+            bucket.begun()
+            begun += 1
+            run.begin()
+        ready.extendleft(reversed(waiting))
+        if begun == AT_ONCE and ready:
+            self._loop.call_soon(self._begin, bucket)
 
     # -- what a test asks
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
+    from holdfast.core.dispatched import Dispatched
     from holdfast.core.journal import Entry
+    from holdfast.core.retry import Retry
     from holdfast.store.work import Claimed, Letter, Seen
     from holdfast.worker.bucket import Bucket
     from holdfast.worker.desk import Desk
@@ -38,13 +40,13 @@ class JobRun:
     """Executes one attempt; then ends the run, or gives it back until its back-off is over."""
 
     __slots__ = (
-        "_activity",
         "_attempt",
         "_beaten",
         "_came",
         "_cancelled",
         "_claimed",
         "_desk",
+        "_dispatched",
         "_failed",
         "_given",
         "_handed",
@@ -56,8 +58,10 @@ class JobRun:
         "_seen",
         "_seq",
         "_turn",
+        "activity",
         "bucket",
         "hold",
+        "key",
         "looked_at",
         "run_id",
     )
@@ -71,20 +75,29 @@ class JobRun:
         *,
         journal: Sequence[Entry],
         beats: Sequence[Beat],
+        dispatched: Dispatched | None = None,
     ) -> None:
         self._desk = desk
-        self._activity = activity
+        self.activity = activity
+        if dispatched is not None and (options := dispatched.options) is not None:
+            self.activity = activity.options(timeout=options.timeout, heartbeat_timeout=options.heartbeat_timeout)
+        self._dispatched = dispatched
+        """The call of a workflow that it is."""
+        self.key = f"{activity.name}#1" if dispatched is None else dispatched.key
+        """The key of its one step."""
         self._claimed = claimed
         self.bucket = bucket
         self.run_id: UUID = claimed.run_id
         self.hold = claimed.hold
         self.looked_at = 0.0
         attempts = [entry for entry in journal if entry.kind is EntryKind.ATTEMPT]
-        self._failed = len(attempts)
+        self._failed = len(attempts) + (0 if dispatched is None else dispatched.failed)
         self._last_error = attempts[-1].error if attempts else None
         # What the attempts so far have said by heartbeats, as it is stored: of the last one, if its worker has died.
         told = [beat.details for beat in beats if beat.attempt > self._failed]
-        self._said = next((text for text in (*told, *(e.output for e in reversed(attempts))) if text is not None), None)
+        before = None if dispatched is None else dispatched.details
+        said = (*told, *(entry.output for entry in reversed(attempts)), before)
+        self._said = next((text for text in said if text is not None), None)
         self._beaten = bool(beats)
         self._seq = max((entry.seq for entry in journal), default=0)
         handed = handed_key(self.key, self._failed + 1)
@@ -103,11 +116,6 @@ class JobRun:
         self._marked = False
         self._turn: Turn | None = None
 
-    @property
-    def key(self) -> str:
-        """The key of its one step."""
-        return f"{self._activity.name}#1"
-
     def begin(self) -> None:
         """Takes a slot and starts the attempt."""
         if self._over:
@@ -125,7 +133,7 @@ class JobRun:
             self._go_on_from_outside()
             return
         claimed = self._claimed
-        activity = self._activity
+        activity = self.activity
         remaining = desk.remaining(claimed, activity)
         if remaining is not None and remaining <= 0:
             self._end_overdue()
@@ -139,22 +147,25 @@ class JobRun:
         timeout = None if activity.timeout is None else activity.timeout.total_seconds()
         if remaining is not None:
             timeout = remaining if timeout is None else min(timeout, remaining)
+        asked = self._dispatched
         self._attempt = Attempt(
             activity,
             text,
-            run_id=self.run_id,
+            # To the code of a dispatched activity it is as if it were executed by the worker of its workflow.
+            run_id=self.run_id if asked is None else claimed.parent or self.run_id,
             key=self.key,
             number=self._failed + 1,
-            workflow=None,
+            workflow=None if asked is None else asked.workflow,
             timeout=timeout,
             owner=self,
             details=details,
-            origin=_origin(claimed),
+            origin=_origin(claimed) if asked is None else asked.identity,
+            home=None if asked is None else self.run_id,
             headers=headers_of(claimed.options),
             ask=None if activity.transactional is None else self._ask_turn,
         )
         self.bucket.running += 1
-        desk.executor.start(self._attempt, limited=False)
+        desk.executor.start(self._attempt, limited=self.bucket.guests)
 
     def step(self) -> None:
         """The mark is durable."""
@@ -208,9 +219,9 @@ class JobRun:
             except HoldfastError as error:
                 self._end(Ending.FAILED, None, Failure.of(error))
                 return
-            self._conclude(completed(self._activity, value, failure, elapsed))
+            self._conclude(completed(self.activity, value, failure, elapsed))
         elif handed is not None and handed.not_before is not None and handed.not_before <= now:
-            self._conclude(out_of_time(self._activity, elapsed))
+            self._conclude(out_of_time(self.activity, elapsed))
         else:
             due = FOREVER if handed is None or handed.not_before is None else handed.not_before
             self._park((), due=due, after=None, waits=True)
@@ -218,7 +229,7 @@ class JobRun:
     def _conclude(self, outcome: Outcome) -> None:
         if outcome.error is None:
             try:
-                output = self._desk.seal.close(outcome.output or "null", what=f"the result of {self._activity.what}")
+                output = self._desk.seal.close(outcome.output or "null", what=f"the result of {self.activity.what}")
             except HoldfastError as error:
                 self._end(Ending.FAILED, None, Failure.of(error))
                 return
@@ -229,8 +240,8 @@ class JobRun:
             self._end(Ending.CANCELLED, None, None)
             return
         number = self._failed + 1
-        delay = self._activity.retry.decide(outcome.error, number, random.random())
-        remaining = self._desk.remaining(self._claimed, self._activity)
+        delay = self._policy(outcome.error).decide(outcome.error, number, random.random())
+        remaining = self._desk.remaining(self._claimed, self.activity)
         if delay is None or (remaining is not None and delay.total_seconds() >= remaining):
             self._end(Ending.FAILED, None, failure, quiet=self._quiet)
             return
@@ -251,6 +262,10 @@ class JobRun:
             after=delay,
         )
         self._park((*rows, row), due=None, after=delay, waits=False, quiet=self._quiet)
+
+    def _policy(self, error: BaseException) -> Retry:
+        options = None if self._dispatched is None else self._dispatched.options
+        return self.activity.retry if options is None else options.policy(error)
 
     @property
     def _quiet(self) -> str | None:
@@ -299,7 +314,8 @@ class JobRun:
     def _end_overdue(self) -> None:
         """There is no time left for another attempt: the run ends with the error of the last one, if there was one."""
         deadline = self._claimed.deadline
-        if self._last_error is None or (deadline is not None and deadline <= self._desk.clock.now()):
+        over = deadline is not None and deadline <= self._desk.clock.now()
+        if self._last_error is None or (over and self._dispatched is None):
             self._end(Ending.FAILED, None, self._desk.out_of_time(self._claimed))
             return
         self._over = True
@@ -383,7 +399,7 @@ class JobRun:
 
     def rejected(self, unit: Unit, error: BaseException) -> None:
         """The database refuses its result: that is how it ends."""
-        refusal = HoldfastError(f"the database refused the result of {self._activity.what}: {error}")
+        refusal = HoldfastError(f"the database refused the result of {self.activity.what}: {error}")
         if unit.end is not None and unit.end.status is Ending.FAILED and unit.end.output is None:
             failure = Failure(type="holdfast.core.errors:HoldfastError", message="the error could not be stored")
             self._end(Ending.FAILED, None, failure)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from holdfast.worker.bucket import guest_lane
+
 if TYPE_CHECKING:
     from holdfast.store.work import Flushed
     from holdfast.worker.claimer import Claimer
@@ -31,6 +33,7 @@ class Relay:
         self.claimer: Claimer | None = None
         self.recovery: Recovery | None = None
         self._lane = lane
+        self._guest_lane = guest_lane(lane)
         self._hinting = hints
         self._loop = asyncio.get_running_loop()
         self._letter_at = float("-inf")
@@ -41,6 +44,17 @@ class Relay:
         """Something may be due."""
         if self.claimer is not None:
             self.claimer.hint()
+
+    def guests(self) -> None:
+        """Activities may be due that found no room where their workflows are, and anything else."""
+        if self.claimer is not None:
+            self.claimer.hint_guests()
+
+    def place_made(self) -> None:
+        """An activity may begin at once that could not before: one that is held already, or is to be claimed."""
+        self.holdings.looked()
+        if self.claimer is not None:
+            self.claimer.place_made()
 
     def inbox(self, bucket_id: int) -> None:
         """Something came for a run that this bucket holds."""
@@ -80,6 +94,8 @@ class Relay:
             self.inbox(bucket_id)
         if self._lane in flushed.due:
             self.due()
+        if self._guest_lane in flushed.due:
+            self.guests()
         if self._hinting:
             self.hints.tell(flushed.due, set(flushed.inbox).difference(self.holdings.buckets))
         if flushed.asks:

@@ -15,6 +15,7 @@ from holdfast.core.states import Ending, Flag
 from holdfast.store.work import FOREVER
 from holdfast.store.writes import JournalWrite
 from holdfast.worker import moves
+from holdfast.worker.dispatch import dispatch
 from holdfast.worker.ending import OUT_OF_TIME, as_stored, stuck
 from holdfast.worker.held import Unit
 from holdfast.worker.writing_run import WritingRun
@@ -22,6 +23,8 @@ from holdfast.workflow.instance import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from holdfast.worker.calls import Call
 
 
 log = logging.getLogger("holdfast.worker")
@@ -43,7 +46,20 @@ class RestingRun(WritingRun):
     def _start_calls(self) -> None:
         # What lies beyond a patch begins when it is durable that the run went that way.
         if not self._over and not self._held_back and not self._instance.undecided:
-            self._calls.start(self._desk.executor, self._desk.clock, self)
+            away = self._calls.start(self._desk.executor, self._desk.clock, self)
+            if away:
+                self._dispatch(away)
+
+    def _dispatch(self, calls: Sequence[tuple[Call, timedelta | None]]) -> None:
+        desk = self._desk
+        for batch in dispatch(calls, self, desk, self._row):
+            if batch.rows:
+                self._write(Unit(self, journal=batch.rows, children=batch.runs))
+            if self._over:
+                # Its journal would become too long.
+                return
+            for call in batch.kept:
+                self._calls.keep(call, desk.executor, desk.clock, self)
 
     def _rest(self) -> None:
         """Nothing to do for the code now: wait in memory for what is near, else park."""

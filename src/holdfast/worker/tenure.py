@@ -17,11 +17,12 @@ from holdfast.core.errors import WorkerFenced
 from holdfast.store import work
 from holdfast.store.connect import said
 from holdfast.store.link import Link, Notice
-from holdfast.worker.bucket import buckets_of, slots_of
+from holdfast.worker.bucket import buckets_of, guest_lane, slots_of
 from holdfast.worker.claimer import Claimer
 from holdfast.worker.companion import Companion
 from holdfast.worker.floors import Floors
 from holdfast.worker.group_commit import GroupCommit
+from holdfast.worker.guests import Guests
 from holdfast.worker.heartbeat import Heartbeat
 from holdfast.worker.held import Unit
 from holdfast.worker.hints import Hints, Listener
@@ -121,6 +122,8 @@ class Tenure:
         )
         self._seams = seams
         self._repertoire = Repertoire.of(definitions)
+        self._guests = Guests(definitions, self._executor)
+        self._executor.place_made = self._relay.place_made
         self._settings = settings
         self._alone_command = alone_command
         self._idle = idle
@@ -135,6 +138,7 @@ class Tenure:
             Listener(
                 lanes=[settings.lane, f"{settings.lane} alone"],
                 due=self._relay.due,
+                guests=(guest_lane(settings.lane), self._relay.guests),
                 inbox=self._relay.inbox,
                 command=self._relay.command,
                 cancel=self._relay.cancel,
@@ -173,7 +177,7 @@ class Tenure:
     def look_around(self) -> None:
         """There may be something to claim, or letters for what is held."""
         self._watch.hint()
-        self._relay.due()
+        self._relay.guests()
 
     def stillness(self, hangs: Callable[[Attempt], bool]) -> Stillness | None:
         """What the runs in memory wait for; None while something is under way, or it has not begun or ends.
@@ -190,7 +194,7 @@ class Tenure:
     async def run(self, stop: Stop) -> None:
         """Works until ``stop`` is set, then leaves in order; raises WorkerFenced when the lease is lost before."""
         settings = self._settings
-        slots = slots_of(settings, with_suspects=self._alone_command is None)
+        slots = slots_of(settings, with_suspects=self._alone_command is None, with_guests=bool(self._guests))
         registered = await self._membership.join(
             stop,
             names=self._repertoire.names,
@@ -257,6 +261,7 @@ class Tenure:
             taken=self._holdings.take,
             held=self._holdings.held,
             stray=self._holdings.disown,
+            guests=self._guests.names,
             fenced=self._fenced,
             single=self._idle if settings.alone else None,
         )
@@ -274,7 +279,7 @@ class Tenure:
         )
         self._heartbeat.start()
         recovery = self._relay.recovery = Recovery(
-            self._control, identity, lease=settings.lease, recovered=lambda _: self._relay.due()
+            self._control, identity, lease=settings.lease, recovered=lambda _: self._relay.guests()
         )
         if self._alone_command is not None and not settings.alone:
             suspects = Suspects(

@@ -82,6 +82,11 @@ class Transactions:
         """Whether more is in line than runs."""
         return len(self._line) > self._most
 
+    @property
+    def has_place(self) -> bool:
+        """Whether an attempt would begin at once."""
+        return not self._line and len(self.running) < self._most
+
     def start(self, attempt: Attempt) -> None:
         """Runs the attempt as soon as it may."""
         self._line.append(attempt)

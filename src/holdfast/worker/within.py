@@ -42,6 +42,7 @@ class Within:
             owner=self,
             details=outer.details,
             origin=outer.origin,
+            home=outer.home,
             headers=outer.headers,
         )
         inner.executor, inner.is_inner = outer.executor, True

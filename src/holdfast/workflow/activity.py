@@ -9,11 +9,13 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, get_args, overload
 
+from holdfast.client.options import lane_mistakes
 from holdfast.core.definition import Definition
 from holdfast.core.errors import DefinitionError
 from holdfast.core.retry import Retry
 from holdfast.core.states import RunKind
 from holdfast.workflow.cpython import rename, running_loop
+from holdfast.workflow.foresight import is_plain
 from holdfast.workflow.loop import WorkflowLoop
 from holdfast.workflow.reference import Reference
 from holdfast.workflow.saga import Compensation
@@ -50,6 +52,7 @@ class Activity(Definition[P, R]):
         isolation: ``"process"`` runs a function that is not async in a process of its own, which is killed when its
             time is over or its outcome not wanted any more.
         heartbeat_timeout: how long an attempt may be silent; see :func:`heartbeat`.
+        lane: where it runs, if not in the lane of the workflow that calls it: dispatched, as a run of its own.
         transactional: it runs in a transaction, whose connection is its first argument and not passed by the caller.
 
     Raises:
@@ -63,6 +66,10 @@ class Activity(Definition[P, R]):
     max_threads: int | None
     isolation: Isolation | None
     heartbeat_timeout: timedelta | None
+    lane: str | None
+    """Where it runs, if not where its workflow does."""
+    varied: bool
+    """Whether this is a copy with other options, which whoever executes it elsewhere has to be told."""
     transactional: Transactional | None
     """Set if its effects and its outcome are one commit."""
     base: str
@@ -82,6 +89,7 @@ class Activity(Definition[P, R]):
         max_threads: int | None = None,
         isolation: Isolation | None = None,
         heartbeat_timeout: timedelta | None = None,
+        lane: str | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -95,6 +103,7 @@ class Activity(Definition[P, R]):
         max_threads: int | None = None,
         isolation: Isolation | None = None,
         heartbeat_timeout: timedelta | None = None,
+        lane: str | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -106,6 +115,7 @@ class Activity(Definition[P, R]):
         timeout: timedelta | None = None,
         total_timeout: timedelta | None = None,
         heartbeat_timeout: timedelta | None = None,
+        lane: str | None = None,
         transactional: Transactional,
     ) -> None: ...
     @overload
@@ -118,6 +128,7 @@ class Activity(Definition[P, R]):
         timeout: timedelta | None = None,
         total_timeout: timedelta | None = None,
         heartbeat_timeout: timedelta | None = None,
+        lane: str | None = None,
         transactional: Transactional,
     ) -> None: ...
     def __init__(
@@ -131,6 +142,7 @@ class Activity(Definition[P, R]):
         max_threads: int | None = None,
         isolation: Isolation | None = None,
         heartbeat_timeout: timedelta | None = None,
+        lane: str | None = None,
         transactional: Transactional | None = None,
     ) -> None:
         named: str = getattr(fn, "__name__", "") if name is None else name
@@ -150,6 +162,8 @@ class Activity(Definition[P, R]):
         self.transactional = transactional
         if transactional is not None:
             transactional.check(self.what, is_async=self.is_async, max_threads=max_threads)
+        self.lane = self._checked_lane(lane)
+        self.varied = False
         self.base = self.name
         self.compensation = None
         self._async = self.is_async
@@ -197,11 +211,13 @@ class Activity(Definition[P, R]):
         timeout: timedelta | None = None,
         total_timeout: timedelta | None = None,
         heartbeat_timeout: timedelta | None = None,
+        lane: str | None = None,
     ) -> Activity[P, R]:
         """The same activity with other options, for one call: ``await charge.options(key=order.id)(order)``.
 
         With ``key`` the call is known in the journal by ``name:key#n``, the n-th call of that name with that key,
-        whatever other calls there are: so calls may change their order in a later version of the code.
+        whatever other calls there are: so calls may change their order in a later version of the code. With ``lane`` it
+        runs in that lane, as a run of its own, if that is not the lane of the workflow.
 
         Raises:
             DefinitionError: an option cannot be used.
@@ -217,6 +233,9 @@ class Activity(Definition[P, R]):
             other.total_timeout = _positive(self.what, "total_timeout", total_timeout)
         if heartbeat_timeout is not None:
             other.heartbeat_timeout = _positive(self.what, "heartbeat_timeout", heartbeat_timeout)
+        if lane is not None:
+            other.lane = self._checked_lane(lane)
+        other.varied = self.varied or (retry or timeout or heartbeat_timeout) is not None
         return other
 
     def base_of(self, key: object) -> str:
@@ -254,6 +273,18 @@ class Activity(Definition[P, R]):
         finally:
             # An error that is raised here refers to this frame, and the step to the error.
             del step
+
+    def _checked_lane(self, lane: object) -> str | None:
+        if lane is None:
+            return None
+        for mistake in lane_mistakes(lane):
+            raise DefinitionError(f"{self.what}: {mistake}")
+        if self.transactional is not None and self.transactional.isolation_level not in (None, "read committed"):
+            raise DefinitionError(
+                f"{self.what}: with lane= its transaction tells its workflow of its end, as others do meanwhile; "
+                f"under {self.transactional.isolation_level} they fail each other: leave lane= or isolation_level= out"
+            )
+        return cast("str", lane)
 
     def _check_isolation(self) -> None:
         if self.isolation not in get_args(Isolation):
@@ -297,6 +328,9 @@ def refuse_reserved(what: str, name: str) -> None:
     """
     if name.partition(":")[0] in _RESERVED:
         raise DefinitionError(f"{what}: the journal uses this name itself; choose another one with name=")
+
+
+is_plain(vars(Activity)["_outcome"])
 
 
 class CompensateDecorator(Generic[R, P]):

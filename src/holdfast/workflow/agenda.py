@@ -91,8 +91,8 @@ class Agenda:
         """Which way the run takes where its code has changed, once that was asked."""
         self.notes: Notes | None = None
         """What the run has written down for others, once it has."""
-        self.children: dict[str, ChildStep] = {}
-        """Those whose outcome is not in the journal, and which the code has not given up."""
+        self.children: dict[str, ChildStep | Step] = {}
+        """Those, and dispatched activities, whose outcome is not in the journal, and that the code has not given up."""
         self.closing: list[UUID] = []
         """Children that are to be cancelled, and the worker has not been told so yet."""
         self._counts: dict[str, int] = {}
@@ -170,8 +170,11 @@ class Agenda:
         text, digest = encoded
         step = Step(key=key, activity=activity, input=text, digest=digest, asked_at=self.at, future=future)
         self._asked[key] = step
+        start = self._starts.pop(key, None) if self._starts else None
         entry = self._recorded.pop(key, None) if self._recorded else None
-        if entry is None:
+        if start is not None:
+            self._ask_dispatched(step, start, entry)
+        elif entry is None:
             self.fresh.append(step)
         elif entry.kind is not EntryKind.ACTIVITY or (entry.digest is not None and entry.digest != digest):
             self.blocked = other_step(step, entry)
@@ -212,7 +215,7 @@ class Agenda:
             self.children[key] = step
         return step
 
-    def cancel_child(self, step: ChildStep) -> None:
+    def cancel_child(self, step: ChildStep | Step) -> None:
         """The code wants this child to end."""
         if step.run_id is not None and not step.known:
             self.closing.append(step.run_id)
@@ -224,7 +227,7 @@ class Agenda:
             step.future.exception()
         if self._asked.get(step.key) is step:
             self._asked[step.key] = None
-            if isinstance(step, ChildStep):
+            if isinstance(step, ChildStep) or step.run_id is not None:
                 self.children.pop(step.key, None)
                 self.cancel_child(step)
             elif step.told and not step.known:
@@ -305,10 +308,23 @@ class Agenda:
         self._counts[base] = number
         return f"{base}#{number}"
 
-    def _begin(self, step: ChildStep, entry: Entry) -> None:
+    def _ask_dispatched(self, step: Step, start: Entry, outcome: Entry | None) -> None:
+        """The journal says that this activity runs elsewhere, as a run of its own."""
+        if (outcome is not None and outcome.kind is not EntryKind.CHILD) or start.digest != step.digest:
+            self.blocked = other_step(step, start)
+            return
+        step.known = outcome is not None
+        self._begin(step, start)
+        if outcome is not None:
+            self._make_due(outcome)
+
+    def _begin(self, step: ChildStep | Step, entry: Entry) -> None:
         step.run_id = child_id(entry)
         step.told = True
-        if step.begun is not None:
+        if isinstance(step, Step):
+            if not step.known:
+                self.children[step.key] = step
+        elif step.begun is not None:
             self._make_due(entry)
 
     def _make_due(self, entry: Entry) -> None:

@@ -38,6 +38,8 @@ class ActivityInfo:
     """The run that this one is a retry of, however often; None where it is none."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """What travels with the run: its own headers, as the middleware of the workflow pass has left them."""
+    home: UUID | None = None
+    """The run that the attempt is made for, where that is not ``run_id``: of a dispatched activity."""
     give: Callable[[], None] | None = field(default=None, repr=False, compare=False)
     """Tells the worker that the token may be given away."""
 
@@ -50,7 +52,7 @@ class ActivityInfo:
         """
         if self.give is not None:
             self.give()
-        return Token(self.run_id, self.attempt, self.key, self.name).text
+        return Token(self.home or self.run_id, self.attempt, self.key, self.name).text
 
     @property
     def idempotency_key(self) -> str:

@@ -111,7 +111,7 @@ class Delivery(Agenda):
             self._starts[key] = entry
             return
         step = self._asked[key]
-        if isinstance(step, ChildStep):
+        if isinstance(step, ChildStep | Step):
             self._begin(step, entry)
         else:
             # Given up while it was being started.

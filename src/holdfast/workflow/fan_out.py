@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.cpython import running_loop
+from holdfast.workflow.foresight import Collector
 from holdfast.workflow.loop import WorkflowLoop
 from holdfast.workflow.step import Step
 
@@ -73,7 +74,7 @@ async def fan_out(
     return await _by_tasks(activity, items, limit, lenient=return_exceptions)
 
 
-class _Fan(Generic[T]):
+class _Fan(Collector, Generic[T]):
     """The calls of an activity, without a task for any of them: what a call gave begins the next one."""
 
     def __init__(
@@ -150,6 +151,10 @@ class _Fan(Generic[T]):
             self._begin()
         except Exception as error:
             self._over.set_exception(error)
+
+    def outcomes_wanted(self) -> int | None:
+        """All that are under way, once no item is left for which one of them would begin another call."""
+        return len(self._open) if self._exhausted else None
 
     def _stop(self) -> None:
         """Nobody waits for what is still under way."""

@@ -1,18 +1,20 @@
-"""How many outcomes of children must come before the code could go on: a parent is not woken for less.
+"""How many outcomes from elsewhere must come before the code could go on: a parent is not woken for less.
 
-A thousand children in one ``gather`` are one thing to wait for: what 999 of them give changes nothing that the code
-could see. That is read from what asyncio keeps: who is told when a task is done. Where it is not what is known here,
-one outcome is taken to be enough. It is about success only: a child that fails wakes its parent at once.
+A thousand children, or dispatched activities, in one ``gather`` are one thing to wait for: what 999 of them give
+changes nothing that the code could see. That is read from what asyncio keeps: who is told when a task is done. Where
+that is not what is known here, one outcome is taken to be enough. It is about success only: a failure wakes the parent
+at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType
 from typing import Any, NamedTuple, cast
 
 from holdfast.workflow.child import ChildStep
+from holdfast.workflow.step import Step
 
 NEVER = (1 << 31) - 1
 """No number of outcomes is enough: something else must come first, or one of the children must fail."""
@@ -32,18 +34,26 @@ def waiting_task() -> asyncio.Task[Any] | None:
     return task if getattr(coroutine, "cr_code", None) in _PLAIN else None
 
 
-def outcomes_needed(steps: Iterable[ChildStep]) -> int:
+class Collector:
+    """What awaits outcomes without a task for each."""
+
+    __slots__ = ()
+
+    def outcomes_wanted(self) -> int | None:
+        """How many more, all successes, it collects before anything follows; None where each may lead to something."""
+        raise NotImplementedError
+
+
+def outcomes_needed(steps: Iterable[ChildStep | Step]) -> int:
     """The least number of outcomes, all successes, after which the code may have something to do."""
     mine: dict[int, int] = {}
     wanted: dict[int, int] = {}
     for step in steps:
-        tasks = [task for task in step.tasks if not task.done()]
-        if not step.only_tasks or len(tasks) > 1:
-            # One outcome would end several tasks, and the count below is one of tasks.
+        waiters = _waiters_of_child(step) if isinstance(step, ChildStep) else _waiters_of_activity(step)
+        if waiters is None:
             return 1
-        for task in tasks:
-            for callback, _ in _callbacks_of(task):
-                group = _group_of(callback)
+        for waiter in waiters:
+            for group in _groups_of(waiter):
                 if group is None:
                     return 1
                 name = id(group.waiter)
@@ -60,8 +70,41 @@ class _Group(NamedTuple):
     wanted: int
 
 
-def _callbacks_of(task: asyncio.Task[Any]) -> Iterable[tuple[Any, Any]]:
-    return cast("Any", task)._callbacks or ()  # noqa: SLF001
+_Waiter = asyncio.Task[Any] | Collector
+
+
+def _waiters_of_child(step: ChildStep) -> Sequence[_Waiter] | None:
+    """Who does nothing but wait for its outcome; None where that is somebody else, or more than one."""
+    tasks = [task for task in step.tasks if not task.done()]
+    # One outcome would end several tasks, and what is counted is tasks.
+    return tasks if step.only_tasks and len(tasks) <= 1 else None
+
+
+def _waiters_of_activity(step: Step) -> Sequence[_Waiter] | None:
+    """As of a child; only looked for when it is to be known, since most activities are never dispatched."""
+    callbacks = list(_callbacks_of(step.future))
+    if len(callbacks) != 1:
+        return None if callbacks else ()
+    ((callback, _),) = callbacks
+    owner: Any = getattr(callback, "__self__", None) or getattr(getattr(callback, "func", None), "__self__", None)
+    if isinstance(owner, Collector):
+        return (owner,)
+    if not issubclass(type(owner), asyncio.Task):
+        return None
+    return (owner,) if getattr(owner.get_coro(), "cr_code", None) in _PLAIN else None
+
+
+def _groups_of(waiter: _Waiter) -> Iterator[_Group | None]:
+    if isinstance(waiter, Collector):
+        collected = waiter.outcomes_wanted()
+        yield None if collected is None else _Group(waiter, collected)
+        return
+    for callback, _ in _callbacks_of(waiter):
+        yield _group_of(callback)
+
+
+def _callbacks_of(future: asyncio.Future[Any]) -> Iterable[tuple[Any, Any]]:
+    return cast("Any", future)._callbacks or ()  # noqa: SLF001
 
 
 def _group_of(callback: Any) -> _Group | None:

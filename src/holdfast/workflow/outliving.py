@@ -7,6 +7,7 @@ from uuid import UUID
 
 from holdfast.core.journal import Entry, EntryKind
 from holdfast.workflow.child import ChildStep
+from holdfast.workflow.step import Step
 
 
 class Outliving:
@@ -14,9 +15,11 @@ class Outliving:
 
     __slots__ = ("_children", "_told", "cancelled")
 
-    def __init__(self, steps: Iterable[ChildStep], *, cancelled: bool) -> None:
+    def __init__(self, steps: Iterable[ChildStep | Step], *, cancelled: bool) -> None:
         self._children = {
-            step.key: step.run_id for step in steps if step.told and step.options.on_parent_close == "wait"
+            step.key: step.run_id
+            for step in steps
+            if isinstance(step, ChildStep) and step.told and step.options.on_parent_close == "wait"
         }
         self._told: set[UUID] = set()
         self.cancelled = cancelled

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 if TYPE_CHECKING:
     from holdfast.core.failure import Failure
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class Step:
     """An activity that was asked for under ``key``; ``future`` gets its outcome."""
 
-    __slots__ = ("activity", "asked_at", "digest", "future", "input", "key", "known", "told")
+    __slots__ = ("activity", "asked_at", "digest", "future", "input", "key", "known", "run_id", "told")
 
     def __init__(
         self,
@@ -37,6 +38,8 @@ class Step:
         """Whether its outcome is in the journal."""
         self.told = False
         """Whether the worker knows of it."""
+        self.run_id: UUID | None = None
+        """Of the run that executes it, where it was dispatched; set once that is in the journal."""
 
     @property
     def wanted(self) -> bool:

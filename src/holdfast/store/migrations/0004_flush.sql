@@ -172,7 +172,9 @@ begin
        where c.run_id <> all (v_out)
     ), made as (
       insert into holdfast.run (id, kind, name, lane, priority, input, parent, root, parent_key, tags, options, created_at)
-      select a.id, a.kind, a.name, a.lane, a.priority, a.input, a.run_id, a.root, a.key, a.tags, a.options, v_now
+      -- A lane's name has no blank: what follows one says in which of its lines the task stands.
+      select a.id, a.kind, a.name, split_part(a.lane, ' ', 1), a.priority, a.input, a.run_id, a.root, a.key, a.tags,
+             a.options, v_now
         from asked a
       on conflict (id) do nothing
       returning id

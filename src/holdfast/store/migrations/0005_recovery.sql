@@ -4,7 +4,7 @@
 create function holdfast.lane_alone(p_lane text) returns text
 language sql immutable parallel safe
 -- Where the suspects of a lane stand in line: runs whose worker has died twice. No lane of a user has a blank in its name.
-as $$ select case when p_lane like '% alone' then p_lane else p_lane || ' alone' end $$;
+as $$ select split_part(p_lane, ' ', 1) || ' alone' $$;
 
 create function holdfast.leave(p_worker int, p_epoch int) returns int
 language plpgsql volatile

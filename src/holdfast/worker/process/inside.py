@@ -177,6 +177,7 @@ class _Attempt:
             details_text=message["details"],
             headers=message["headers"],
             origin=None if message["origin"] is None else UUID(message["origin"]),
+            home=None if message["home"] is None else UUID(message["home"]),
         )
 
     def beat(self, details: str | None) -> bool:

@@ -69,6 +69,16 @@ class ProcessPool:
         return len(self._line) > self._most
 
     @property
+    def is_full(self) -> bool:
+        """Whether as many are in line as can run at once."""
+        return len(self._line) >= self._most
+
+    @property
+    def has_place(self) -> bool:
+        """Whether an attempt would begin at once."""
+        return not self._line and (bool(self._idle) or len(self._seats) < self._most)
+
+    @property
     def running(self) -> Iterator[Attempt]:
         """The attempts that have a process."""
         return (seat.attempt for seat in self._seats.values() if seat.attempt is not None)
@@ -131,6 +141,7 @@ class ProcessPool:
                 "name": activity.name,
                 "input": attempt.input,
                 "run_id": str(attempt.run_id),
+                "home": None if attempt.home is None else str(attempt.home),
                 "origin": None if attempt.origin is None else str(attempt.origin),
                 "key": attempt.key,
                 "number": attempt.number,
