@@ -62,6 +62,16 @@ def executed(sql: str) -> Change:
     return change
 
 
+def together(*changes: Change) -> Change:
+    """All of these."""
+
+    async def change(db: Connection, patch: pytest.MonkeyPatch) -> None:
+        for one in changes:
+            await one(db, patch)
+
+    return change
+
+
 def replaced(target: str, value: object) -> Change:
     """Something of the process, by its dotted name, replaced; it must be there."""
 

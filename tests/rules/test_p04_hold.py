@@ -18,11 +18,14 @@ from holdfast.store import work
 from holdfast.store.writes import End
 from holdfast.worker.holdings import Holdings
 from tests.house import House, eventually
-from tests.rules.change import replaced, rewritten, shown
+from tests.rules.change import replaced, rewritten, shown, together
 from tests.rules.steering import waits
 from tests.store.ground import Ground, move
 
-ANY_HOLD = rewritten("flush", ("t.hold = x.hold as mine", "true as mine"), ("         and t.hold = e.hold\n", ""))
+ANY_HOLD = together(
+    rewritten("flush", ("t.hold = x.hold as mine", "true as mine")),
+    rewritten("end_held", ("       and t.hold = e.hold\n", "")),
+)
 
 
 @shown(("lost", None), the_hold=(ANY_HOLD, ("written", '"old"')))

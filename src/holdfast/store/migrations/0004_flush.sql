@@ -1,6 +1,66 @@
 -- Flush: everything that the runs of one worker want to write, in one transaction
 -- oldest code: 1
 
+create function holdfast.end_held(
+  e_run uuid[], e_hold int[], e_status smallint[], e_output json[], e_error json[],
+  p_not uuid[],        -- of these runs nothing is written
+  p_at timestamptz,
+  out ended int, out inbox bigint[], out due text[], out asks boolean
+)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- Ends runs that their holders hold still: the result is made from what was deleted, so there is never both a task and a
+-- result, nor neither. Every end by a holder is made here, whose caller has checked the fence, or will, and has locked the
+-- tasks of the runs and of those that are told. Gives how many have ended; the buckets and lanes of parents that have
+-- something new; and whether somebody is asked to end.
+as $$
+#variable_conflict use_column
+declare
+  v_inboxes uuid[];
+  v_marked  uuid[];
+  v_told    uuid[];
+  v_closing uuid[];
+  v_beaten  uuid[];
+begin
+  with gone as (
+    delete from holdfast.task t
+     using unnest(e_run, e_hold, e_status, e_output, e_error) as e (run_id, hold, status, output, error)
+     where t.run_id = e.run_id
+       and t.hold = e.hold
+       and t.run_id <> all (p_not)
+    returning t.run_id, t.first_claim_at, t.inbox_count, t.flags, t.name, e.status, e.output, e.error
+  ), written as (
+    insert into holdfast.result (run_id, at, first_claim_at, status, output, error, version)
+    select d.run_id, p_at, d.first_claim_at, d.status, d.output, d.error, nullif(split_part(d.name, '@', 2), '')
+      from gone d
+  )
+  select count(*)::int,
+         array_agg(d.run_id) filter (where d.inbox_count > 0),
+         array_agg(d.run_id) filter (where d.flags & 3 <> 0),
+         array_agg(d.run_id) filter (where d.flags & 16 <> 0 and d.status <> 4),
+         array_agg(d.run_id) filter (where d.flags & 32 <> 0),
+         array_agg(d.run_id) filter (where d.flags & 1024 <> 0)
+    into ended, v_inboxes, v_marked, v_told, v_closing, v_beaten
+    from gone d;
+  asks := false;
+  if v_inboxes is not null then
+    delete from holdfast.inbox i where i.run_id = any (v_inboxes);
+  end if;
+  if v_beaten is not null then
+    delete from holdfast.heartbeat o where o.run_id = any (v_beaten);
+  end if;
+  if v_marked is not null then
+    delete from holdfast.blockage k where k.run_id = any (v_marked);
+    delete from holdfast.pause p where p.run_id = any (v_marked);
+  end if;
+  if v_told is not null then
+    select p.inbox, p.due into inbox, due from holdfast.tell_parents(v_told) p;
+  end if;
+  if v_closing is not null then
+    asks := holdfast.close_children(v_closing);
+  end if;
+end $$;
+
 create function holdfast.flush(
   p_worker int, p_epoch int,
   p_wait boolean,      -- wait for busy rows rather than pass over them
@@ -41,9 +101,7 @@ declare
   v_out     uuid[] := '{}';
   v_busy    uuid[] := '{}';
   v_lost    uuid[] := '{}';
-  v_touched uuid[];
   v_blocked uuid[];
-  v_beaten  uuid[];
   v_foreign uuid[];
   v_parents uuid[] := '{}';
   v_closing uuid[];
@@ -313,7 +371,7 @@ begin
      where blockage.reason <> excluded.reason;
   end if;
 
-  -- 7. The end: the result is made from what was deleted, so there is never both a task and a result, nor neither.
+  -- 7. The end.
   if cardinality(e_run) > 0 then
     if cardinality(n_run) > 0 then
       -- What goes on for them, while the task is still there to be copied.
@@ -322,41 +380,9 @@ begin
                           where n.run_id <> all (v_out));
       v_due := v_due || array(select distinct t.lane from holdfast.task t where t.run_id = any (v_foreign));
     end if;
-    with ended as (
-      delete from holdfast.task t
-       using unnest(e_run, e_hold, e_status, e_output, e_error) as e (run_id, hold, status, output, error)
-       where t.run_id = e.run_id
-         and t.hold = e.hold
-         and t.run_id <> all (v_out)
-      returning t.run_id, t.first_claim_at, t.inbox_count, t.flags, t.name, e.status, e.output, e.error
-    ), written as (
-      insert into holdfast.result (run_id, at, first_claim_at, status, output, error, version)
-      select d.run_id, v_now, d.first_claim_at, d.status, d.output, d.error, nullif(split_part(d.name, '@', 2), '')
-        from ended d
-    )
-    select array_agg(d.run_id) filter (where d.inbox_count > 0),
-           array_agg(d.run_id) filter (where d.flags & 3 <> 0),
-           array_agg(d.run_id) filter (where d.flags & 16 <> 0 and d.status <> 4),
-           array_agg(d.run_id) filter (where d.flags & 32 <> 0),
-           array_agg(d.run_id) filter (where d.flags & 1024 <> 0)
-      into v_touched, v_blocked, v_foreign, v_closing, v_beaten
-      from ended d;
-    if v_touched is not null then
-      delete from holdfast.inbox i where i.run_id = any (v_touched);
-    end if;
-    if v_beaten is not null then
-      delete from holdfast.heartbeat o where o.run_id = any (v_beaten);
-    end if;
-    if v_blocked is not null then
-      delete from holdfast.blockage k where k.run_id = any (v_blocked);
-      delete from holdfast.pause p where p.run_id = any (v_blocked);
-    end if;
-    if v_foreign is not null then
-      select p.inbox, v_due || p.due into v_inbox, v_due from holdfast.tell_parents(v_foreign) p;
-    end if;
-    if v_closing is not null then
-      v_asks := holdfast.close_children(v_closing) or v_asks;
-    end if;
+    select n.inbox, v_due || n.due, v_asks or n.asks
+      into v_inbox, v_due, v_asks
+      from holdfast.end_held(e_run, e_hold, e_status, e_output, e_error, v_out, v_now) n;
   end if;
 
   return query select v_at, v_busy, v_lost, v_inbox, v_due, v_asks, v_late;

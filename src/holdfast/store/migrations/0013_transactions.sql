@@ -54,7 +54,7 @@ as $$
 #variable_conflict use_column
 declare
   v_now    timestamptz := holdfast.now();
-  v_task   record;
+  v_ended  boolean;
   v_parent uuid;
   v_inbox  bigint[];
   v_due    text[];
@@ -85,28 +85,21 @@ begin
       perform 1
          from (select t.run_id from holdfast.task t where t.run_id in (p_run, v_parent) order by t.run_id for update) l;
     end if;
-    delete from holdfast.task t
-     where t.run_id = p_run
-       and t.hold = p_hold
-       and t.bucket_id is not null
-    returning t.first_claim_at, t.inbox_count, t.flags, t.name into v_task;
-    if not found then
+    -- Of one that was given back meanwhile the hold is the same still.
+    perform 1
+       from holdfast.task t
+      where t.run_id = p_run
+        and t.hold = p_hold
+        and t.bucket_id is not null
+        for update;
+    if found then
+      select n.ended = 1, n.inbox, n.due
+        into v_ended, v_inbox, v_due
+        from holdfast.end_held(
+               array[p_run], array[p_hold], array[1::smallint], array[p_output], array[null::json], '{}', v_now) n;
+    end if;
+    if v_ended is not true then
       raise exception 'the run is not held any more' using errcode = 'HF006', detail = p_run::text;
-    end if;
-    insert into holdfast.result (run_id, at, first_claim_at, status, output, version)
-    values (p_run, v_now, v_task.first_claim_at, 1, p_output, nullif(split_part(v_task.name, '@', 2), ''));
-    if v_task.inbox_count > 0 then
-      delete from holdfast.inbox i where i.run_id = p_run;
-    end if;
-    if v_task.flags & 3 <> 0 then
-      delete from holdfast.blockage k where k.run_id = p_run;
-      delete from holdfast.pause p where p.run_id = p_run;
-    end if;
-    if v_task.flags & 1024 <> 0 then
-      delete from holdfast.heartbeat o where o.run_id = p_run;
-    end if;
-    if v_task.flags & 16 <> 0 then
-      select p.inbox, p.due into v_inbox, v_due from holdfast.tell_parents(array[p_run]) p;
     end if;
   end if;
   -- The fence, last, so that nobody is kept from it for longer than the commit takes. Recovery takes both locks
