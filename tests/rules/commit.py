@@ -21,6 +21,7 @@ class Owner:
     """A run in memory that does nothing but note what it is told."""
 
     bucket: Any = None
+    name = "owner"
     looked_at = 0.0
 
     def __init__(self, run_id: UUID, hold: int) -> None:

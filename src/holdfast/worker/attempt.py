@@ -182,8 +182,8 @@ class Attempt:
         """Its code is entered: from now on it is to be heard of."""
         if self.activity.heartbeat_timeout is not None:
             self._pulse().begin()
-        if self.executor is not None and self.executor.surroundings.started:
-            self.executor.surroundings.tell_started(self)
+        if self.executor is not None and self.executor.surroundings.herald.started:
+            self.executor.surroundings.herald.tell_started(self)
 
     def beat(self, details: str | None) -> bool:
         """It is alive, and this far, as JSON text; gives whether its outcome is still wanted. From any thread.
@@ -221,8 +221,8 @@ class Attempt:
         if self.pulse is not None:
             self.pulse.close()
         if owner is not None:
-            if self.executor is not None and self.executor.surroundings.ended and not self.is_inner:
-                self.executor.surroundings.tell_ended(self, outcome)
+            if self.executor is not None and self.executor.surroundings.herald.done and not self.is_inner:
+                self.executor.surroundings.herald.tell_done(self, outcome)
             owner.attempt_done(self, outcome)
 
     def abandon(self) -> None:

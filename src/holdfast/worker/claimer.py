@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from holdfast.store.link import Link
     from holdfast.worker.bucket import Bucket
     from holdfast.worker.clock import DatabaseClock
+    from holdfast.worker.herald import Herald
     from holdfast.worker.repertoire import Repertoire
 
 log = logging.getLogger("holdfast.worker")
@@ -89,6 +90,7 @@ class Claimer:
         stray: Callable[[int, UUID, int], None],
         guests: Callable[[], Sequence[str] | None],
         fenced: Callable[[WorkerFenced], None],
+        herald: Herald,
         single: Callable[[], None] | None = None,
     ) -> None:
         self._link = link
@@ -109,6 +111,7 @@ class Claimer:
         self._look_at = 0.0
         self._look_pause = _FIRST_LOOK
         self._fenced = fenced
+        self._herald = herald
         self._single = single
         self._wake = asyncio.Event()
         self._pause = self._poll
@@ -269,6 +272,7 @@ class Claimer:
             self.claims += 1
             self.runs += len(claim.runs)
             self._clock.observe(claim.at)
+        self._tell(claim, time.monotonic() - began if sweep else None)
         self._note(asked, claim)
         if claim.runs:
             self._taken(await self._loaded(claim.runs, began))
@@ -292,6 +296,13 @@ class Claimer:
             # A hint came too soon after the last sweep: what it told of may lie below the watermarks.
             wait = min(wait, self._swept_at + self._sweep_pace - time.monotonic())
         return max(wait, 0.0005)
+
+    def _tell(self, claim: work.Claim, swept: float | None) -> None:
+        """``swept``: the seconds that it took, if it was a sweep."""
+        if swept is not None and self._herald.swept:
+            self._herald.tell_swept(claim, swept)
+        if self._herald.claimed:
+            self._herald.tell_claimed(claim)
 
     @property
     def _sweep_pace(self) -> float:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from holdfast.worker.clock import DatabaseClock
     from holdfast.worker.executor import Executor
     from holdfast.worker.held import HeldRun, Unit
+    from holdfast.worker.herald import Herald
     from holdfast.worker.passes import Passes
     from holdfast.workflow.activity import Activity
 
@@ -23,6 +24,7 @@ class Desk(Protocol):
 
     clock: DatabaseClock
     executor: Executor
+    herald: Herald
     ids: Ids
     passes: Passes | None
     journal_limits: JournalLimits

@@ -26,8 +26,9 @@ log = logging.getLogger("holdfast.worker")
 class _Written:
     """A run of which no code is entered: one unit is written, and that is all."""
 
-    def __init__(self, desk: Desk, bucket: Bucket, run_id: UUID, hold: int) -> None:
+    def __init__(self, desk: Desk, bucket: Bucket, run_id: UUID, hold: int, *, name: str = "") -> None:
         self._desk = desk
+        self.name = name
         self.bucket = bucket
         self.run_id = run_id
         self.hold = hold
@@ -76,7 +77,7 @@ class Condemned(_Written):
     """A run whose worker died too often while it was executed: it ends as failed, with that reason."""
 
     def __init__(self, desk: Desk, bucket: Bucket, claimed: Claimed) -> None:
-        super().__init__(desk, bucket, claimed.run_id, claimed.hold)
+        super().__init__(desk, bucket, claimed.run_id, claimed.hold, name=claimed.name)
         self._claimed = claimed
 
     def unit(self) -> Unit:
@@ -94,7 +95,7 @@ class Terminated(_Written):
     """A run that is to end at once, and was given back before its holder knew: it ends as cancelled."""
 
     def __init__(self, desk: Desk, bucket: Bucket, claimed: Claimed) -> None:
-        super().__init__(desk, bucket, claimed.run_id, claimed.hold)
+        super().__init__(desk, bucket, claimed.run_id, claimed.hold, name=claimed.name)
         self._parent = claimed.parent
 
     def unit(self) -> Unit:
@@ -106,7 +107,7 @@ class Unreadable(_Written):
     """A run whose input or journal this worker cannot read: it is blocked, for a deploy that can."""
 
     def __init__(self, desk: Desk, bucket: Bucket, claimed: Claimed, error: BaseException) -> None:
-        super().__init__(desk, bucket, claimed.run_id, claimed.hold)
+        super().__init__(desk, bucket, claimed.run_id, claimed.hold, name=claimed.name)
         self._claimed = claimed
         self._error = error
 

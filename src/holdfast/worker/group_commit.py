@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from holdfast.store.link import Link
     from holdfast.worker.clock import DatabaseClock
     from holdfast.worker.held import Unit
+    from holdfast.worker.herald import Herald
     from holdfast.worker.seams import Flush
 
 log = logging.getLogger("holdfast.worker")
@@ -39,10 +40,11 @@ _PATIENCE = 3  # a run whose row is busy waits for the next flush; at the third 
 class _Verdicts:
     """What became of each unit of a batch."""
 
-    __slots__ = ("at", "busy", "committed", "lost", "overtaken", "rejected")
+    __slots__ = ("at", "busy", "committed", "elapsed", "lost", "overtaken", "rejected")
 
     def __init__(self) -> None:
         self.at: datetime | None = None
+        self.elapsed = 0.0
         self.committed: list[Unit] = []
         self.busy: list[Unit] = []
         self.lost: list[Unit] = []
@@ -66,6 +68,7 @@ class GroupCommit:
         flushed: Callable[[Sequence[Unit]], None],
         told: Callable[[work.Flushed], None],
         doubted: Callable[[], None],
+        herald: Herald,
         flush: Flush | None = None,
     ) -> None:
         self._link = link
@@ -77,6 +80,7 @@ class GroupCommit:
         self._flushed = flushed
         self._told = told
         self._doubted = doubted
+        self._herald = herald
         self._call = flush
         self._loop = asyncio.get_running_loop()
         self._pending: deque[Unit] = deque()
@@ -175,6 +179,9 @@ class GroupCommit:
             return
         verdicts = task.result()
         self.flushes += 1
+        if self._herald.flushed:
+            refused = len(verdicts.lost) + len(verdicts.rejected)
+            self._herald.tell_flushed(len(verdicts.committed) + refused, refused, verdicts.elapsed)
         at = verdicts.at
         if at is not None:
             for unit in verdicts.committed:
@@ -228,7 +235,9 @@ class GroupCommit:
 
     async def _flush(self, link: Link, batch: list[Unit], *, wait: bool) -> _Verdicts:
         verdicts = _Verdicts()
+        began = self._loop.time()
         await self._write(link, batch, verdicts, wait=wait, again=False)
+        verdicts.elapsed = self._loop.time() - began
         return verdicts
 
     async def _write(self, link: Link, batch: list[Unit], verdicts: _Verdicts, *, wait: bool, again: bool) -> None:

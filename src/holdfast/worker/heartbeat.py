@@ -50,6 +50,7 @@ class Heartbeat:
         transaction_timeout: timedelta | None,
         stalled: Callable[[], float],
         commanded: Callable[[str], None],
+        renewed: Callable[[], None],
         fenced: Callable[[WorkerFenced], None],
     ) -> None:
         self._dsn = dsn
@@ -61,6 +62,7 @@ class Heartbeat:
         self._transaction_timeout = transaction_timeout
         self._stalled = stalled
         self._commanded = commanded
+        self._renewed = renewed
         self._fenced = fenced
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
@@ -113,6 +115,7 @@ class Heartbeat:
                     self._give_up("the database says that its lease is over")
                     return
                 self._leased_at = sent
+                self._tell(self._renewed)
                 due = time.monotonic() + interval
                 if beat.command is not None:
                     self._tell(self._commanded, beat.command)

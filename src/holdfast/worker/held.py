@@ -21,6 +21,8 @@ class HeldRun(Protocol):
     """What the claimer, the group commit and the watch ask of a run that this worker holds."""
 
     run_id: UUID
+    name: str
+    """Of its workflow or activity; empty where it is not known."""
     hold: int
     bucket: Bucket
     looked_at: float

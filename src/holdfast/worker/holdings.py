@@ -82,6 +82,7 @@ class Holdings:
         self.draining = False
         self.executor = executor
         self.ids = Ids()
+        self.herald = surroundings.herald
         self.seal = seal
         self.passes = Passes(surroundings, seal, enter=self._enter) if surroundings.passes else None
         """What workflow runs are entered by, where there is middleware around them."""

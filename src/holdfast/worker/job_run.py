@@ -63,6 +63,7 @@ class JobRun:
         "hold",
         "key",
         "looked_at",
+        "name",
         "run_id",
     )
 
@@ -88,6 +89,7 @@ class JobRun:
         self._claimed = claimed
         self.bucket = bucket
         self.run_id: UUID = claimed.run_id
+        self.name = claimed.name
         self.hold = claimed.hold
         self.looked_at = 0.0
         attempts = [entry for entry in journal if entry.kind is EntryKind.ATTEMPT]
@@ -245,6 +247,8 @@ class JobRun:
         if delay is None or (remaining is not None and delay.total_seconds() >= remaining):
             self._end(Ending.FAILED, None, failure, quiet=self._quiet)
             return
+        if self._desk.herald.retried:
+            self._desk.herald.tell_retried(self.run_id, self.key, self._activity.name, number, delay)
         rows: list[JournalWrite] = []
         if self._came is not None:
             key = completion_key(self._came.name, self._came.number)

@@ -81,7 +81,9 @@ class Passes:
         if run.passing is not None:
             return
         info = run.info
-        told = WorkflowPass(run=info, worker=self._surroundings.worker, number=run.hold, outgoing=dict(info.headers))
+        told = WorkflowPass(
+            run=info, worker=self._surroundings.herald.name, number=run.hold, outgoing=dict(info.headers)
+        )
         passing = run.passing = Passing(told)
         task = self._loop.create_task(self._pass(run, passing), name=f"holdfast pass {run.run_id}")
         self._tasks.add(task)

@@ -30,7 +30,7 @@ class Recovery:
     """Looks when the next lease ends, and whether it was renewed by then."""
 
     def __init__(
-        self, link: Link, identity: work.Identity, *, lease: timedelta, recovered: Callable[[int], None]
+        self, link: Link, identity: work.Identity, *, lease: timedelta, recovered: Callable[[work.Recovered], None]
     ) -> None:
         self._link = link
         self._identity = identity
@@ -71,7 +71,7 @@ class Recovery:
                     break
             if found.runs:
                 log.warning("recovered %d runs of worker %s, whose lease is over", found.runs, found.name)
-                self._recovered(found.runs)
+                self._recovered(found)
             if not found.runs and not found.finished:
                 # Somebody holds on to it: a flush of the dead worker, or a caller's transaction. Not waited for.
                 return min(self._most, 0.25)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from holdfast.store.work import Flushed
     from holdfast.worker.claimer import Claimer
     from holdfast.worker.held import Unit
+    from holdfast.worker.herald import Herald
     from holdfast.worker.hints import Hints
     from holdfast.worker.holdings import Holdings
     from holdfast.worker.recovery import Recovery
@@ -27,7 +28,8 @@ class Relay:
     holdings: Holdings
     watch: Watch
     hints: Hints
-    """These three are there before anything happens."""
+    herald: Herald
+    """These are there before anything happens."""
 
     def __init__(self, lane: str, *, hints: bool) -> None:
         self.claimer: Claimer | None = None
@@ -84,6 +86,8 @@ class Relay:
                 self.hints.due(self._lane)
             if self._loop.time() - self._letter_at < _LETTER_RACE and any(unit.move is not None for unit in units):
                 self.due()
+        if self.herald.ended or self.herald.blocked:
+            self.herald.tell_written(units)
         if self.holdings.passes is not None:
             self.holdings.passes.flushed(units)
         self.room_made()

@@ -7,23 +7,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from holdfast.core.chain import CallNext, chained
-from holdfast.core.events import ActivityEnded, ActivityStarted, AttemptEnding
 from holdfast.core.listeners import Listeners
+from holdfast.worker.herald import Herald
 from holdfast.worker.slow import watched
 from holdfast.workflow.middleware import Middleware
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
-    from holdfast.worker.attempt import Attempt, Outcome
+    from holdfast.worker.attempt import Attempt
     from holdfast.workflow.attempted import ActivityInfo
     from holdfast.workflow.middleware import PassOutcome, WorkflowPass
 
 
 class Surroundings:
-    """Middleware, of which only what is overridden is called; and listeners. Both are false where there are none."""
+    """Middleware, of which only what is overridden is called; and the herald who tells those who listen."""
 
-    __slots__ = ("activities", "ended", "listeners", "passes", "started", "worker")
+    __slots__ = ("activities", "herald", "listeners", "passes")
 
     def __init__(self, middleware: Sequence[Middleware] = (), listeners: Listeners | None = None) -> None:
         self.listeners = Listeners() if listeners is None else listeners
@@ -36,10 +36,7 @@ class Surroundings:
         )
         """Those around workflow passes."""
 
-        self.started = self.listeners.of(ActivityStarted)
-        self.ended = self.listeners.of(ActivityEnded)
-        self.worker = ""
-        """The name of the worker, as it is now."""
+        self.herald = Herald(self.listeners)
 
     def call(
         self,
@@ -58,44 +55,6 @@ class Surroundings:
     def around_pass(self, passing: WorkflowPass, enter: CallNext[PassOutcome]) -> CallNext[PassOutcome]:
         """A pass, inside of its middleware."""
         return chained([partial(_pass, one) for one in self.passes], passing, enter)
-
-    def tell_started(self, attempt: Attempt) -> None:
-        """Its code is entered."""
-        self.started.tell(
-            ActivityStarted(
-                worker=self.worker,
-                run_id=attempt.run_id,
-                key=attempt.key,
-                name=attempt.activity.name,
-                attempt=attempt.number,
-                workflow=attempt.workflow,
-            )
-        )
-
-    def tell_ended(self, attempt: Attempt, outcome: Outcome) -> None:
-        """It is over."""
-        error = outcome.error
-        self.ended.tell(
-            ActivityEnded(
-                worker=self.worker,
-                run_id=attempt.run_id,
-                key=attempt.key,
-                name=attempt.activity.name,
-                attempt=attempt.number,
-                workflow=attempt.workflow,
-                status=_status(outcome),
-                elapsed=outcome.elapsed,
-                error=None if error is None else f"{type(error).__name__}: {error}",
-            )
-        )
-
-
-def _status(outcome: Outcome) -> AttemptEnding:
-    if outcome.later:
-        return "handed over"
-    if outcome.error is None:
-        return "succeeded"
-    return "timed out" if outcome.timed_out else "failed"
 
 
 async def _awaited(call: CallNext[Any]) -> Any:

@@ -79,7 +79,8 @@ class Tenure:
         surroundings: Surroundings,
     ) -> None:
         self.name = name
-        surroundings.worker = name
+        self._herald = surroundings.herald
+        self._herald.name = name
         self._transaction_timeout = transaction_timeout
         self._dsn = dsn
         self._statements = statements
@@ -158,6 +159,7 @@ class Tenure:
             looked=self._holdings.looked,
         )
         self._relay.holdings, self._relay.hints, self._relay.watch = self._holdings, self._hints, self._watch
+        self._relay.herald = self._herald
         self._claimer: Claimer | None = None
         self._commit: GroupCommit | None = None
         self._heartbeat: Heartbeat | None = None
@@ -207,6 +209,8 @@ class Tenure:
         self._holdings.buckets.update(buckets_of(identity.buckets, slots, settings))
         if self._companion is not None:
             self._companion.registered()
+        if self._herald.begun:
+            self._herald.tell_begun(settings.lane)
         try:
             async with asyncio.TaskGroup() as services:
                 running = [
@@ -242,6 +246,7 @@ class Tenure:
             self._holdings.clock,
             limit=limit,
             fenced=self._fenced,
+            herald=self._herald,
             flushed=self._relay.flushed,
             told=self._relay.told,
             doubted=self._relay.doubted,
@@ -263,6 +268,7 @@ class Tenure:
             stray=self._holdings.disown,
             guests=self._guests.names,
             fenced=self._fenced,
+            herald=self._herald,
             single=self._idle if settings.alone else None,
         )
         self._heartbeat = Heartbeat(
@@ -275,11 +281,12 @@ class Tenure:
             transaction_timeout=self._transaction_timeout,
             stalled=self._flush_stands_still_for,
             commanded=self._commanded,
+            renewed=self._herald.tell_renewed,
             fenced=self._fenced,
         )
         self._heartbeat.start()
         recovery = self._relay.recovery = Recovery(
-            self._control, identity, lease=settings.lease, recovered=lambda _: self._relay.guests()
+            self._control, identity, lease=settings.lease, recovered=self._recovered
         )
         if self._alone_command is not None and not settings.alone:
             suspects = Suspects(
@@ -346,6 +353,8 @@ class Tenure:
             )
         else:
             log.info("worker %s has left; %d runs given back at the end", self.name, given)
+        if self._herald.left:
+            self._herald.tell_left(self._settings.lane)
 
     async def _commit_rest(self) -> None:
         assert self._commit is not None
@@ -375,6 +384,11 @@ class Tenure:
     def _fenced(self, error: WorkerFenced) -> None:
         if not self._end.done():
             self._end.set_exception(error)
+
+    def _recovered(self, found: work.Recovered) -> None:
+        self._relay.guests()
+        if self._herald.recovered:
+            self._herald.tell_recovered(found)
 
     def _commanded(self, command: str) -> None:
         log.info("worker %s: command %s", self.name, command)

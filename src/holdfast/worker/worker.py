@@ -136,6 +136,8 @@ class Worker:
                     await self._tenure.run(self._stop)
                 except* WorkerFenced as fenced:
                     log.warning("%s; going on as a new worker", fenced.exceptions[0])
+                    if self._surroundings.herald.fenced:
+                        self._surroundings.herald.tell_fenced(str(fenced.exceptions[0]))
 
     def stop(self) -> None:
         """Begins the ordered shutdown; a second call cuts the grace short. May be called from any thread."""

@@ -175,6 +175,9 @@ class WritingRun(ABC):
         elif isinstance(verdict, Handed):
             call.hand_over()
         else:
+            if self._desk.herald.retried:
+                key, name = call.command.key, call.command.activity.name
+                self._desk.herald.tell_retried(self.run_id, key, name, call.failed + 1, verdict.delay)
             call.rest()
         self._write(Unit(self, journal=[row], beats=call.forgotten(), quiet=quiet))
 
