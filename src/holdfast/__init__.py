@@ -96,6 +96,7 @@ from holdfast.core.states import RunStatus
 from holdfast.embedded import EmbeddedSettings
 from holdfast.integrations.asyncpg import Connection
 from holdfast.lint import Allowed, Finding, LintReport
+from holdfast.telemetry.logs import JsonLines
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.attempted import ActivityInfo, activity_info, complete_later, heartbeat
 from holdfast.workflow.chance import random, uuid4
@@ -106,6 +107,7 @@ from holdfast.workflow.current import run_info
 from holdfast.workflow.fan_out import fan_out
 from holdfast.workflow.info import RunInfo
 from holdfast.workflow.log import get_logger
+from holdfast.workflow.log_context import LogContext
 from holdfast.workflow.middleware import Middleware, PassOutcome, WorkflowPass
 from holdfast.workflow.patched import patched
 from holdfast.workflow.race import First, FirstSignal, first_of, first_signal
@@ -169,10 +171,12 @@ __all__ = [
     "InvalidInput",
     "InvalidSchedule",
     "JournalFull",
+    "JsonLines",
     "KeyConflict",
     "LeaseLost",
     "LeaseRenewed",
     "LintReport",
+    "LogContext",
     "Middleware",
     "MissingClass",
     "NonDeterminismError",

@@ -445,7 +445,7 @@ def test_the_options_of_a_worker() -> None:
     table = settings_table("Worker")
     listed = {option for row in table.values() for option in re.findall(r"`(--[\w-]+)", row[3])}
     shared = {"--app", "--database-url", "--schema", "--json", "--help"}
-    assert listed | {"--processes", "--log-level"} == known - shared
+    assert listed | {"--processes", "--log-level", "--log-format", "--metrics-port"} == known - shared
     for name, row in table.items():
         option = re.search(r"`--(?:no-)?([\w-]+)", row[3])
         assert (option is None) is (name == "cached_runs" or name.startswith("journal_"))

@@ -9,11 +9,13 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
+from holdfast.core.listeners import Listeners
 from holdfast.store.link import Link
 from holdfast.store.work import Letter, Seen
 from holdfast.worker.clock import DatabaseClock
 from holdfast.worker.group_commit import GroupCommit
 from holdfast.worker.held import Unit
+from holdfast.worker.herald import Herald
 from tests.store.ground import Ground, Hand
 
 
@@ -92,6 +94,7 @@ class Committing:
             flushed=lambda units: None,
             told=lambda flushed: None,
             doubted=lambda: None,
+            herald=Herald(Listeners()),
         )
         self._commits.append(commit)
         return commit

@@ -274,3 +274,4 @@ def test_the_guide_lists_every_event() -> None:
     page = (ROOT / "docs" / "guide" / "events.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == {kind.__name__ for kind in EVENTS}
     assert all(getattr(holdfast, kind.__name__) is kind for kind in EVENTS)
+    assert {kind.__name__ for kind in Event.__subclasses__()} == {kind.__name__ for kind in EVENTS}

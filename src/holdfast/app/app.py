@@ -18,25 +18,25 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from holdfast.app.blocking import BlockingClient, Bridge
 from holdfast.app.check import CheckReport, check_runs
 from holdfast.app.database import open_database
 from holdfast.app.decorators import ActivityDecorator, TransactionalDecorator, WorkflowDecorator, name_of
 from holdfast.app.hosted import HostedWorker, WorkerOptions
+from holdfast.app.metering import metered
 from holdfast.app.registry import Registry
 from holdfast.app.resource import Resource
 from holdfast.app.settings import AppSettings, read_settings
 from holdfast.app.sources import Found
+from holdfast.app.surrounded import Surrounded
 from holdfast.app.timetable import ScheduleOptions, Timetable
 from holdfast.client import Client
 from holdfast.core.definition import Definition
 from holdfast.core.errors import DefinitionError
-from holdfast.core.events import Event
 from holdfast.core.export import RunExport
 from holdfast.core.isolation import IsolationLevel
-from holdfast.core.listeners import Listeners
 from holdfast.core.retry import Retry
 from holdfast.core.seal import Codec, Seal
 from holdfast.embedded import EmbeddedSettings
@@ -49,14 +49,18 @@ from holdfast.workflow.middleware import Middleware
 from holdfast.workflow.transactional import Transactional
 from holdfast.workflow.workflow import Workflow
 
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from holdfast.telemetry.metrics import Exposition
+
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-E = TypeVar("E", bound=Event)
 D = TypeVar("D", bound=Definition[..., Any])
 
 
-class App:
+class App(Surrounded):
     """A project's workflows and activities, and the database that they run on. Making one costs nothing.
 
     Where a setting is not given, it is looked for when a client or worker is opened: in the environment
@@ -82,6 +86,7 @@ class App:
         auto_setup: bool | None = None,
         embedded: EmbeddedSettings | None = None,
     ) -> None:
+        super().__init__()
         given = {
             "database_url": database_url,
             "schema": schema,
@@ -98,8 +103,6 @@ class App:
         self._registry = Registry()
         self._timetable = Timetable(self._registry)
         self._resources: list[Resource[Any]] = []
-        self._middleware: list[Middleware] = []
-        self._listeners = Listeners()
         self._bridges: weakref.WeakSet[Bridge[Client]] = weakref.WeakSet()
 
     # ---- what is written -----------------------------------------------------------------------------------------
@@ -273,40 +276,6 @@ class App:
         self._resources.append(resource)
         return resource
 
-    def use(self, middleware: Middleware) -> None:
-        """Puts a middleware around the starts, activities and workflow passes of this app, inside of those before it.
-
-        It holds for clients and workers that are opened after it.
-
-        Raises:
-            DefinitionError: it is no middleware.
-        """
-        given = cast("object", middleware)
-        if not isinstance(given, Middleware):
-            what = "the class itself: make one of it" if isinstance(given, type) else "not an instance of Middleware"
-            raise DefinitionError(f"app.use({given!r}): that is {what}")
-        self._middleware.append(middleware)
-
-    @overload
-    def on(self, event: type[E], listener: Callable[[E], None], /) -> Callable[[E], None]: ...
-    @overload
-    def on(self, event: type[E], /) -> Callable[[Callable[[E], None]], Callable[[E], None]]: ...
-    def on(self, event: type[E], listener: Callable[[E], None] | None = None, /) -> Any:
-        """Has a function called with each event of this kind in its clients and workers: ``@app.on(RunFinished)``.
-
-        It is called on their event loops, in passing, so it must return soon; what it raises is logged. ``Event``
-        itself stands for all kinds.
-
-        Raises:
-            DefinitionError: it is no kind of event, or the function is async.
-        """
-
-        def listen(function: Callable[[E], None]) -> Callable[[E], None]:
-            self._listeners.on(event, function)
-            return function
-
-        return listen if listener is None else listen(listener)
-
     def include(self, other: App) -> None:
         """Takes in all that another app has, schedules and resources too, so that a project can be written in several.
 
@@ -423,6 +392,31 @@ class App:
             ) as client,
         ):
             yield client
+
+    def metrics(
+        self,
+        *,
+        port: int | None = None,
+        host: str = "127.0.0.1",
+        ports: int = 1,
+        registry: CollectorRegistry | None = None,
+        every: timedelta = timedelta(seconds=10),
+    ) -> AbstractAsyncContextManager[Exposition]:
+        """Metrics for Prometheus of this app's clients and workers in this process, for as long as the block lasts.
+
+        Args:
+            port: Where to serve them over HTTP; 0 takes a free one. Without, the program exposes ``registry`` itself.
+            host: The address to listen on; nobody is asked who he is there.
+            ports: So many ports from ``port`` on are tried, for several processes with one configuration.
+            registry: Where they are registered; by default in one of their own.
+            every: For so long a reading of the database's gauges is good; it is made when somebody asks for them.
+
+        Raises:
+            ConfigurationError: the extra ``prometheus`` is missing, or the port cannot be had.
+        """
+        return metered(
+            self.settings(), self._listeners, port=port, host=host, ports=ports, registry=registry, every=every
+        )
 
     def blocking_client(
         self, *, pool_size: int = 4, hints: bool = True, application: str = "holdfast client"

@@ -1,4 +1,4 @@
-"""Log lines for people, on stderr."""
+"""Log lines on stderr, for people or for machines."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import logging
 import sys
 from datetime import datetime
 
+from holdfast.telemetry.logs import json_handler
+
 _QUIET = ("asyncio", "asyncpg")
 
 
-def set_up_logs(level: str, *, process: bool = False) -> None:
-    """Sends log lines of ``level`` and above to stderr: time, level, logger, words; ``process`` adds the process id."""
+def set_up_logs(level: str, *, process: bool = False, as_json: bool = False) -> None:
+    """Sends log lines of ``level`` and above to stderr: time, level, logger, words; ``process`` adds the process id.
+
+    With ``as_json`` each line is a JSON object, for machines.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines(process=process))
+    if as_json:
+        json_handler(handler)
+    else:
+        handler.setFormatter(_Lines(process=process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

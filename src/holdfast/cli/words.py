@@ -52,6 +52,14 @@ def run_id(text: str) -> UUID:
         raise click.BadParameter(f"{text!r} is not the id of a run; `holdfast run list` shows ids") from error
 
 
+def address(text: str) -> tuple[str, int]:
+    """``9464`` on 127.0.0.1, or ``0.0.0.0:9464``."""
+    host, colon, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535 or (colon and not host):
+        raise click.BadParameter(f"{text!r} is not a port; write 9464, or 0.0.0.0:9464 for all of the network")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
 def tag(text: str) -> tuple[str, str]:
     """``name=value``."""
     name, equals, word = text.partition("=")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import click
 
@@ -18,7 +18,7 @@ from holdfast.cli.garbage import spare_collector
 from holdfast.cli.logs import set_up_logs
 from holdfast.cli.loop import run_to_end
 from holdfast.cli.options import Door, with_door
-from holdfast.cli.words import duration
+from holdfast.cli.words import address, duration
 from holdfast.core.priority import Priority
 from holdfast.core.settings import WorkerSettings
 from holdfast.supervise import follow_leash
@@ -74,8 +74,36 @@ def _option(flag: str, meaning: str, metavar: str, kind: Any) -> Callable[[Any],
     default="info",
     help="Which log lines go to stderr.  [default: info]",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    envvar="HOLDFAST_WORKER_LOG_FORMAT",
+    default="text",
+    help="Log lines for people, or a JSON object each.  [default: text]",
+)
+@click.option(
+    "--metrics-port",
+    "metrics",
+    type=address,
+    envvar="HOLDFAST_WORKER_METRICS_PORT",
+    metavar="[HOST:]PORT",
+    help="Serve metrics for Prometheus there, on 127.0.0.1 if no host is given; each of several processes at a port of "
+    "its own, from this one on.",
+)
+@click.option("--metrics-ports", type=int, default=1, hidden=True, help="So many ports may be tried.")
 @with_door()
-def worker(door: Door, /, *, processes: int, log_level: str, buckets: tuple[str, ...], **given: Any) -> int:
+def worker(
+    door: Door,
+    /,
+    *,
+    processes: int,
+    log_level: str,
+    log_format: str,
+    metrics: tuple[str, int] | None,
+    metrics_ports: int,
+    buckets: tuple[str, ...],
+    **given: Any,
+) -> int:
     """Execute what is started: a worker for the workflows and activities of an app.
 
     \b
@@ -94,16 +122,27 @@ def worker(door: Door, /, *, processes: int, log_level: str, buckets: tuple[str,
     options = _options(given, buckets)
     patience = (WorkerSettings(**options).grace + _MARGIN).total_seconds()
     leashed = follow_leash(patience)
-    set_up_logs(log_level, process=leashed or processes > 1)
+    set_up_logs(log_level, process=leashed or processes > 1, as_json=log_format == "json")
     app = door.need_app()
     if processes > 1:
-        return run_to_end(run_fleet(app, _single(), count=processes, patience=patience))
+        command = [*_single(), "--metrics-ports", str(processes)]
+        return run_to_end(run_fleet(app, command, count=processes, patience=patience))
     alone = None if given["alone"] else [*_single(), "--alone"]
-    run_to_end(_work(app, options, alone), fast=True)
+    # What is executed alone lasts for a moment, and another process has the port.
+    served = None if given["alone"] or metrics is None else Served(*metrics, metrics_ports)
+    run_to_end(_work(app, options, alone, served), fast=True)
     return 0
 
 
-async def _work(app: App, options: WorkerOptions, alone_command: Sequence[str] | None) -> None:
+class Served(NamedTuple):
+    """Where metrics are to be served: at the first port that is free of so many."""
+
+    host: str
+    port: int
+    ports: int
+
+
+async def _work(app: App, options: WorkerOptions, alone_command: Sequence[str] | None, served: Served | None) -> None:
     worker = app.worker(alone_command=alone_command, **options)
     loop = asyncio.get_running_loop()
 
@@ -114,7 +153,12 @@ async def _work(app: App, options: WorkerOptions, alone_command: Sequence[str] |
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
     spare_collector()
-    await worker.run()
+    if served is None:
+        await worker.run()
+        return
+    async with app.metrics(host=served.host, port=served.port, ports=served.ports) as metrics:
+        _log.info("metrics at http://%s:%s/metrics", served.host, metrics.port)
+        await worker.run()
 
 
 def _options(given: dict[str, Any], buckets: tuple[str, ...]) -> WorkerOptions:

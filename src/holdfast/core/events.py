@@ -177,5 +177,20 @@ class WorkerStopped(Event):
     lane: str
 
 
-EVENTS: tuple[type[Event], ...] = tuple(Event.__subclasses__())
+EVENTS: tuple[type[Event], ...] = (
+    RunStarted,
+    RunClaimed,
+    RunFinished,
+    RunBlocked,
+    ActivityStarted,
+    ActivityEnded,
+    ActivityRetried,
+    FlushDone,
+    Swept,
+    RunsRecovered,
+    LeaseRenewed,
+    LeaseLost,
+    WorkerStarted,
+    WorkerStopped,
+)
 """All kinds of events."""

@@ -66,3 +66,11 @@ class Listeners:
                 self._heard[one].append(listener)
         for worker in self._workers:
             worker.on(kind, listener)
+
+    def off(self, kind: type[E], listener: Callable[[E], None]) -> None:
+        """Has it called no more."""
+        for one in EVENTS:
+            if issubclass(one, kind) and listener in self._heard[one]:
+                self._heard[one].remove(listener)
+        for worker in self._workers:
+            worker.off(kind, listener)

@@ -10,6 +10,7 @@ from holdfast.core.states import Ending
 from holdfast.store.writes import End
 from holdfast.worker import moves
 from holdfast.worker.held import Unit
+from holdfast.workflow.log_context import of_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +64,7 @@ class _Written:
 
     def rejected(self, unit: Unit, error: BaseException) -> None:
         """Left to recovery: there is nothing smaller to write."""
-        log.error("run %s: %s", self.run_id, error)
+        log.error("run %s: %s", self.run_id, error, extra=of_run(self.run_id, self.name))
         self._desk.let_go(self)
 
     def drain(self) -> None:
@@ -87,7 +88,7 @@ class Condemned(_Written):
             message=f"given up after {self._claimed.crashes} crashes of the workers that executed it",
             reason="crashes",
         )
-        log.error("run %s of %r: %s", self.run_id, self._claimed.name, failure.message)
+        log.error("run %s of %r: %s", self.run_id, self.name, failure.message, extra=of_run(self.run_id, self.name))
         return Unit(self, end=End(Ending.FAILED, None, self._desk.sealed(failure), self._claimed.parent))
 
 
@@ -113,7 +114,9 @@ class Unreadable(_Written):
 
     def unit(self) -> Unit:
         """The move that blocks it."""
-        log.error("run %s of %r is blocked: %s", self.run_id, self._claimed.name, self._error)
+        log.error(
+            "run %s of %r is blocked: %s", self.run_id, self.name, self._error, extra=of_run(self.run_id, self.name)
+        )
         move = moves.blocked(self._claimed.inbox_count)
         return Unit(self, move=move, blocked=f"{type(self._error).__name__}: {self._error}")
 
@@ -123,5 +126,9 @@ class Stray(_Written):
 
     def unit(self) -> Unit:
         """The move that gives it back."""
-        log.warning("run %s was claimed, but the answer was lost: it is given back", self.run_id)
+        log.warning(
+            "run %s was claimed, but the answer was lost: it is given back",
+            self.run_id,
+            extra=of_run(self.run_id, self.name),
+        )
         return Unit(self, move=moves.given_back(0, clear=0))

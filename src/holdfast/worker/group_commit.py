@@ -19,6 +19,7 @@ from holdfast.core.errors import HoldfastError, WorkerFenced
 from holdfast.store import work
 from holdfast.store.connect import is_away, said
 from holdfast.supervise.backoff import Backoff
+from holdfast.workflow.log_context import of_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -194,7 +195,12 @@ class GroupCommit:
         for unit, refusal in verdicts.rejected:
             if unit.is_beat:
                 # Losing them costs a while of work after a crash; losing the run for it would cost more.
-                log.warning("heartbeats of run %s could not be stored: %s", unit.run_id, refusal)
+                log.warning(
+                    "heartbeats of run %s could not be stored: %s",
+                    unit.run_id,
+                    refusal,
+                    extra=of_run(unit.run_id, unit.owner.name),
+                )
                 unit.owner.committed(unit, self._clock.now())
             else:
                 unit.owner.rejected(unit, refusal)

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import threading
 import time
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from holdfast.core.errors import WorkerFenced
@@ -67,7 +68,9 @@ class Heartbeat:
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
         self._beat_at = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name="holdfast heartbeat", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name="holdfast heartbeat", daemon=True
+        )
 
     def start(self) -> None:
         """Begins to beat: every third of the lease."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from holdfast.core.failure import Failure
 from holdfast.core.states import Ending
 from holdfast.worker.workflow_run import WorkflowRun
+from holdfast.workflow.log_context import of_run
 from holdfast.workflow.middleware import PassEnding, PassOutcome, WorkflowPass
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class Passes:
         self._seal = seal
         self._enter = enter
         self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self, run: WorkflowRun) -> None:
@@ -116,7 +119,9 @@ class Passes:
         try:
             await self._surroundings.around_pass(passing.told, enter)()
         except Exception:
-            log.exception("the middleware of run %s of %r has failed", run.run_id, run.name)
+            log.exception(
+                "the middleware of run %s of %r has failed", run.run_id, run.name, extra=of_run(run.run_id, run.name)
+            )
         finally:
             # Whatever the middleware does: it only looks on.
             self._let_in(run, passing)
@@ -125,7 +130,8 @@ class Passes:
         if not passing.entered:
             passing.entered = True
             if not passing.over.done():
-                self._loop.call_soon(self._enter, run)
+                # Not in the context of the middleware: what it sets there is not for the engine, nor for other runs.
+                self._loop.call_soon(self._enter, run, context=self._context)
 
 
 def _outcome(unit: Unit, seal: Seal) -> PassOutcome:

@@ -20,6 +20,7 @@ from holdfast.worker.ending import OUT_OF_TIME, as_stored, stuck
 from holdfast.worker.held import Unit
 from holdfast.worker.writing_run import WritingRun
 from holdfast.workflow.instance import Ended
+from holdfast.workflow.log_context import of_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +132,9 @@ class RestingRun(WritingRun):
             timed_out = self._letterbox.timed_out
             self._end(Ended(Ending.FAILED, failure=OUT_OF_TIME) if timed_out else Ended(Ending.CANCELLED))
             return
-        log.error("run %s of workflow %r is blocked: %s", self.run_id, self.name, reason)
+        log.error(
+            "run %s of workflow %r is blocked: %s", self.run_id, self.name, reason, extra=of_run(self.run_id, self.name)
+        )
         self._stop_waiting()
         self._over = True
         move = moves.blocked(self._letterbox.seen)

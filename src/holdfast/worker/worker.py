@@ -21,6 +21,7 @@ from holdfast.worker.stop import Stop
 from holdfast.worker.surroundings import Surroundings
 from holdfast.worker.tenure import Tenure
 from holdfast.workflow.activity import Activity
+from holdfast.workflow.log_context import working_as
 from holdfast.workflow.reference import Reference
 
 if TYPE_CHECKING:
@@ -130,14 +131,18 @@ class Worker:
                     companion=self._companion,
                     surroundings=self._surroundings,
                 )
-                log.info("worker %s begins, lane %r", self._tenure.name, self._settings.lane)
-                self._ready.set()
-                try:
-                    await self._tenure.run(self._stop)
-                except* WorkerFenced as fenced:
-                    log.warning("%s; going on as a new worker", fenced.exceptions[0])
-                    if self._surroundings.herald.fenced:
-                        self._surroundings.herald.tell_fenced(str(fenced.exceptions[0]))
+                with working_as(self._tenure.name):
+                    await self._serve(self._tenure, self._stop)
+
+    async def _serve(self, tenure: Tenure, stop: Stop) -> None:
+        log.info("worker %s begins, lane %r", tenure.name, self._settings.lane)
+        self._ready.set()
+        try:
+            await tenure.run(stop)
+        except* WorkerFenced as fenced:
+            log.warning("%s; going on as a new worker", fenced.exceptions[0])
+            if self._surroundings.herald.fenced:
+                self._surroundings.herald.tell_fenced(str(fenced.exceptions[0]))
 
     def stop(self) -> None:
         """Begins the ordered shutdown; a second call cuts the grace short. May be called from any thread."""

@@ -24,6 +24,7 @@ from holdfast.worker.notes import Notes
 from holdfast.worker.opened import as_written
 from holdfast.worker.verdict import Conclusion, Handed, judge, row_of
 from holdfast.workflow.instance import Ended, Instance
+from holdfast.workflow.log_context import of_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,6 +106,7 @@ class WritingRun(ABC):
         self._kept = False
         self._stepping = False
         self._gate: Gate | None = None
+        self._instance.executed_by(self._desk.herald.name)
         self.passing: Passing | None = None
         """Set once its turn has come, where there is middleware around it."""
 
@@ -271,7 +273,12 @@ class WritingRun(ABC):
         """The database refuses what this run wants written, for good: so it fails, with that reason."""
         self._under_way -= 1
         if unit.is_beat:
-            log.warning("run %s: heartbeats could not be stored: %s", self.run_id, error)
+            log.warning(
+                "run %s: heartbeats could not be stored: %s",
+                self.run_id,
+                error,
+                extra=of_run(self.run_id, self.name),
+            )
             return
         self._stop_waiting()
         self._over = True

@@ -215,6 +215,10 @@ class Instance:
         """The run."""
         return self._loop.info
 
+    def executed_by(self, worker: str) -> None:
+        """Which worker executes it from now on: for its log lines."""
+        self._loop.worker = worker
+
     @property
     def identity(self) -> UUID:
         """The run whose work it does: what its activities are told, so that the outside knows them again."""

@@ -62,6 +62,7 @@ class WorkflowLoop(Forbidding):
         "delivery",
         "dropped",
         "info",
+        "worker",
         "workflow",
     )
 
@@ -74,6 +75,8 @@ class WorkflowLoop(Forbidding):
         self.delivery = delivery
         self.workflow: Workflow[..., Any] | None = None
         """The one that is executed, where that is known."""
+        self.worker: str | None = None
+        """The name of the one that executes it: for its log lines."""
         self.dropped = False
         """Whether the run has left this loop: nothing that its code still does has an effect."""
         self.chance: Any = None

@@ -30,6 +30,7 @@ from holdfast.embedded.libc import signal_at_death_of_parent
 from holdfast.worker.process.wire import Message, Unpacker, packed
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.attempted import ActivityInfo, CompletedLater, current_activity
+from holdfast.workflow.log_context import LogContext
 from holdfast.workflow.reference import Reference
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ class Inside:
 
     def _prepare(self, message: Message) -> None:
         root = logging.getLogger()
-        root.handlers[:] = [_Forward(self)]
+        handler = _Forward(self)
+        handler.addFilter(LogContext(worker=message["worker"]))
+        root.handlers[:] = [handler]
         root.setLevel(message["level"])
         self._main = message["main"]
 

@@ -19,6 +19,7 @@ from holdfast.core.failure import Failure
 from holdfast.worker.attempt import Attempt, Outcome
 from holdfast.worker.process.host import Host
 from holdfast.worker.raised import as_raised
+from holdfast.workflow.log_context import of_run, worker_here
 from holdfast.workflow.reference import Reference, main_of_script
 
 if TYPE_CHECKING:
@@ -125,7 +126,14 @@ class ProcessPool:
     def _new_seat(self) -> _Seat:
         host = Host(self._loop, said=self._said, gone=self._gone)
         seat = self._seats[host] = _Seat(host)
-        host.send({"do": "prepare", "level": logging.getLogger().getEffectiveLevel(), "main": main_of_script()})
+        host.send(
+            {
+                "do": "prepare",
+                "level": logging.getLogger().getEffectiveLevel(),
+                "main": main_of_script(),
+                "worker": worker_here(),
+            }
+        )
         return seat
 
     def _begin(self, seat: _Seat, attempt: Attempt) -> None:
@@ -221,7 +229,13 @@ class ProcessPool:
             return
         elapsed = time.monotonic() - attempt.started
         if seat.verdict is None:
-            log.warning("the process %d of %s %s", host.pid, attempt.activity.what, _ending(code))
+            log.warning(
+                "the process %d of %s %s",
+                host.pid,
+                attempt.activity.what,
+                _ending(code),
+                extra=of_run(attempt.run_id, attempt.workflow or attempt.activity.name),
+            )
         attempt.finish(seat.verdict or Outcome(None, _crash(attempt, f"its process {_ending(code)}"), elapsed))
 
     def _leave(self, seat: _Seat) -> Attempt | None:
