@@ -45,7 +45,8 @@ class Traced:
 
     def parent(self, span: ReadableSpan) -> str | None:
         for other in self.spans():
-            if span.parent is not None and other.context.span_id == span.parent.span_id:
+            own = other.get_span_context()
+            if span.parent is not None and own is not None and own.span_id == span.parent.span_id:
                 return other.name
         return None
 
