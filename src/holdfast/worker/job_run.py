@@ -248,7 +248,7 @@ class JobRun:
             self._end(Ending.FAILED, None, failure, quiet=self._quiet)
             return
         if self._desk.herald.retried:
-            self._desk.herald.tell_retried(self.run_id, self.key, self._activity.name, number, delay)
+            self._desk.herald.tell_retried(self.run_id, self.key, self.activity.name, number, delay)
         rows: list[JournalWrite] = []
         if self._came is not None:
             key = completion_key(self._came.name, self._came.number)
