@@ -118,6 +118,13 @@ select r.parent, r.parent_key, r.id::text
                     where j.run_id = r.parent and j.kind = 7 and j.key = r.parent_key || '>')
  limit 10
 
+-- invariant: 6e. an activity that was dispatched has no outcome of an attempt that was made with its workflow
+select j.run_id, j.key
+  from holdfast.journal j
+  join holdfast.journal s on s.run_id = j.run_id and s.kind = 7 and s.key = j.key || '>'
+ where j.kind = 1
+ limit 10
+
 -- invariant: 7. a result is not older than what the run has seen
 select e.run_id, e.at, max(j.at) as seen
   from holdfast.result e

@@ -25,10 +25,10 @@ from tests.store.ground import Ground
 NOTIFYING = rewritten(
     "flush",
     (
-        "  return query select v_at, v_busy, v_lost, v_inbox, v_due, v_asks;",
+        "  return query select v_at, v_busy, v_lost, v_inbox, v_due, v_asks, v_late;",
         (
             "  if cardinality(e_run) > 0 then perform holdfast.hint('end ' || array_to_string(e_run, ' ')); end if;\n"
-            "  return query select v_at, v_busy, v_lost, v_inbox, v_due, v_asks;"
+            "  return query select v_at, v_busy, v_lost, v_inbox, v_due, v_asks, v_late;"
         ),
     ),
 )

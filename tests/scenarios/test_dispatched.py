@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from holdfast import ActivityTimedOut, Client, RunCancelled, RunFailed, RunHandle, RunStatus
+from holdfast import ActivityTimedOut, Client, Retry, RunCancelled, RunFailed, RunHandle, RunStatus, activity_info
 from tests.apps.ledger import Ledger
 from tests.apps.studio import (
     app,
@@ -266,6 +266,39 @@ async def test_one_that_somebody_cancels_has_failed(house: House, client: Client
     await house.check_invariants()
 
 
+async def test_a_retry_of_the_workflow_keeps_what_has_been_dispatched_and_succeeded(house: House) -> None:
+    app = house.app()
+    calls: list[str] = []
+
+    @app.activity(lane="gpu")
+    async def render(frame: int) -> str:
+        calls.append(activity_info().idempotency_key)
+        return f"frame {frame}"
+
+    @app.activity(lane="gpu", retry=Retry(max_attempts=1))
+    async def publish() -> str:
+        calls.append(activity_info().idempotency_key)
+        if len(calls) == 3:
+            raise ValueError
+        return "published"
+
+    @app.workflow
+    async def film() -> list[str]:
+        return [*await asyncio.gather(render(1), render(2)), await publish()]
+
+    client = await house.client(app)
+    await house.worker(app)
+    await house.worker(app, lane="gpu")
+    run = await client.start(film)
+    with pytest.raises(RunFailed):
+        await run.result(timeout=SOON)
+    await run.retry()
+    assert await run.result(timeout=SOON) == ["frame 1", "frame 2", "published"]
+    # It is the same work: whoever is called outside knows it again.
+    assert sorted(calls) == sorted([f"{run.id}:render#1", f"{run.id}:render#2", *[f"{run.id}:publish#1"] * 2])
+    await house.check_invariants()
+
+
 # ---- no room
 
 
@@ -287,6 +320,26 @@ async def test_what_finds_no_room_is_executed_by_whoever_has_it(
     assert await run.result(timeout=SOON) == sum(range(12))
     assert len(ledger.lines()) == 12
     await replays(house, client, run)
+    await house.check_invariants()
+
+
+async def test_a_worker_takes_what_it_can_begin_and_leaves_the_rest_for_others(
+    house: House, client: Client, ledger: Ledger
+) -> None:
+    await process(house, ledger, "--max-activities", "2", "--max-threads", "2")
+    on_loop = await client.start(held_fan, 8)
+    await house.until("select count(*) = 4 from holdfast.run where parent = $1", on_loop.id)
+    in_threads = await client.start(held_threads, 8)
+    await house.until("select count(*) = 4 from holdfast.run where parent = $1", in_threads.id)
+    await process(house, ledger, "--max-activities", "2", "--max-threads", "4")
+    # Two of each run there; of the others, two and four do here. What nobody could begin nobody holds.
+    await eventually(lambda: len(ledger.lines()) == 2 + 2 + 2 + 4, "as many as may are being executed")
+    line = "select count(*) from holdfast.task where lane = 'default activities'"
+    assert await house.value(f"{line} and bucket_id is null") == 2
+    assert await house.value(f"{line} and bucket_id is not null") == 6
+    let_go(ledger)
+    assert await on_loop.result(timeout=SOON) == await in_threads.result(timeout=SOON) == sum(range(8))
+    assert len(ledger.lines()) == 16
     await house.check_invariants()
 
 

@@ -152,6 +152,42 @@ def test_code_that_does_not_fit_is_blocked(change: str, words: str) -> None:
     assert words in str(blocked)
 
 
+@pytest.mark.parametrize(("ended", "undone"), [("cancelled", True), ("succeeded", True), ("failed", False)])
+def test_a_saga_undoes_what_may_have_happened_elsewhere(ended: str, undone: bool) -> None:
+    @Activity
+    async def book(seat: int) -> str:
+        return f"seat {seat}"
+
+    @book.compensate(even_if_unknown=True)
+    @Activity
+    async def give_back(booked: str | None, seat: int) -> None: ...
+
+    @Workflow
+    async def booking() -> str:
+        async with saga():
+            task = asyncio.ensure_future(book(1))
+            await go.wait()
+            task.cancel()
+            await go.wait()
+            raise Burnt
+        return ""
+
+    stage = Stage(booking)
+    stage.go()
+    dispatch(stage, "book#1")
+    stage.send(go, 1)
+    if ended == "succeeded":
+        tell(stage, "book#1", '"seat 1"')
+    else:
+        reason: Any = "cancelled" if ended == "cancelled" else "error"
+        tell(stage, "book#1", error=Failure(type="a:b", message=ended, reason=reason))
+    stage.send(go, 2)
+    while timers := [key for key in stage.open_keys if key.startswith("timer#")]:
+        stage.fire(timers[0])
+    assert ("give_back#1" in [command.key for command in stage.asked]) is undone
+    stage.instance.close()
+
+
 # ---- when its parent is worth waking
 
 

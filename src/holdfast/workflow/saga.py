@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self
 
 from holdfast.core.definition import Definition
 from holdfast.core.errors import CompensationFailed, HoldfastError
+from holdfast.core.failure import Failure
 from holdfast.core.journal import Entry
 from holdfast.workflow.continue_as_new import Continued
 from holdfast.workflow.current import workflow_loop
@@ -177,6 +178,9 @@ class Saga:
             loop.delivery.hear_late(key, partial(self._heard_late, call))
 
     def _heard_late(self, call: _Minded, entry: Entry) -> None:
+        if entry.error is not None and Failure.from_json(entry.error).reason == "cancelled":
+            # One that was dispatched, and was ended where it ran: nobody knows how far it had come.
+            return
         if self._lost.pop(call.step.key, None) is None or entry.error is not None:
             return
         try:
