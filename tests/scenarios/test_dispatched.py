@@ -323,7 +323,7 @@ async def test_what_finds_no_room_is_executed_by_whoever_has_it(
     await house.check_invariants()
 
 
-async def test_a_worker_takes_what_it_can_begin_and_leaves_the_rest_for_others(
+async def test_what_is_crowded_in_one_kind_does_not_keep_the_others_from_their_places(
     house: House, client: Client, ledger: Ledger
 ) -> None:
     await process(house, ledger, "--max-activities", "2", "--max-threads", "2")
@@ -332,11 +332,8 @@ async def test_a_worker_takes_what_it_can_begin_and_leaves_the_rest_for_others(
     in_threads = await client.start(held_threads, 8)
     await house.until("select count(*) = 4 from holdfast.run where parent = $1", in_threads.id)
     await process(house, ledger, "--max-activities", "2", "--max-threads", "4")
-    # Two of each run there; of the others, two and four do here. What nobody could begin nobody holds.
+    # Two of each run there; of the others, two and four do here.
     await eventually(lambda: len(ledger.lines()) == 2 + 2 + 2 + 4, "as many as may are being executed")
-    line = "select count(*) from holdfast.task where lane = 'default activities'"
-    assert await house.value(f"{line} and bucket_id is null") == 2
-    assert await house.value(f"{line} and bucket_id is not null") == 6
     let_go(ledger)
     assert await on_loop.result(timeout=SOON) == await in_threads.result(timeout=SOON) == sum(range(8))
     assert len(ledger.lines()) == 16

@@ -1,6 +1,6 @@
-"""Activities that found no room where their workflows are, and that this worker could begin at once.
+"""Activities that found no room where their workflows are, and for whose kind this worker has a place.
 
-Only these it takes, so that none has to wait here for a place that it would have elsewhere.
+Of the others it takes none, so that they do not wait here for a place that they would have elsewhere.
 """
 
 from __future__ import annotations
