@@ -163,14 +163,13 @@ def test_a_saga_undoes_what_may_have_happened_elsewhere(ended: str, undone: bool
     async def give_back(booked: str | None, seat: int) -> None: ...
 
     @Workflow
-    async def booking() -> str:
+    async def booking() -> None:
         async with saga():
             task = asyncio.ensure_future(book(1))
             await go.wait()
             task.cancel()
             await go.wait()
             raise Burnt
-        return ""
 
     stage = Stage(booking)
     stage.go()
