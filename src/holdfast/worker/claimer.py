@@ -228,18 +228,14 @@ class Claimer:
             welcome = self._guests()
             self._guests_at = began + self._poll * _GUESTS_SHARE
         asked = [self._rotate()] if self._single is not None else self._wanted(guests=welcome is None)
-        if welcome:
-            await self._claim_from(self._wanted(guests=True, others=False), sweep=sweep, names=welcome)
+        if welcome and (rooms := self._wanted(guests=True, others=False)):
+            await self._claim_from(rooms, sweep=sweep, names=welcome)
         if not asked:
             return self._poll
         if sweep:
             self._owed = False
         claim = await self._claim_from(asked, sweep=sweep)
-        if sweep:
-            self._swept_at = time.monotonic()
-            # Believed by and by: one that was slow by chance shall not keep the next away for long.
-            self._sweep_cost = min(self._swept_at - began, 2 * self._sweep_cost + 0.005)
-        elif welcome != ():
+        if not sweep and (welcome is None or welcome):
             # What they told of may lie below the watermarks: with the next sweep they are looked for again.
             self._guests_at = 0.0
         if self._single is not None and not claim.runs:
@@ -272,6 +268,10 @@ class Claimer:
             self.claims += 1
             self.runs += len(claim.runs)
             self._clock.observe(claim.at)
+            if sweep and names is None:
+                self._swept_at = time.monotonic()
+                # Believed by and by: one that was slow by chance shall not keep the next away for long.
+                self._sweep_cost = min(self._swept_at - began, 2 * self._sweep_cost + 0.005)
         self._tell(claim, time.monotonic() - began if sweep else None)
         self._note(asked, claim)
         if claim.runs:
