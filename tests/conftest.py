@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -25,6 +26,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="BIN_DIR",
         help="run on the Postgres of this bin directory instead of the embedded one",
     )
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """What a test has begun in threads has ended with it."""
+    before = set(threading.enumerate())
+    yield
+    for thread in threading.enumerate():
+        if thread not in before and thread.name.startswith("holdfast"):
+            thread.join(timeout=5.0)
+            assert not thread.is_alive(), f"{thread.name!r} still runs"
 
 
 @pytest.fixture(scope="session")
