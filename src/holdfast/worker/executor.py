@@ -84,7 +84,7 @@ class Executor:
             return self._processes.is_full
         if activity.is_async:
             return len(self._async_line) >= self._max_activities
-        return len(self._threads_line) >= self._max_threads
+        return len(self._threads_line) >= self._max_threads and not self.has_place(activity)
 
     def has_place(self, activity: Activity[..., Any]) -> bool:
         """Whether an attempt at this activity would begin at once."""
@@ -94,11 +94,10 @@ class Executor:
             return self._processes.has_place
         if activity.is_async:
             return self._async_running < self._max_activities
+        # Where a thread is free, those in line are at the limits of their own.
         most = activity.max_threads
-        return (
-            not self._threads_line
-            and self._threads_running < self._max_threads
-            and (most is None or self._threads_of.get(activity.name, 0) < most)
+        return self._threads_running < self._max_threads and (
+            most is None or self._threads_of.get(activity.name, 0) < most
         )
 
     def await_place(self, activity: Activity[..., Any]) -> None:
