@@ -67,12 +67,12 @@ select t.run_id, t.inbox_count, t.due_at
 select t.run_id, t.inbox_count,
        (select count(*) from holdfast.inbox i where i.run_id = t.run_id and not i.seen) as unseen,
        (select count(*) from holdfast.journal j
-         where j.run_id = t.run_id and j.kind in (4, 5, 6, 13, 14) and j.key <> 'cancel#0'
+         where j.run_id = t.run_id and j.kind in (4, 5, 6, 9, 13, 14) and j.key <> 'cancel#0'
                                and (j.kind <> 6 or length(j.digest) = 4)) as journaled
   from holdfast.task t
  where t.inbox_count <> (select count(*) from holdfast.inbox i where i.run_id = t.run_id and not i.seen)
                       + (select count(*) from holdfast.journal j
-                          where j.run_id = t.run_id and j.kind in (4, 5, 6, 13, 14) and j.key <> 'cancel#0'
+                          where j.run_id = t.run_id and j.kind in (4, 5, 6, 9, 13, 14) and j.key <> 'cancel#0'
                             -- A child that could not be started has told nothing: its row has the digest of its input.
                             and (j.kind <> 6 or length(j.digest) = 4))
    -- What goes on from another run leaves out some of what that one was sent, and keeps the numbers.
@@ -123,6 +123,22 @@ select j.run_id, j.key
   from holdfast.journal j
   join holdfast.journal s on s.run_id = j.run_id and s.kind = 7 and s.key = j.key || '>'
  where j.kind = 1
+ limit 10
+
+-- invariant: 6f. a run goes on for each that ended as continued, and for no other: as its parent's child, where that is one
+select e.run_id, e.status, n.id as next, r.parent, n.parent as parent_of_next
+  from holdfast.result e
+  join holdfast.run r on r.id = e.run_id
+  left join holdfast.run n on n.continued_from = e.run_id and n.continuation = 1
+ where (e.status = 4) <> (n.id is not null)
+    or n.id is not null and (r.parent, r.root, r.parent_key) is distinct from (n.parent, n.root, n.parent_key)
+ limit 10
+
+-- invariant: 6g. a run that goes on for another begins when that ends, in one commit
+select n.id, n.continued_from
+  from holdfast.run n
+ where n.continuation = 1
+   and not exists (select from holdfast.result e where e.run_id = n.continued_from and e.status = 4)
  limit 10
 
 -- invariant: 7. a result is not older than what the run has seen

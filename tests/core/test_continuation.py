@@ -103,6 +103,14 @@ def test_an_error_of_the_code_itself_keeps_all_unless_it_follows_a_failed_step_a
     handled = [step(1, "a#1", began=0, ended=1, failed=failure()), step(2, "b#1", began=1, ended=2)]
     assert retried(handled, slip) == [1, 2]
     assert retried(handled[:1], slip) == []
+    # What is written down on the way to that error is no step in between.
+    for kind, key in (
+        (EntryKind.PATCH, "patch:new"),
+        (EntryKind.STATE, "state:phase#1"),
+        (EntryKind.REPLY, "reply#1"),
+        (EntryKind.STARTED, "ship#1>"),
+    ):
+        assert retried([*handled[:1], row(2, kind, key, 1)], slip) == [], key
     assert retried([], slip) == []
 
 

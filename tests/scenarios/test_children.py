@@ -261,6 +261,11 @@ async def test_families_are_listed_by_parent_and_by_root(
     assert len(await client.list(root=top.id, status=["failed", "waiting"])) == 0
     first = await client.list(root=top.id, limit=4)
     assert len(await client.list(root=top.id, limit=4, after=first.next)) == 2
+    for chosen, expected in (
+        (client.runs(parent=top.id, status="succeeded"), children),
+        (client.runs(root=str(top.id), status="succeeded"), below),
+    ):
+        assert (await chosen.cancel(dry_run=True)).runs == [run.id for run in expected]
     described = await client.describe(child.id)
     assert (described.parent, described.root) == (top.id, top.id)
 

@@ -271,9 +271,10 @@ def move(
     set: int = 0,
     clear: int = 0,
     progress: bool = False,
+    wake: int | None = None,
 ) -> Move:
     """A park, for ever if nothing else is said."""
-    return Move(due=due, after=after, seen=seen, waits=waits, set=set, clear=clear, progress=progress)
+    return Move(due=due, after=after, seen=seen, waits=waits, set=set, clear=clear, progress=progress, wake=wake)
 
 
 def step(seq: int, key: str | None = None, **what: Any) -> JournalWrite:

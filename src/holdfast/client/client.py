@@ -415,6 +415,8 @@ class Client:
         status: RunStatus | str | Iterable[RunStatus | str] | None = None,
         lane: str | None = None,
         tags: Mapping[str, str] | None = None,
+        parent: UUID | str | None = None,
+        root: UUID | str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Runs:
@@ -426,6 +428,8 @@ class Client:
             status=status,
             lane=lane,
             tags=tags,
+            parent=None if parent is None else run_id_of(parent),
+            root=None if root is None else run_id_of(root),
             since=since,
             until=until,
         )

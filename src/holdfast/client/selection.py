@@ -73,6 +73,8 @@ class Runs:
         since: datetime | None,
         until: datetime | None,
         version: str | None,
+        parent: UUID | None,
+        root: UUID | None,
     ) -> None:
         self._context = context
         self._status = status
@@ -85,6 +87,8 @@ class Runs:
             tags=tags,
             since=since,
             until=until,
+            parent=parent,
+            root=root,
         )
 
     async def pause(self, *, at_once: bool = False, limit: int = LIMIT, dry_run: bool = False) -> Tally:

@@ -294,6 +294,8 @@ class BlockingClient:
         status: RunStatus | str | Iterable[RunStatus | str] | None = None,
         lane: str | None = None,
         tags: Mapping[str, str] | None = None,
+        parent: UUID | str | None = None,
+        root: UUID | str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> BlockingRuns:
