@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.breadth import SECONDS, WAKES, activities_at_once, children_at_once
 from bench.figure import Target
 from bench.latency import P50, P99, PARKED_SHARE, measure_latency, measure_latency_beside_parked
 from bench.memory import CLIENT_GROWTH, WORKER_PEAK, measure_client, measure_worker
@@ -105,6 +106,18 @@ SCENARIOS: Sequence[Scenario] = (
             Target(figure=SIGNAL, most=1.1),
             Target(figure=CLAIM, most=1.1),
         ],
+    ),
+    Scenario(
+        name="children",
+        title="one run with children at once, two worker processes: 1,000 of them in a measurement of 10 s",
+        measure=children_at_once(),
+        targets=[Target(figure=SECONDS, most=1.0), Target(figure=WAKES, most=1.0)],
+    ),
+    Scenario(
+        name="fan-out",
+        title="one run with no-op activities at once, two worker processes: 10,000 in a measurement of 10 s",
+        measure=activities_at_once(),
+        targets=[Target(figure=SECONDS, most=3.0), Target(figure=WAKES, most=1.0)],
     ),
     Scenario(
         name="memory-worker",

@@ -25,6 +25,8 @@ _FINISHED = (_FOLDER / "finished.sql").read_text(encoding="utf-8")
 _SIZES = (_FOLDER / "sizes.sql").read_text(encoding="utf-8")
 _SOME_PARKED = "select run_id from holdfast.task where due_at = 'infinity' limit $1"
 _PARKED_COUNT = "select count(*) from holdfast.task where due_at = 'infinity' and bucket_id is null"
+_WORKERS = "select count(*) from holdfast.worker where state = 'active'"
+_WAKES = "select coalesce(max(hold), 1) - 1 from holdfast.journal where run_id = $1"
 _CHUNK = 500_000
 _COUNTS = (_FOLDER / "counts.sql").read_text(encoding="utf-8")
 
@@ -74,6 +76,16 @@ class Database:
         """Whether this run has a result: one look into an index."""
         found = await self._connection.fetchval("select exists (select from holdfast.result where run_id = $1)", run)
         return bool(found)
+
+    async def workers(self) -> int:
+        """How many workers have a lease."""
+        found = await self._connection.fetchval(_WORKERS)
+        return int(found)
+
+    async def wakes(self, run: UUID) -> int:
+        """How often a run that has ended was claimed again, having been parked: each claim has written something."""
+        found = await self._connection.fetchval(_WAKES, run)
+        return int(found)
 
     async def is_drained(self) -> bool:
         """Whether nothing is left to do."""

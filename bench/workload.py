@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
-from holdfast import App, Signal
+from holdfast import App, Signal, fan_out
 
 app = App(schema="holdfast")
 
@@ -53,3 +54,21 @@ async def steps(n: int) -> int:
     while done < n:
         done = await step(done)
     return done
+
+
+@app.workflow
+async def leaf(n: int) -> int:
+    """A child that has nothing to do."""
+    return n
+
+
+@app.workflow
+async def family(size: int) -> int:
+    """So many children at once; the sum of what they give."""
+    return sum(await asyncio.gather(*[leaf(n) for n in range(size)]))
+
+
+@app.workflow
+async def fan(size: int) -> int:
+    """So many no-op activities at once; the sum of what they give."""
+    return sum(await fan_out(step, range(size)))
