@@ -182,3 +182,13 @@ select h.run_id, h.key, t.flags
   left join holdfast.task t on t.run_id = h.run_id
  where t.run_id is null or t.flags & 1024 = 0
  limit 10
+
+-- invariant: an answer is to an update that the run has taken
+select j.run_id, j.key
+  from holdfast.journal j
+ where j.kind = 10
+   and not exists (select from holdfast.journal u
+                    where u.run_id = j.run_id
+                      and u.kind = 9
+                      and u.key ~ ('#' || substring(j.key from '\d+$') || '$'))
+ limit 10

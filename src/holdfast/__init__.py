@@ -52,6 +52,7 @@ from holdfast.core.errors import (
     MissingClass,
     NonDeterminismError,
     OperationRefused,
+    ReplyTimeout,
     ResourceClosed,
     ResultTimeout,
     RetryAfter,
@@ -69,6 +70,7 @@ from holdfast.core.errors import (
     UnknownName,
     Unreadable,
     Unstorable,
+    UpdateRejected,
     WorkerFenced,
 )
 from holdfast.core.events import (
@@ -116,6 +118,7 @@ from holdfast.workflow.shield import shield
 from holdfast.workflow.signal import Signal
 from holdfast.workflow.start_child import ChildHandle, start_child
 from holdfast.workflow.state import State, set_state
+from holdfast.workflow.update import Update, UpdateCall
 from holdfast.workflow.wait import branch, wait, wait_each, wait_within
 from holdfast.workflow.workflow import Workflow
 
@@ -186,6 +189,7 @@ __all__ = [
     "PassOutcome",
     "Reason",
     "Refusal",
+    "ReplyTimeout",
     "Resource",
     "ResourceClosed",
     "ResultTimeout",
@@ -228,6 +232,9 @@ __all__ = [
     "UnknownName",
     "Unreadable",
     "Unstorable",
+    "Update",
+    "UpdateCall",
+    "UpdateRejected",
     "Why",
     "WorkerFenced",
     "WorkerStarted",

@@ -22,7 +22,7 @@ from datetime import timedelta
 
 from pathlib import Path
 
-from holdfast import App, GiveUp, Retry, Signal, activity_info, complete_later, sleep
+from holdfast import App, GiveUp, Retry, Signal, Update, activity_info, complete_later, set_state, sleep
 
 app = App()
 
@@ -34,6 +34,7 @@ class Order:
 
 
 parcel = Signal[str]("parcel")
+weigh = Update[int, str]("weigh")
 
 
 @app.activity(retry=Retry(max_attempts=2, initial=timedelta(milliseconds=1)))
@@ -56,6 +57,21 @@ async def ship_order(order: Order) -> str:
     if order.express:
         return f"{box} by air"
     return f"{box} by {await parcel.wait(timeout=timedelta(days=1))}"
+
+
+@app.workflow(name="scales")
+async def scales() -> int:
+    total = 0
+    async for call in weigh.calls():
+        if call.input < 0:
+            call.reject("nothing weighs less than nothing")
+            continue
+        total += call.input
+        set_state("total", {"grams": total})
+        call.reply(f"{total} g")
+        if total > 100:
+            return total
+    raise AssertionError("they come for ever")
 """
 
 

@@ -88,7 +88,7 @@ async def test_with_the_app_an_unknown_name_is_refused(holdfast: Holdfast, house
     assert (said.code, said.out) == (2, "")
     assert said.err == (
         "holdfast: no workflow or activity is registered under the name 'ship-ordre'; "
-        "registered: approve, pack, ship-order\n"
+        "registered: approve, pack, scales, ship-order\n"
     )
     assert await house.value("select count(*) from holdfast.run") == 0
 
@@ -232,3 +232,23 @@ async def test_a_command_that_only_looks_makes_no_schema(
     assert said.code == 3
     assert "no schema 'mistyped' in this database" in said.err
     assert not await house.value("select exists (select from pg_namespace where nspname = 'mistyped')")
+
+
+async def test_an_update_prints_its_answer_and_a_state_is_shown(
+    holdfast: Holdfast, worker: HostedWorker, house: House
+) -> None:
+    run = (await holdfast("run", "start", "scales")).out.strip()
+    first = await holdfast("run", "update", run, "weigh", "40", "--key", "once", "--json")
+    assert (first.code, first.json) == (0, {"id": run, "answer": "40 g"})
+    assert (await holdfast("run", "update", run, "weigh", "40", "--key", "once")).out.strip() == '"40 g"'
+    refused = await holdfast("run", "update", run, "weigh", "--", "-1")
+    assert refused.code == 1
+    assert "nothing weighs less than nothing" in refused.err
+    assert '{"grams": 40}' in (await holdfast("run", "show", run)).out
+    assert (await holdfast("run", "show", run, "--json")).json["state"] == {"total": {"grams": 40}}
+    late = await holdfast("run", "update", run, "other", "1", "--at-most", "50ms")
+    assert (late.code, "has not answered" in late.err) == (5, True)
+    assert (await holdfast("run", "update", run, "weigh", "61")).out.strip() == '"101 g"'
+    assert (await holdfast("run", "update", run, "weigh", "1")).code == 1
+    missing = await holdfast("run", "update", uuid.uuid4(), "weigh", "1")
+    assert missing.code == 4

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from holdfast.client import Client, waiter
+from holdfast.client import Client, lookout, waiter
 from holdfast.client.handle import RunHandle
 from holdfast.core.errors import (
     HoldfastError,
@@ -48,8 +48,8 @@ LISTENERS = "select count(*) from pg_stat_activity where datname = current_datab
 @pytest.fixture
 def never_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """After its first looks, only a hint makes the waiter look again."""
-    monkeypatch.setattr(waiter, "_FIRST_INTERVAL", 3600.0)
-    monkeypatch.setattr(waiter, "_LONGEST_INTERVAL", 3600.0)
+    monkeypatch.setattr(lookout, "_FIRST_INTERVAL", 3600.0)
+    monkeypatch.setattr(lookout, "_LONGEST_INTERVAL", 3600.0)
 
 
 @pytest.fixture
@@ -303,10 +303,7 @@ def _reached(looks: list[float], count: int) -> bool:
 async def _looked(client: Client) -> None:
     """Returns when the waiter has looked for everything, and waits for a reason to look again."""
     waiter = client._context.waiter
-    await eventually(
-        lambda: waiter.resting and not waiter._stirred.is_set() and waiter.listening is (waiter._ear is not None),
-        "the waiter has looked",
-    )
+    await eventually(lambda: waiter.lookout.settled, "the waiter has looked")
 
 
 def test_a_handle_shows_its_run() -> None:

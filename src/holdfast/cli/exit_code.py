@@ -12,6 +12,7 @@ from holdfast.core.errors import (
     HoldfastError,
     InvalidInput,
     InvalidSchedule,
+    ReplyTimeout,
     ResultTimeout,
     RunNotFound,
     ScheduleNotFound,
@@ -49,7 +50,7 @@ _MEANINGS = {
     ExitCode.USAGE: "the options, the settings or the app cannot work",
     ExitCode.DATABASE: "the database cannot be reached or used",
     ExitCode.NOT_FOUND: "there is no such run or schedule",
-    ExitCode.NOT_ENDED: "the run has not ended within the time given; it goes on",
+    ExitCode.NOT_ENDED: "the run has not ended or answered within the time given; it goes on",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
 }
 
@@ -57,5 +58,5 @@ _ERRORS: tuple[tuple[tuple[type[HoldfastError], ...], ExitCode], ...] = (
     ((ConfigurationError, DefinitionError, InvalidInput, InvalidSchedule), ExitCode.USAGE),
     ((DatabaseError, EmbeddedError), ExitCode.DATABASE),
     ((RunNotFound, ScheduleNotFound), ExitCode.NOT_FOUND),
-    ((ResultTimeout,), ExitCode.NOT_ENDED),
+    ((ResultTimeout, ReplyTimeout), ExitCode.NOT_ENDED),
 )

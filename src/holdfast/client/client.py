@@ -12,6 +12,7 @@ from uuid import UUID
 from holdfast.client import completing
 from holdfast.client.context import Context
 from holdfast.client.database import Database
+from holdfast.client.ear import Ear
 from holdfast.client.encoding import Encoder, as_call
 from holdfast.client.exporting import Sample, sample_runs
 from holdfast.client.handle import RunHandle, run_id_of
@@ -19,6 +20,7 @@ from holdfast.client.hinter import Hinter
 from holdfast.client.launch import Launch
 from holdfast.client.listing import list_runs
 from holdfast.client.options import StartOptions, key_mistakes, start_options
+from holdfast.client.replies import Replies
 from holdfast.client.schedules import Schedules
 from holdfast.client.selection import Runs
 from holdfast.client.starting import StartMiddleware
@@ -93,11 +95,13 @@ class Client:
             middleware=middleware,
             listeners=Listeners() if listeners is None else listeners,
         )
+        self._ear = ear = Ear(self._database, hints=hints)
         self._context = Context(
             encoder=self._encoder,
             database=self._database,
             seal=seal,
-            waiter=Waiter(self._database, hints=hints),
+            waiter=Waiter(self._database, ear),
+            replies=Replies(self._database, ear),
             hinter=Hinter(self._database, hints=hints),
             definitions=definitions,
         )
@@ -117,6 +121,8 @@ class Client:
         finally:
             try:
                 await self._context.waiter.close()
+                await self._context.replies.close()
+                await self._ear.close()
             finally:
                 await self._database.close(patience=5.0)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from holdfast.client.database import Database
     from holdfast.client.encoding import Encoder
     from holdfast.client.hinter import Hinter
+    from holdfast.client.replies import Replies
     from holdfast.client.waiter import Waiter
     from holdfast.core.definition import Definition
     from holdfast.core.seal import Seal
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """One client: its database, its codec and limit, its one waiter, and the definitions that it knows by name."""
+    """One client: its database, codec and limit, its waits for results and replies, and the definitions it knows."""
 
     encoder: Encoder
 
     database: Database
     seal: Seal
     waiter: Waiter
+    replies: Replies
     hinter: Hinter
     definitions: Mapping[str, Definition[..., Any]]
 

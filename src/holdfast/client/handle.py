@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from uuid import UUID
 
-from holdfast.client import continuing, sending
+from holdfast.client import continuing, sending, updating
 from holdfast.client.context import plain_json
 from holdfast.client.description import describe
 from holdfast.client.exporting import export_runs
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from holdfast.client.sending import Cancellation
     from holdfast.core.definition import Definition
     from holdfast.core.export import RunExport
-    from holdfast.core.signal import SignalType, StateType
+    from holdfast.core.signal import SignalType, StateType, UpdateType
     from holdfast.core.states import RunStatus
     from holdfast.integrations.catalogue import CallersConnection
     from holdfast.store.runs import Ended
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
+U = TypeVar("U")
 
 _PLAIN = plain_json("the result of a run")
 
@@ -169,6 +170,30 @@ class RunHandle(Generic[R_co]):
     ) -> bool:
         """As ``signal``, for a payload of plain JSON and without the signal's type at hand."""
         return await sending.signal_by_name(self._context, self.id, name, value, key=key, connection=connection)
+
+    async def update(
+        self, update: UpdateType[T, U], value: T, *, key: str | None = None, timeout: timedelta | None = None
+    ) -> U:
+        """Sends an update, and gives the answer of the run once that is recorded.
+
+        With a ``key`` it is sent once, however often this is called: each call gives the same answer, also after the
+        run has ended. Without, a send of which nobody knows if it was stored is not repeated.
+
+        Raises:
+            UpdateRejected: the workflow has refused it, or its validator, there or here.
+            ReplyTimeout: there is no answer after ``timeout``; the run has it, and may still answer.
+            RunEnded: the run has ended, before it could be sent or without an answer; the message says how.
+            RunNotFound: there is no such run.
+            InvalidInput, Unstorable: the value does not fit the update's type, or is too large; nothing is sent. Or the
+                answer does not fit its type.
+        """
+        return await updating.update(self._context, self.id, update, value, key=key, timeout=timeout)
+
+    async def update_by_name(
+        self, name: str, value: object = None, *, key: str | None = None, timeout: timedelta | None = None
+    ) -> Any:
+        """As ``update``, in plain JSON and without the types at hand."""
+        return await updating.update_by_name(self._context, self.id, name, value, key=key, timeout=timeout)
 
     async def cancel(self, *, connection: CallersConnection | None = None) -> Cancellation:
         """Cancels the run: at once where nothing of it has begun, else by asking it to.

@@ -1,62 +1,34 @@
-"""Waiting for results: one waiter for all the runs that a client waits for.
-
-It asks the database for all of them in one statement, often at first and less often while nothing comes, and at once
-when a hint says that one of them has ended. So a thousand waits cost a few statements per second, and without hints
-everything still arrives.
-"""
+"""Waiting for results: one waiter for all the runs that a client waits for."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from holdfast.client.database import closed
+from holdfast.client.lookout import MOST, Lookout
 from holdfast.core.errors import HoldfastError, InvalidInput, RunNotFound
-from holdfast.store.connect import is_away, translate
-from holdfast.store.link import Link
 from holdfast.store.runs import Ended, Known, read_ended, read_known
-from holdfast.supervise.backoff import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from holdfast.client.database import Database
-
-MOST_RUNS = 1000
-"""So many runs are asked for in one statement at most."""
-
-_FIRST_INTERVAL = 0.02
-_LONGEST_INTERVAL = 1.0
-_SHORTEST_GAP = 0.002
-_LONGEST_GAP = 0.2
-_GAP_PER_RUN = 0.0002
-_LISTEN_EVERY = 1.0
-_LIMIT = 5.0
-"""Seconds that a look at so many runs may take; a connection that is half-open is given up then."""
+    from holdfast.client.ear import Ear
+    from holdfast.store.session import Session
 
 
 class Waiter:
     """Waits for the ends of any number of runs. A wait that is cancelled leaves nothing behind."""
 
-    def __init__(self, database: Database, *, hints: bool) -> None:
+    def __init__(self, database: Database, ear: Ear) -> None:
         self._database = database
         self._waits: dict[UUID, _Wait] = {}
         self._unknown: set[UUID] = set()
-        self._stirred = asyncio.Event()
-        self._interval = _FIRST_INTERVAL
-        self._services: list[asyncio.Task[None]] = []
-        self._ear = (
-            Link(database.dsn, database.statements, application=database.application, notice=self._hear)
-            if hints
-            else None
-        )
         self._closed = False
-        self.resting = False
-        """Whether it has looked, and now waits for a hint or the next time."""
-        self.listening = False
-        """Whether hints arrive."""
+        self.lookout = Lookout(database, ear, self, name="results")
+        ear.attach(heard=self._hear, opened=self.lookout.stir)
 
     async def wait(self, run_id: UUID, *, name: str | None = None, known: bool = False) -> Ended:
         """How the run, or what it has become, ended, once it has. One not ``known`` to exist is looked for first.
@@ -82,10 +54,7 @@ class Waiter:
             _check_name(run_id, name, wait.name)
         answer: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         wait.answers[answer] = name
-        self._interval = _FIRST_INTERVAL
-        self._stirred.set()
-        if not self._services:
-            self._begin()
+        self.lookout.begin()
         try:
             return await answer
         finally:
@@ -104,71 +73,36 @@ class Waiter:
         return known.ended
 
     async def close(self) -> None:
-        """Ends every wait with an error, and the connection that listens."""
+        """Ends every wait with an error."""
         self._closed = True
-        for task in self._services:
-            task.cancel()
-        if self._services:
-            await asyncio.wait(self._services)
-        for run_id in list(self._waits):
-            self._fail(run_id, closed())
-        if self._ear is not None:
-            await self._ear.close()
-
-    def _begin(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._services.append(loop.create_task(self._look_on(), name="holdfast results"))
-        if self._ear is not None:
-            self._services.append(loop.create_task(self._listen(self._ear), name="holdfast hints"))
+        await self.lookout.close()
+        self.give_up(closed, None)
 
     # ---- looking
 
-    async def _look_on(self) -> None:
-        backoff = Backoff()
-        while True:
-            if not self._waits:
-                self._stirred.clear()
-                await self._stirred.wait()
-            self._stirred.clear()
-            try:
-                found = await self._look()
-            except Exception as error:
-                if not is_away(error):
-                    # Nobody may wait for ever for a look that cannot succeed.
-                    for run_id in list(self._waits):
-                        self._fail(run_id, translate(error, self._database.dsn), error)
-                await asyncio.sleep(backoff.delay())
-                continue
-            backoff.reset()
-            # The more runs a look is for, the more it costs, and the longer is the least time to the next.
-            gap = min(max(len(self._waits) * _GAP_PER_RUN, _SHORTEST_GAP), _LONGEST_GAP)
-            await asyncio.sleep(gap)
-            if found:
-                self._interval = max(_FIRST_INTERVAL, gap)
-            await self._stir(self._interval)
-            self._interval = min(self._interval * 2, _LONGEST_INTERVAL)
+    @property
+    def open(self) -> int:
+        """How many runs are waited for."""
+        return len(self._waits)
 
-    async def _stir(self, seconds: float) -> None:
-        self.resting = not self._stirred.is_set()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stirred.wait()
-        self.resting = False
-
-    async def _look(self) -> bool:
+    async def look_at_all(self, session: Session) -> bool:
         """One look at everything that is waited for; says whether any of it has ended."""
         found = False
         unknown = list(self._unknown)
         known = [run_id for run_id in self._waits if run_id not in self._unknown]
-        async with self._database.raw_session(limit=_LIMIT * (1 + len(self._waits) // MOST_RUNS)) as session:
-            for some in _cut(unknown):
-                seen = await read_known(session, some)
-                for run_id in some:
-                    found |= self._meet(run_id, seen.get(run_id))
-            for some in _cut(known):
-                for run_id, ended in (await read_ended(session, some)).items():
-                    found |= self._tell(run_id, ended)
+        for some in _cut(unknown):
+            seen = await read_known(session, some)
+            for run_id in some:
+                found |= self._meet(run_id, seen.get(run_id))
+        for some in _cut(known):
+            for run_id, ended in (await read_ended(session, some)).items():
+                found |= self._tell(run_id, ended)
         return found
+
+    def give_up(self, error: Callable[[], HoldfastError], cause: Exception | None) -> None:
+        """Ends every wait with an error, one each."""
+        for run_id in list(self._waits):
+            self._fail(run_id, error(), cause)
 
     def _meet(self, run_id: UUID, known: Known | None) -> bool:
         wait = self._waits.get(run_id)
@@ -207,31 +141,11 @@ class Waiter:
         self._unknown.discard(run_id)
         return self._waits.pop(run_id, None)
 
-    # ---- listening
-
-    async def _listen(self, ear: Link) -> None:
-        backoff = Backoff()
-        while True:
-            if not ear.is_open:
-                self.listening = False
-                try:
-                    async with ear.session():
-                        pass
-                except Exception:
-                    # Results are found by looking; whoever waits learns from that what is wrong with the database.
-                    await asyncio.sleep(backoff.delay())
-                    continue
-                backoff.reset()
-                self.listening = True
-                # What was said while nobody listened is lost.
-                self._stirred.set()
-            await asyncio.sleep(_LISTEN_EVERY)
-
     def _hear(self, payload: str) -> None:
         # The channel is open to everybody in the database: what is not understood is not for us.
         ids = payload.split()[1:] if payload.startswith("end ") else ()
         if any(run_id == "*" or _parsed(run_id) in self._waits for run_id in ids):
-            self._stirred.set()
+            self.lookout.stir()
 
 
 class _Wait:
@@ -257,4 +171,4 @@ def _parsed(text: str) -> UUID | None:
 
 
 def _cut(runs: Sequence[UUID]) -> list[Sequence[UUID]]:
-    return [runs[start : start + MOST_RUNS] for start in range(0, len(runs), MOST_RUNS)]
+    return [runs[start : start + MOST] for start in range(0, len(runs), MOST)]

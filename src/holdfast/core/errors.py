@@ -21,6 +21,8 @@
     │   ├── RunNotFound          no run has this id
     │   ├── RunEnded             the run has ended: it takes no signals any more
     │   ├── CompletionRefused    an activity that is completed already, or whose attempt is over
+    │   ├── UpdateRejected       the run, or its validator, has refused the update
+    │   ├── ReplyTimeout         the update has not been answered yet (also a TimeoutError)
     │   ├── KeyConflict          the key belongs to a run with another input
     │   ├── OperationRefused     what was asked of the run does not go with how it stands
     │   ├── ResultTimeout        the run has not ended yet (also a TimeoutError)
@@ -164,10 +166,33 @@ class RunNotFound(RunError):
 
 
 class RunEnded(RunError):
-    """The run has ended, so nothing can be sent to it any more."""
+    """The run has ended, so nothing can be sent to it any more, and what it has not answered will not be answered."""
 
-    def __init__(self, run_id: UUID) -> None:
-        super().__init__(run_id, f"run {run_id} has ended: nothing can be sent to it any more")
+    def __init__(self, run_id: UUID, message: str | None = None) -> None:
+        super().__init__(run_id, message or f"run {run_id} has ended: nothing can be sent to it any more")
+
+
+class UpdateRejected(RunError):
+    """The update was refused: by the workflow, or by the validator. The cause is what was raised, where it is known."""
+
+    def __init__(self, run_id: UUID, update: str, type_name: str, message: str) -> None:
+        self.update = update
+        self.type_name = type_name
+        self.message = message
+        super().__init__(run_id, f"run {run_id} has refused update {update!r}: {message}")
+
+
+class ReplyTimeout(RunError, TimeoutError):
+    """The update has not been answered within the time given to wait for it; it stays with the run."""
+
+    def __init__(self, run_id: UUID, update: str, waited: timedelta) -> None:
+        self.update = update
+        self.waited = waited
+        super().__init__(
+            run_id,
+            f"run {run_id} has not answered update {update!r} after {waited.total_seconds():g} s; it may still do so: "
+            "send it again with the same key= to wait for that answer",
+        )
 
 
 class CompletionRefused(RunError):

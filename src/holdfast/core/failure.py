@@ -21,7 +21,7 @@ from holdfast.core.errors import (
 )
 from holdfast.core.remake import Parts, put_together, take_apart, type_name
 
-Reason = Literal["error", "timeout", "cancelled", "crashes"]
+Reason = Literal["error", "timeout", "cancelled", "crashes", "refused"]
 
 _MESSAGE = 2_000
 _TRACEBACK = 8_000

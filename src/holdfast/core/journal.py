@@ -78,9 +78,19 @@ def signal_key(name: str, number: int) -> str:
     return f"signal:{name}#{number}"
 
 
-def signal_name(key: str) -> str:
-    """The name of the signal that was journaled under ``key``."""
-    return key.removeprefix("signal:").rpartition("#")[0]
+def update_key(name: str, number: int) -> str:
+    """The key under which update ``name`` with that number in the inbox is journaled."""
+    return f"update:{name}#{number}"
+
+
+def reply_key(number: int) -> str:
+    """The key under which the answer to the update with that number in the inbox is journaled."""
+    return f"reply#{number}"
+
+
+def line_of(key: str) -> str:
+    """In which line a signal or update stands that was journaled under ``key``: ``signal:upgrade``."""
+    return key.rpartition("#")[0]
 
 
 def cancel_key(number: int) -> str:

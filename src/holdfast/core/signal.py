@@ -1,4 +1,4 @@
-"""What a client has to know of a signal that it sends, or of a state that it reads."""
+"""What a client has to know of a signal or update that it sends, or of a state that it reads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from holdfast.core.returns import Returns
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class SignalType(Protocol[T]):
@@ -34,4 +35,27 @@ class StateType(Protocol[T]):
     @property
     def returns(self) -> Returns[T]:
         """How its value becomes JSON text, and comes back from it."""
+        ...
+
+
+class UpdateType(Protocol[T, U]):
+    """A name, and how what is sent and what is answered are written and read."""
+
+    @property
+    def name(self) -> str:
+        """What the workflow waits for."""
+        ...
+
+    @property
+    def takes(self) -> Returns[T]:
+        """How what is sent becomes JSON text, and comes back from it."""
+        ...
+
+    @property
+    def gives(self) -> Returns[U]:
+        """How the answer becomes JSON text, and comes back from it."""
+        ...
+
+    def check(self, value: T) -> None:
+        """Raises what the validator raises, if there is one."""
         ...

@@ -281,6 +281,8 @@ class Letter(NamedTuple):
     kind: EntryKind
     name: str
     payload: str | None
+    digest: bytes | None = None
+    """Of the key of an update: by it the answer is found again."""
 
     @property
     def failure(self) -> str | None:
@@ -296,8 +298,8 @@ class Letter(NamedTuple):
 async def read_inboxes(session: Session, runs: Sequence[UUID]) -> dict[UUID, list[Letter]]:
     """What lies unseen in the inboxes of these runs, each in order; payloads as stored."""
     found: dict[UUID, list[Letter]] = {}
-    for run_id, number, kind, name, payload in await session.fetch("inboxes", runs=runs):
-        found.setdefault(run_id, []).append(Letter(number, EntryKind(kind), name, payload))
+    for run_id, number, kind, name, payload, digest in await session.fetch("inboxes", runs=runs):
+        found.setdefault(run_id, []).append(Letter(number, EntryKind(kind), name, payload, digest))
     return found
 
 

@@ -83,7 +83,7 @@ select run_id, seq, kind, key, at, digest, output, error, attempts, not_before
  order by run_id, seq
 
 -- name: inboxes
-select run_id, number, kind, name, payload
+select run_id, number, kind, name, payload, case when kind = 9 then holdfast.key_digest(key) end as digest
   from holdfast.inbox
  where run_id = any (:runs::uuid[])
    and not seen

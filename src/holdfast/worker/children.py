@@ -67,7 +67,7 @@ def start_all(
 def received(letter: Letter, key: str, desk: Desk, row: MakeRow) -> JournalWrite:
     """The row that journals what lay in the inbox."""
     if letter.kind is not EntryKind.CHILD:
-        return row(letter.kind, key, output=letter.value, error=letter.failure)
+        return row(letter.kind, key, digest=letter.digest, output=letter.value, error=letter.failure)
     outcome = _arrived(letter.payload, desk.sealed)
     return row(letter.kind, key, digest=letter_digest(letter.number), output=outcome.output, error=outcome.error)
 

@@ -68,7 +68,7 @@ class HeldRun(Protocol):
 class Unit(Writes):
     """Writes, together with the run that wants them and the journal entries that it will see once they are durable."""
 
-    __slots__ = ("busy", "entries", "owner")
+    __slots__ = ("busy", "entries", "owner", "replied")
 
     def __init__(
         self,
@@ -106,6 +106,8 @@ class Unit(Writes):
             quiet=quiet,
             next=next,
         )
+        self.replied = False
+        """Whether it carries answers that somebody waits for."""
         self.owner = owner
         self.entries = entries
         self.busy = 0

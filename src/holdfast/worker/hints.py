@@ -11,9 +11,10 @@ from holdfast.store import work
 from holdfast.supervise.backoff import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from holdfast.store.link import Link
+    from holdfast.worker.held import Unit
 
 log = logging.getLogger("holdfast.worker")
 
@@ -21,25 +22,48 @@ _MOST_IDS = 150
 """So many run ids fit into one payload; of more, only that there are some is said."""
 
 
+class _News:
+    """Runs of which there is something to say, for one payload: `end RUN RUN …`, or `end *` where they are too many."""
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+        self._runs: dict[UUID, None] = {}
+        self._many = False
+
+    def add(self, runs: Iterable[UUID]) -> None:
+        if not self._many:
+            self._runs.update(dict.fromkeys(runs))
+            if len(self._runs) > _MOST_IDS:
+                self._many = True
+                self._runs.clear()
+
+    def take(self) -> list[str]:
+        """The payload, if there is one; once."""
+        words = ["*"] if self._many else [str(run_id) for run_id in self._runs]
+        self._many = False
+        self._runs.clear()
+        return [" ".join([self._word, *words])] if words else []
+
+
 class Hints:
     """Sends hints in small commits of their own, coalesced, one under way at a time, errors ignored."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._ended: list[UUID] = []
-        self._many = False
+        self._ended = _News("end")
+        self._replied = _News("reply")
         self._lanes: set[str] = set()
         self._buckets: set[int] = set()
         self._wake = asyncio.Event()
 
-    def ended(self, runs: Iterable[UUID]) -> None:
-        """These runs have ended: waiting clients would like to know."""
-        if not self._many:
-            self._ended.extend(runs)
-            if len(self._ended) > _MOST_IDS:
-                self._many = True
-                self._ended.clear()
-        self._wake.set()
+    def flushed(self, units: Sequence[Unit]) -> None:
+        """These are committed: clients that wait for the ends and answers among them would like to know."""
+        if ended := [unit.run_id for unit in units if unit.end is not None]:
+            self._ended.add(ended)
+            self._wake.set()
+        if replied := [unit.run_id for unit in units if unit.replied]:
+            self._replied.add(replied)
+            self._wake.set()
 
     def due(self, lane: str) -> None:
         """Runs of this lane are due that other workers may take."""
@@ -81,12 +105,7 @@ class Hints:
         self._lanes.clear()
         payloads += [f"inbox {bucket}" for bucket in sorted(self._buckets)]
         self._buckets.clear()
-        if self._many:
-            payloads.append("end *")
-        elif self._ended:
-            payloads.append("end " + " ".join(map(str, self._ended)))
-        self._many = False
-        self._ended.clear()
+        payloads += self._ended.take() + self._replied.take()
         if payloads:
             async with asyncio.timeout(5.0), self._link.session() as session:
                 await work.send_hints(session, payloads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast.core.journal import EntryKind, cancel_key, completion_key, letter_number, signal_key
+from holdfast.core.journal import EntryKind, cancel_key, completion_key, letter_number, signal_key, update_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from holdfast.core.journal import Entry
     from holdfast.store.work import Letter
 
-_RECEIVED = (EntryKind.SIGNAL, EntryKind.CANCEL, EntryKind.CHILD, EntryKind.COMPLETED, EntryKind.FAILED)
+_RECEIVED = (
+    EntryKind.SIGNAL,
+    EntryKind.CANCEL,
+    EntryKind.CHILD,
+    EntryKind.UPDATE,
+    EntryKind.COMPLETED,
+    EntryKind.FAILED,
+)
 
 
 class Letterbox:
@@ -57,6 +64,8 @@ class Letterbox:
                 key = letter.name
             elif letter.kind in (EntryKind.COMPLETED, EntryKind.FAILED):
                 key = completion_key(letter.name, letter.number)
+            elif letter.kind is EntryKind.UPDATE:
+                key = update_key(letter.name, letter.number)
             else:
                 key = signal_key(letter.name, letter.number)
             new.append((letter, key))

@@ -11,9 +11,10 @@ from holdfast.core.journal import EntryKind, state_name
 from holdfast.store.writes import JournalWrite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from holdfast.worker.desk import Desk
+    from holdfast.worker.held import Unit
     from holdfast.workflow.notes import Note
 
 _LINGER = 0.02
@@ -23,12 +24,11 @@ _LINGER = 0.02
 class Notes:
     """The notes of one run in memory, until they are written."""
 
-    __slots__ = ("_handle", "_rows", "urgent")
+    __slots__ = ("_handle", "_rows", "_urgent")
 
     def __init__(self) -> None:
-        self.urgent = False
-        """Whether somebody waits for one of them."""
         self._rows: dict[str, JournalWrite] = {}
+        self._urgent = False  # somebody waits for one of them
         self._handle: asyncio.TimerHandle | None = None
 
     def add(self, note: Note, seq: int, desk: Desk) -> None:
@@ -44,22 +44,22 @@ class Notes:
         name = state_name(note.key)[0] if note.kind is EntryKind.STATE else note.key
         self._rows.pop(name, None)
         self._rows[name] = JournalWrite(seq, note.kind, note.key, None, output, error, 0, None, None, None)
-        self.urgent = self.urgent or note.kind is EntryKind.REPLY
+        self._urgent = self._urgent or note.kind is EntryKind.REPLY
 
     def __bool__(self) -> bool:
         return bool(self._rows)
 
-    def before(self, rows: Sequence[JournalWrite]) -> Sequence[JournalWrite]:
-        """These rows and what is to be written with them, once, in the order of seq."""
-        together = sorted([*rows, *self._rows.values()], key=_by_seq)
+    def join(self, unit: Unit) -> None:
+        """They are written with this unit, in the order of seq."""
+        unit.journal = sorted([*unit.journal, *self._rows.values()], key=_by_seq)
+        unit.replied = self._urgent
         self._rows.clear()
-        self.urgent = False
+        self._urgent = False
         self.disarm()
-        return together
 
     def settle(self, write: Callable[[], None]) -> None:
         """Calls ``write``, at once if somebody waits for one of them, else soon, if nothing takes them along."""
-        if self.urgent:
+        if self._urgent:
             write()
         elif self._handle is None:
             self._handle = asyncio.get_running_loop().call_later(_LINGER, write)

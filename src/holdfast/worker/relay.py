@@ -79,9 +79,7 @@ class Relay:
     def flushed(self, units: Sequence[Unit]) -> None:
         """These writes are durable."""
         if self._hinting:
-            ended = [unit.run_id for unit in units if unit.end is not None]
-            if ended:
-                self.hints.ended(ended)
+            self.hints.flushed(units)
             if self.holdings.draining and any(unit.move is not None for unit in units):
                 self.hints.due(self._lane)
             if self._loop.time() - self._letter_at < _LETTER_RACE and any(unit.move is not None for unit in units):

@@ -156,7 +156,7 @@ class WritingRun(ABC):
 
     def _write(self, unit: Unit) -> None:
         if self._notes:
-            unit.journal = self._notes.before(unit.journal)
+            self._notes.join(unit)
         if unit.journal and not self._over and (full := self._size.add(unit.journal, self._desk.journal_limits)):
             self._end(full)
             return

@@ -90,7 +90,7 @@ class Agenda:
         self.patches: Patches | None = None
         """Which way the run takes where its code has changed, once that was asked."""
         self.notes: Notes | None = None
-        """What the run has written down for others, once it has."""
+        """The notebook, once the run has written anything down for others."""
         self.children: dict[str, ChildStep | Step] = {}
         """Those, and dispatched activities, whose outcome is not in the journal, and that the code has not given up."""
         self.closing: list[UUID] = []
@@ -142,8 +142,8 @@ class Agenda:
         return self._mailbox.waiting > 0
 
     def waits_for(self, most: int) -> Iterator[str]:
-        """What is waited for, at most so much of each kind: the names of signals, then the keys of outcomes."""
-        yield from islice((f"signal:{name}" for name in self._mailbox.awaited), most)
+        """What is waited for, at most so much of each kind: signals and updates by name, then outcomes by key."""
+        yield from islice(self._mailbox.awaited, most)
         yield from islice((key for key, asked in self._asked.items() if asked is not None and not asked.known), most)
 
     @property
@@ -265,17 +265,19 @@ class Agenda:
         patches = self._all_patches()
         return patches.asked(name) if dropped else patches.ask(name, replaying=self.replaying)
 
-    def set_state(self, name: str, text: str) -> None:
-        """The run lets everybody know."""
-        self._all_notes().set_state(name, text, self.turns, replaying=self.replaying)
+    def notebook(self) -> Notes:
+        """What the run writes down for others."""
+        if self.notes is None:
+            self.notes = Notes()
+        return self.notes
 
-    def open_wait(self, name: str, waiter: asyncio.Future[Entry]) -> None:
-        """``waiter`` gets the next signal ``name``."""
-        self._put_in_line(self._mailbox.open(name, waiter))
+    def open_wait(self, line: str, waiter: asyncio.Future[Entry]) -> None:
+        """``waiter`` gets the next signal or update of this line."""
+        self._put_in_line(self._mailbox.open(line, waiter))
 
-    def close_wait(self, name: str, waiter: asyncio.Future[Entry]) -> None:
+    def close_wait(self, line: str, waiter: asyncio.Future[Entry]) -> None:
         """``waiter`` waits no more; what it was given and has not taken goes back to its place in line."""
-        if self._mailbox.close(name, waiter):
+        if self._mailbox.close(line, waiter):
             return
         if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             entry = waiter.result()
@@ -292,11 +294,6 @@ class Agenda:
             line.clear()
 
     # ---- inside ----
-
-    def _all_notes(self) -> Notes:
-        if self.notes is None:
-            self.notes = Notes()
-        return self.notes
 
     def _all_patches(self) -> Patches:
         if self.patches is None:

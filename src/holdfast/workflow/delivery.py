@@ -6,7 +6,7 @@ order of seq, so a run that is executed live and one that is replayed deliver th
 
 - An activity, a child or a timer has been asked for when the code has called it. One whose waiter was cancelled is
   consumed without effect.
-- A signal has been asked for while a wait for its name is open: first in, first out, on both sides.
+- A signal, or an update, has been asked for while a wait for its name is open: first in, first out, on both sides.
 - A request to cancel has always been asked for.
 - The start of a child, where the code waits for that.
 - A failed attempt delivers nothing, nor does the way that the run takes at a patch, nor what it writes down for others,
@@ -20,7 +20,7 @@ from datetime import datetime
 from heapq import heappop, heappush
 
 from holdfast.core.errors import HoldfastError
-from holdfast.core.journal import Entry, EntryKind, child_id, patch_name, signal_name
+from holdfast.core.journal import Entry, EntryKind, child_id, line_of, patch_name
 from holdfast.workflow.agenda import RECEIVED, Agenda, by_seq
 from holdfast.workflow.attempts import Attempts, Tries
 from holdfast.workflow.child import ChildStep
@@ -73,7 +73,7 @@ class Delivery(Agenda):
                 self._undelivered[entry.seq] = entry
                 heappush(self._due, entry.seq)
             case EntryKind.STATE | EntryKind.REPLY:
-                self._all_notes().record(entry)
+                self.notebook().record(entry)
 
     def attempts(self, key: str) -> Attempts:
         """The failed attempts of the activity ``key`` so far."""
@@ -131,7 +131,7 @@ class Delivery(Agenda):
                 timer = self._asked.pop(entry.key)
                 if isinstance(timer, Timer):
                     timer.fire()
-            case EntryKind.SIGNAL:
+            case EntryKind.SIGNAL | EntryKind.UPDATE:
                 return self._deliver_signal(entry)
             case _:
                 self._arrive(entry)
@@ -175,5 +175,5 @@ class Delivery(Agenda):
             return False  # it was put in line for a wait that was closed since
         self._arrive(entry)
         waiter.set_result(entry)
-        self._put_in_line(self._mailbox.offer(signal_name(entry.key)))
+        self._put_in_line(self._mailbox.offer(line_of(entry.key)))
         return True

@@ -47,6 +47,15 @@ def other_type(step: Step | ChildStep, entry: Entry, problem: Exception) -> NonD
     )
 
 
+def other_update(name: str, entry: Entry, problem: Exception) -> NonDeterminismError:
+    """An update that the code has taken and answered is none to it any more."""
+    return NonDeterminismError(
+        f"update {name!r} as it is declared now",
+        f"{_recorded(entry)}, {_shortened(entry.output or 'null')} ({problem})",
+        "deploy code whose types and validator take what was taken, and the run goes on",
+    )
+
+
 def left_over(entry: Entry) -> NonDeterminismError:
     """The code has ended, and something stands in the journal that it has never asked for."""
     return NonDeterminismError(

@@ -26,14 +26,18 @@ class Note(NamedTuple):
 class Notes:
     """The notes of one run."""
 
-    __slots__ = ("_fresh", "_places")
+    __slots__ = ("_answers", "_fresh", "_places")
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}  # of the latest change of each state that is written, or about to be
+        self._answers: dict[str, bool] = {}  # by key; whether it was refused before the code saw it
         self._fresh: dict[str, Note] = {}
 
     def record(self, entry: Entry) -> None:
         """A row of the journal."""
+        if entry.kind is EntryKind.REPLY:
+            self._answers[entry.key] = entry.error is not None and Failure.from_json(entry.error).reason == "refused"
+            return
         name, place = state_name(entry.key)
         self._places[name] = max(place, self._places.get(name, -1))
 
@@ -46,6 +50,16 @@ class Notes:
             # Code that was changed has come by fewer places than the code before it.
             place = written + 1
         self._fresh[f"state:{name}"] = Note(EntryKind.STATE, state_key(name, place), text)
+
+    def answered(self, key: str) -> bool | None:
+        """Whether what this answers was refused before the code saw it; None if there is no answer."""
+        return self._answers.get(key)
+
+    def answer(self, key: str, text: str | None, failure: Failure | None) -> None:
+        """An answer, once: one that stands in the journal stays, whatever the code says now."""
+        if key not in self._answers:
+            self._answers[key] = failure is not None and failure.reason == "refused"
+            self._fresh[key] = Note(EntryKind.REPLY, key, text, failure)
 
     def take(self) -> tuple[Note, ...]:
         """What is to be written now, once."""

@@ -128,8 +128,8 @@ async def first_signal(*signals: Signal[Any], timeout: timedelta | None = None) 
     waiters: list[asyncio.Future[Entry]] = [loop.create_future() for _ in signals]
     for index, waiter in enumerate(waiters):
         waiter.add_done_callback(partial(_finished, first, index))
-    for name, waiter in zip(names, waiters, strict=True):
-        loop.delivery.open_wait(name, waiter)
+    for signal, waiter in zip(signals, waiters, strict=True):
+        loop.delivery.open_wait(signal.line, waiter)
     timer = None
     if timeout is not None:
         timer = loop.set_timer(loop.in_time(timeout), _expire, first, names, timeout)
@@ -137,9 +137,9 @@ async def first_signal(*signals: Signal[Any], timeout: timedelta | None = None) 
     try:
         won = await first
     finally:
-        for index, (name, waiter) in enumerate(zip(names, waiters, strict=True)):
+        for index, (signal, waiter) in enumerate(zip(signals, waiters, strict=True)):
             if index != won:
-                loop.delivery.close_wait(name, waiter)
+                loop.delivery.close_wait(signal.line, waiter)
                 waiter.cancel()
         if timer is not None:
             timer.cancel()

@@ -31,6 +31,8 @@ class Signal(Generic[T]):
                 "that cannot be printed"
             )
         self.name = name
+        self.line = f"signal:{name}"
+        """Where it stands in line, in a run."""
         self._returns: Returns[T] | None = None
 
     @property
@@ -60,7 +62,7 @@ class Signal(Generic[T]):
         loop = workflow_loop(f"signal {self.name!r}.wait()", "send it with run.signal()")
         check_timeout(f"signal {self.name!r}.wait()", timeout)
         returns = self.returns  # before anything is taken: the type may be of no use
-        entry = await _next(loop, self.name, timeout)
+        entry = await next_of_line(loop, self.line, timeout)
         return returns.decode(entry.output)
 
     def __repr__(self) -> str:
@@ -77,19 +79,24 @@ def check_timeout(what: str, timeout: object) -> None:
         raise TypeError(f"{what} takes a timedelta as its timeout, not {timeout!r}")
 
 
-async def _next(loop: WorkflowLoop, name: str, timeout: timedelta | None) -> Entry:
+async def next_of_line(loop: WorkflowLoop, line: str, timeout: timedelta | None) -> Entry:
+    """The next signal or update that stands in this line.
+
+    Raises:
+        TimeoutError: none came within ``timeout``.
+    """
     waiter: asyncio.Future[Entry] = loop.create_future()
     delivery = loop.delivery
     if loop.dropped:
         return await waiter
     timer = None
-    delivery.open_wait(name, waiter)
+    delivery.open_wait(line, waiter)
     if timeout is not None:
-        timer = loop.set_timer(loop.in_time(timeout), _expire, loop, name, waiter, timeout)
+        timer = loop.set_timer(loop.in_time(timeout), _expire, loop, line, waiter, timeout)
     try:
         return await waiter
     except asyncio.CancelledError:
-        delivery.close_wait(name, waiter)
+        delivery.close_wait(line, waiter)
         raise
     finally:
         if timer is not None:
@@ -98,7 +105,8 @@ async def _next(loop: WorkflowLoop, name: str, timeout: timedelta | None) -> Ent
         del waiter, timer
 
 
-def _expire(loop: WorkflowLoop, name: str, waiter: asyncio.Future[Entry], timeout: timedelta) -> None:
+def _expire(loop: WorkflowLoop, line: str, waiter: asyncio.Future[Entry], timeout: timedelta) -> None:
     if not waiter.done():
-        loop.delivery.close_wait(name, waiter)
-        waiter.set_exception(TimeoutError(f"no signal {name!r} came within {timeout}"))
+        loop.delivery.close_wait(line, waiter)
+        kind, _, name = line.partition(":")
+        waiter.set_exception(TimeoutError(f"no {kind} {name!r} came within {timeout}"))

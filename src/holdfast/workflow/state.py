@@ -81,7 +81,8 @@ def _set(what: str, name: str, returns: Returns[Any], value: object) -> None:
             "store it elsewhere and let the state say where"
         )
     if not loop.dropped:
-        loop.delivery.set_state(name, text)
+        delivery = loop.delivery
+        delivery.notebook().set_state(name, text, delivery.turns, replaying=delivery.replaying)
 
 
 def _checked(name: object) -> str:

@@ -9,7 +9,7 @@ from holdfast.cli.run.complete import complete, fail
 from holdfast.cli.run.export import export
 from holdfast.cli.run.listing import list_runs
 from holdfast.cli.run.operate import pause, resume, terminate, wake
-from holdfast.cli.run.send import cancel, signal
+from holdfast.cli.run.send import cancel, signal, update
 from holdfast.cli.run.show import show
 from holdfast.cli.run.start import start
 from holdfast.cli.run.watch import watch
@@ -41,6 +41,7 @@ for command in (
     signal,
     complete,
     fail,
+    update,
     cancel,
     watch,
     export,

@@ -1,7 +1,9 @@
-"""``holdfast run signal`` and ``holdfast run cancel``."""
+"""``holdfast run signal``, ``holdfast run update`` and ``holdfast run cancel``."""
 
 from __future__ import annotations
 
+import json
+from datetime import timedelta
 from uuid import UUID
 
 import click
@@ -9,7 +11,7 @@ import click
 from holdfast.cli.exit_code import ExitCode
 from holdfast.cli.options import Door, with_door
 from holdfast.cli.run.target import Target, tell, with_target
-from holdfast.cli.words import read_json, run_id
+from holdfast.cli.words import duration, read_json, run_id
 from holdfast.client import Cancellation
 
 
@@ -35,6 +37,29 @@ async def signal(door: Door, *, id: UUID, name: str, payload: str, key: str | No
     door.out.answer(
         {"id": id, "stored": stored}, "sent" if stored else f"key {key!r} had been sent before: nothing new"
     )
+
+
+@click.command()
+@click.argument("id", type=run_id)
+@click.argument("name")
+@click.argument("payload", default="null", metavar="[JSON]")
+@click.option("--key", metavar="KEY", help="With it the update is sent once, and each call gives the same answer.")
+@click.option("--at-most", type=duration, metavar="TIME", help="How long to wait. Then exit code 5.")
+@with_door()
+async def update(door: Door, *, id: UUID, name: str, payload: str, key: str | None, at_most: timedelta | None) -> None:
+    """Send the update NAME to the run ID, with JSON, wait for its answer and print that.
+
+    \b
+      holdfast run update 0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90 approve '{"by": "Ada"}' --key click-17 --at-most 30s
+
+    Exit code 1 when the run refuses it, or ends without an answer.
+
+    JSON: {"id", "answer"}
+    """  # noqa: D301 - \b keeps click from wrapping the examples
+    value = read_json(payload, what="the update")
+    async with door.app_as_it_is.client(application="holdfast run update") as client:
+        answer = await client.get(id).update_by_name(name, value, key=key, timeout=at_most)
+    door.out.answer({"id": id, "answer": answer}, json.dumps(answer, indent=2, ensure_ascii=False))
 
 
 _CANCELLED = {

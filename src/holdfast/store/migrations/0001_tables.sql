@@ -11,10 +11,11 @@
 --
 -- SQLSTATEs of our own: HF001 the worker is fenced, HF002 wrong isolation level, HF003 there is no such run,
 -- HF004 the run has ended, HF005 the key belongs to a run with another input, HF006 a run in this flush is another
--- holder's (its ids in the detail), HF007 bad argument, HF008 the run is not in a state for this.
+-- holder's (its ids in the detail), HF007 bad argument, HF008 the run is not in a state for this, HF009 the run has
+-- refused the update.
 --
--- Hints travel on one channel, named for the schema: `due LANE`, `inbox BUCKET`, `end RUN RUN …`, `worker`, `cancel`.
--- They only make things faster.
+-- Hints travel on one channel, named for the schema: `due LANE`, `inbox BUCKET`, `end RUN RUN …`, `reply RUN RUN …`,
+-- `worker`, `cancel`. They only make things faster.
 -- oldest code: 1
 
 create function holdfast.now() returns timestamptz
@@ -126,7 +127,7 @@ create table holdfast.inbox (
   at      timestamptz not null,
   primary key (run_id, number)
 );
-create unique index inbox_key on holdfast.inbox (run_id, key) where key is not null;
+create unique index inbox_key on holdfast.inbox (run_id, key, kind, name) where key is not null;
 
 create table holdfast.start_key (
   name   text not null,

@@ -157,7 +157,7 @@ begin
     raise exception 'there is no run %', signal.run_id using errcode = 'HF003';
   end if;
   if signal.key is not null then
-    perform 1 from holdfast.inbox i where i.run_id = signal.run_id and i.key = signal.key;
+    perform 1 from holdfast.inbox i where i.run_id = signal.run_id and i.key = signal.key and i.kind = 4;
     if found then
       return false;
     end if;
