@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from holdfast import DatabaseUnavailable
+from holdfast import DatabaseUnavailable, Update
 from holdfast.client import Client
 from tests.apps.journeys import app as journeys
 from tests.apps.journeys import go, journey, journeys_end, lasting, lasts
@@ -174,4 +174,34 @@ async def test_answers_to_signals_and_cancels(house: House, load: Load, distant:
     assert await house.value("select count(*) from holdfast.result") == 1
     await load.worker()
     assert await run.result(timeout=SOON) == journeys_end(1, 7)
+    await house.check_invariants()
+
+
+async def test_answers_to_the_sending_of_updates(house: House, far: House, proxy: Proxy) -> None:
+    # The first with the key, and the one without.
+    loss = proxy.lose("holdfast.update(", lambda place, _rows: place in {0, 2})
+    app = far.app()
+    adds = Update[int, int]("adds")
+
+    @app.workflow
+    async def total() -> int:
+        first, second = await adds.wait(), await adds.wait()
+        first.reply(first.input)
+        second.reply(first.input + second.input)
+        return first.input + second.input
+
+    client = await far.client(app)
+    run = await client.start(total)
+    asked = asyncio.create_task(run.update(adds, 3, key="once"))
+    await eventually(lambda: client._context.replies.open == 1, "it was sent again, and its answer is waited for")
+    assert await house.value("select inbox_count from holdfast.task") == 1
+    with pytest.raises(DatabaseUnavailable, match="with a key= it would be sent again"):
+        await run.update(adds, 4)
+    assert loss.lost == 2
+    here = house.app()
+    here.include(app)
+    await house.worker(here)
+    assert await asked == 3
+    assert await run.result(timeout=SOON) == 7
+    assert await house.journal(run.id) == ["update:adds#1", "update:adds#2", "reply#1", "reply#2"]
     await house.check_invariants()

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from holdfast import App, Retry, RetryAfter, RunNotFound, RunStatus, Signal, Why, sleep
+from holdfast import App, Retry, RetryAfter, RunNotFound, RunStatus, Signal, Update, Why, sleep
 from holdfast.client import Client
 from tests.house import House
 from tests.scenarios.soon import SOON
@@ -59,6 +59,24 @@ async def test_a_run_that_waits_for_a_signal_a_timer_and_a_back_off(house: House
     assert reasons["timer"].until == due
     assert "; send it" in str(found)
     assert (await run.describe()).waits_for[1] == "signal 'approve'"
+
+
+async def test_a_run_that_waits_for_an_update(house: House) -> None:
+    app = house.app()
+    vote = Update[str, None]("vote")
+
+    @app.workflow
+    async def flow() -> None:
+        (await vote.wait()).reply(None)
+
+    await house.worker(app)
+    run = await (await house.client(app)).start(flow)
+    await house.parked(run.id)
+    await house.advance(timedelta(days=3))
+    (reason,) = (await (await stranger(house)).why(run.id)).reasons
+    assert (reason.kind, reason.what, reason.remedy) == ("update", "vote", "send it")
+    assert reason.text == "waits for update 'vote' since 3 d"
+    assert (await run.describe()).waits_for == ("update 'vote'",)
 
 
 async def test_nobody_is_there_to_take_it(house: House) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,8 +29,14 @@ from holdfast import (
     UpdateRejected,
     sleep,
 )
+from tests.apps.ledger import Ledger
+from tests.apps.tallies import app as tallies
+from tests.apps.tallies import count_in, tally
 from tests.house import House, eventually
 from tests.scenarios.soon import SOON
+
+TALLIES = "tests.apps.tallies"
+LEASE = ("--lease", "2s", "--poll", "200ms")
 
 go = Signal[str]("go")
 
@@ -412,4 +420,69 @@ async def test_a_rewound_run_answers_whoever_waits(house: House, tmp_path: Path)
     await newer.signal(go, "on")
     assert await asyncio.wait_for(asked, SOON.total_seconds()) == 2
     assert await run.result(timeout=SOON) == 1
+    assert await house.value("select holdfast.reply($1, 1)", run.id) == "2"
     await house.check_invariants()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "ledger")
+
+
+async def test_a_worker_that_is_killed_between_an_update_and_its_answer(house: House, ledger: Ledger) -> None:
+    """R1: the update was taken, and what it asks for has begun; another process answers, once."""
+    tallies.override(origin="the test", database_url=house.dsn)
+    client = await house.client(tallies)
+    first = await house.process(TALLIES, *LEASE, env=ledger.env)
+    run = await client.start(tally.call(2, holds=1))
+    asked = asyncio.create_task(run.update(count_in, 5))
+    await eventually(lambda: ledger.lines() == ["weigh#1 1"], "the update is at work")
+    assert await house.journal(run.id) == ["update:count in#1"]
+    await first.kill()
+    await house.process(TALLIES, *LEASE, env=ledger.env)
+    assert await asyncio.wait_for(asked, SOON.total_seconds()) == 5
+    assert await run.update(count_in, 6, timeout=SOON) == 11
+    assert await run.result(timeout=SOON) == 11
+    assert ledger.lines() == ["weigh#1 1", "weigh#1 1", "weigh#2 1"], "only what was not recorded was done again"
+    await house.check_invariants()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_while_workers_are_killed_every_update_is_answered_once(house: House, ledger: Ledger, seed: int) -> None:
+    chance = random.Random(seed)
+    tallies.override(origin="the test", database_url=house.dsn)
+    client = await house.client(tallies)
+    workers = [await house.process(TALLIES, *LEASE, env=ledger.env) for _ in range(2)]
+    runs = [await client.start(tally, 20) for _ in range(4)]
+    asked = {
+        (run.id, n): asyncio.create_task(run.update(count_in, n, key=f"n{n}")) for run in runs for n in range(1, 21)
+    }
+    for _ in range(4):
+        target = min(len(ledger.lines()) + chance.randint(3, 20), 70)
+        await eventually(lambda target=target: len(ledger.lines()) >= target, "some are at work")
+        await workers.pop(chance.randrange(len(workers))).kill()
+        workers.append(await house.process(TALLIES, *LEASE, env=ledger.env))
+    async with asyncio.timeout(60):
+        await asyncio.gather(*asked.values())
+        assert [await run.result(timeout=SOON) for run in runs] == [210] * 4
+    for run in runs:
+        told = {n: task.result() for (run_id, n), task in asked.items() if run_id == run.id}
+        # Each saw what came before it and itself: in some order each was counted once.
+        in_order = sorted(told, key=lambda n: told[n])
+        assert [told[n] for n in in_order] == list(itertools.accumulate(in_order))
+        assert {n: await run.update(count_in, n, key=f"n{n}", timeout=SOON) for n in told} == told
+        assert len([key for key in await house.journal(run.id) if key.startswith("reply#")]) == 20
+    await house.check_invariants()
+
+
+async def test_an_update_that_was_exported_is_replayed(house: House) -> None:
+    app = house.app()
+    purchase = registered(app, Counter())
+    client = await house.client(app)
+    await house.worker(app)
+    run: RunHandle[list[str]] = await client.start(purchase, 1)
+    await run.update(approve, Decision(True, "Ada"), timeout=SOON)
+    await run.result(timeout=SOON)
+    exported = await run.export()
+    report = app.check([exported])
+    assert (report.replayed, report.breaks) == (1, [])

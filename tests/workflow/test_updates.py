@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -171,6 +171,33 @@ def test_code_that_refuses_what_was_taken_and_answered_is_blocked() -> None:
     assert "update 'even'" in str(blocked)
 
 
+def test_code_that_refuses_what_was_taken_and_gone_on_from_is_blocked() -> None:
+    @Workflow
+    async def takes() -> int:
+        async for call in even.calls():
+            done = await step(call.input)
+            await step(done)
+            call.reply(done)
+        return 0
+
+    stage = Stage(takes)
+    stage.go()
+    send(stage, even, "4", itertools.count(1))
+    assert said(stage.work("step#1")) == []
+
+    def nothing_is_good(number: int) -> None:
+        raise ValueError("no")
+
+    even._check = nothing_is_good
+    try:
+        blocked = stage.made(stage.journal).activate()
+    finally:
+        even._check = is_even
+    assert isinstance(blocked.blocked, NonDeterminismError)
+    assert "update 'even'" in str(blocked.blocked)
+    assert said(blocked) == [], "whoever waits is not told that it was refused: it was not"
+
+
 def test_one_answer_each_of_the_right_type() -> None:
     @Workflow
     async def careless() -> list[str]:
@@ -245,6 +272,12 @@ def test_names_that_cannot_be_used(name: str) -> None:
 
 
 async def test_what_is_refused_outside_of_a_workflow() -> None:
+    async def asks(number: int) -> None:
+        pass
+
+    for wrong in (asks, 5):
+        with pytest.raises(DefinitionError, match="is an ordinary function"):
+            Update[int, int]("other").validator(cast("Any", wrong))
     with pytest.raises(DefinitionError, match="has a validator already"):
         even.validator(is_even)
     with pytest.raises(RuntimeError, match="workflow code only"):
@@ -307,8 +340,10 @@ def test_every_update_is_answered_once_and_alike_on_each_replay(waiters: list[st
         for note in activation.notes:
             heard = note.output if note.failure is None else note.failure.message
             assert answers.setdefault(note.key, heard) == heard
-            if chance.random() < 0.7:  # otherwise the worker dies before it is written
-                write(stage, [note])
+        if chance.random() < 0.7:
+            write(stage, activation.notes)
+        elif activation.notes and activation.end is None:
+            keep(stage.move())  # the worker dies before they are written, and so before anything that follows
 
     keep(stage.go())
     to_send = [*(partial(send, stage, even, str(number), numbers) for number in sent)]
@@ -330,12 +365,22 @@ def test_every_update_is_answered_once_and_alike_on_each_replay(waiters: list[st
         keep(event())
         if chance.random() < 0.3 and stage.last.end is None:
             keep(stage.move())
+    _gives_again(stage, answers)
+
+
+def _gives_again(stage: Stage, answers: dict[str, object]) -> None:
+    """A replay gives what is not recorded of these answers, and nothing else."""
     last = stage.last.end
-    replayed = stage.made([entry for entry in stage.journal if entry.kind is not EntryKind.REPLY])
+    # What the code never saw stands in the journal before all that it did then; every other answer it gives again.
+    refused = _refused(stage)
+    kept = [entry for entry in stage.journal if entry.kind is not EntryKind.REPLY or entry.key in refused]
+    replayed = stage.made(kept)
     again = replayed.activate()
     assert again.blocked is None
     assert again.end == last
     told = {note.key: note.output if note.failure is None else note.failure.message for note in again.notes}
+    assert told.keys().isdisjoint(refused)
+    told |= refused
     assert told == answers
     recorded = [entry for entry in stage.journal if entry.kind is EntryKind.REPLY]
     assert len({entry.key for entry in recorded}) == len(recorded)
@@ -345,6 +390,12 @@ def test_every_update_is_answered_once_and_alike_on_each_replay(waiters: list[st
     assert {note.key for note in whole.activate().notes} == set(answers) - {entry.key for entry in recorded}
     whole.close()
     replayed.close()
+
+
+def _refused(stage: Stage) -> dict[str, str]:
+    """What was refused before the code saw it, as it is recorded."""
+    failures = {entry.key: Failure.from_json(entry.error) for entry in stage.journal if entry.error}
+    return {key: failure.message for key, failure in failures.items() if failure.reason == "refused"}
 
 
 def _deadline(command: Any) -> Any:

@@ -306,8 +306,9 @@ def _parked_for(details: Details, steps: Sequence[StepView], handed: Mapping[str
         more = "more children" if children[-1].kind == "child" else "more activities"
         yield f"{len(children) - _MOST_CHILDREN} {more}"
     if details.waits_inbox:
-        named = [line for line in (details.waits_for or "").split("\n") if line.startswith("signal:")]
-        yield from (f"signal {line.removeprefix('signal:')!r}" for line in named)
+        lines = [line.partition(":") for line in (details.waits_for or "").split("\n")]
+        named = [(kind, name) for kind, colon, name in lines if colon and kind in ("signal", "update")]
+        yield from (f"{kind} {name!r}" for kind, name in named)
         if not named and not children and not handed:
             yield "a signal"
     # The earliest of all that has a time: where no retry accounts for it, it is a timer.

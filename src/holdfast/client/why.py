@@ -28,6 +28,7 @@ ReasonKind = Literal[
     "line",
     "no worker",
     "signal",
+    "update",
     "timer",
     "retry",
     "child",
@@ -44,7 +45,7 @@ class Reason:
     text: str
     """In words."""
     what: str | None = None
-    """Which signal, or which outcome by its key."""
+    """Which signal or update, or which outcome by its key."""
     since: datetime | None = None
     until: datetime | None = None
     """When it is over by itself."""
@@ -201,10 +202,10 @@ def _parked_for(
         waits = [attempts[0].key] if attempts else []
     for line in waits:
         kind, colon, name = line.partition(":")
-        if kind == "signal" and colon:
+        if kind in ("signal", "update") and colon:
             yield Reason(
-                kind="signal",
-                text=f"waits for signal {name!r} since {_ago(run, since)}",
+                kind="signal" if kind == "signal" else "update",
+                text=f"waits for {kind} {name!r} since {_ago(run, since)}",
                 what=name,
                 since=since,
                 remedy="send it",

@@ -10,17 +10,7 @@ select set_config('holdfast.hints', 'later', true),
 -- Those of these updates that are answered, and those whose runs have ended: with what the run has become since, if that
 -- has taken the update along.
 select w.run_id, w.number, j.answered, j.output, j.error, e.status, e.error as failure,
-       (select r.id
-          from holdfast.run r
-         where r.continued_from = w.run_id
-           and r.continuation in (2, 3)
-           and (exists (select from holdfast.inbox i where i.run_id = r.id and i.number = w.number and i.kind = 9)
-                or exists (select
-                             from holdfast.journal k
-                            where k.run_id = r.id
-                              and k.kind = 9
-                              and holdfast.letter_number(k.kind, k.key, k.digest) = w.number))
-         limit 1) as successor
+       case when j.answered is null then holdfast.update_successor(w.run_id, w.number) end as successor
   from unnest(:runs::uuid[], :numbers::int[]) as w (run_id, number)
   left join lateral (
     select true as answered, j.output, j.error

@@ -48,7 +48,7 @@ def other_type(step: Step | ChildStep, entry: Entry, problem: Exception) -> NonD
 
 
 def other_update(name: str, entry: Entry, problem: Exception) -> NonDeterminismError:
-    """An update that the code has taken and answered is none to it any more."""
+    """An update that the code has taken is none to it any more."""
     return NonDeterminismError(
         f"update {name!r} as it is declared now",
         f"{_recorded(entry)}, {_shortened(entry.output or 'null')} ({problem})",

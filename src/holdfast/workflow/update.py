@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Any, Generic, Never, Self, TypeVar, final, get_args
 
 from holdfast.core.errors import DefinitionError, InvalidInput, UpdateRejected
@@ -76,10 +77,15 @@ class Update(Generic[T, R]):
         which others can send to, before the workflow sees the update; it can read nothing of the run.
 
         Raises:
-            DefinitionError: there is one already, or it is not a function.
+            DefinitionError: there is one already, or it is not an ordinary function.
         """
-        if self._check is not None or not callable(check):
-            raise DefinitionError(f"update {self.name!r} has a validator already, or {check!r} is not a function")
+        if self._check is not None:
+            raise DefinitionError(f"update {self.name!r} has a validator already: one each")
+        if not callable(check) or iscoroutinefunction(check) or isasyncgenfunction(check):
+            raise DefinitionError(
+                f"the validator of update {self.name!r} is an ordinary function, `def`, that raises what is wrong, "
+                f"not {check!r}"
+            )
         self._check = check
         return check
 
@@ -118,14 +124,14 @@ class Update(Generic[T, R]):
                 value = takes.decode(entry.output)
                 self.check(value)
             except Exception as error:
-                if answered is not None:
+                if answered is not None or loop.delivery.unasked is not None:
                     await self._block(loop, entry, error)
                 loop.delivery.notebook().answer(key, None, Failure.of(error, reason="refused"))
                 continue
             return UpdateCall(update=self, input=value, _key=key)
 
     async def _block(self, loop: WorkflowLoop, entry: Entry, error: Exception) -> Never:
-        """The code of before has taken this update, and has answered it; the code of now refuses it."""
+        """The code of before has answered this update, or has gone on from it; the code of now refuses it."""
         loop.delivery.blocked = other_update(self.name, entry, error)
         await loop.create_future()
         raise AssertionError("nobody is there to go on")

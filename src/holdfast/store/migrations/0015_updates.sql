@@ -24,43 +24,58 @@ declare
   v_name text := $2;
   v_key  text := $4;
   v_task record;
+  v_next record;
+  v_held int;
 begin
   if coalesce(v_name, '') = '' then
     raise exception 'an update needs a name' using errcode = 'HF007';
   end if;
-  -- First the row's lock, then in a later statement the look at the key: two senders with one key queue up here.
-  select t.lane, t.bucket_id into v_task from holdfast.task t where t.run_id = v_run for update;
-  if not found then
-    if holdfast.newest(v_run) <> v_run then
-      select u.run, u.number into run, number from holdfast.update(holdfast.newest(v_run), v_name, $3, v_key) u;
-      return;
+  loop
+    -- First the row's lock, then in a later statement the look at the key: two senders with one key queue up here.
+    select t.lane, t.bucket_id into v_task from holdfast.task t where t.run_id = v_run for update;
+    if v_key is not null then
+      -- Unseen it lies in the inbox. What was seen is in the journal, also after the end of the run.
+      select i.number
+        into v_held
+        from holdfast.inbox i
+       where i.run_id = v_run
+         and i.key = v_key
+         and i.kind = 9
+         and i.name = v_name
+         and not i.seen;
+      if v_held is null then
+        select substring(j.key from '#(\d+)$')::int
+          into v_held
+          from holdfast.journal j
+         where j.run_id = v_run
+           and j.kind = 9
+           and j.digest = holdfast.key_digest(v_key)
+           and starts_with(j.key, 'update:' || v_name || '#')
+         limit 1;
+      end if;
+      if v_held is not null then
+        run := v_run;
+        number := v_held;
+      end if;
     end if;
+    exit when v_task.lane is not null;
+    select r.id, r.continuation
+      into v_next
+      from holdfast.run r
+     where r.continued_from = v_run
+       and r.continuation <> 4
+     limit 1;
+    exit when v_next.id is null;
+    v_run := v_next.id;
+    if v_next.continuation <> 1 then
+      -- A retry or rewind has what is kept, and nothing else of it counts any more.
+      number := null;
+    end if;
+  end loop;
+  if number is not null then
+    return;
   end if;
   run := v_run;
-  if v_key is not null then
-    -- Unseen it lies in the inbox. What was seen is in the journal, also after the end of the run.
-    select i.number
-      into number
-      from holdfast.inbox i
-     where i.run_id = v_run
-       and i.key = v_key
-       and i.kind = 9
-       and i.name = v_name
-       and not i.seen;
-    if number is null then
-      select substring(j.key from '#(\d+)$')::int
-        into number
-        from holdfast.journal j
-       where j.run_id = v_run
-         and j.kind = 9
-         and j.digest = holdfast.key_digest(v_key)
-         and starts_with(j.key, 'update:' || v_name || '#')
-       limit 1;
-    end if;
-    if number is not null then
-      return;
-    end if;
-  end if;
   if v_task.lane is null then
     perform 1 from holdfast.run r where r.id = v_run;
     if found then
@@ -90,35 +105,63 @@ end $$;
 comment on function holdfast.update(uuid, text, json, text) is
   'Sends an update to a run; gives the run that has it, and its number there: see holdfast.reply.';
 
+create function holdfast.update_successor(p_run uuid, p_number int) returns uuid
+language sql stable
+set search_path = pg_catalog, pg_temp
+-- Which run has an update now that this one, which has ended, was sent and has not answered: null where none has.
+as $$
+select r.id
+  from holdfast.run r
+ where r.continued_from = p_run
+   and r.continuation in (2, 3)
+   and (exists (select from holdfast.inbox i where i.run_id = r.id and i.number = p_number and i.kind = 9)
+        or exists (select
+                     from holdfast.journal j
+                    where j.run_id = r.id
+                      and j.kind = 9
+                      and holdfast.letter_number(j.kind, j.key, j.digest) = p_number))
+ limit 1
+$$;
+
 create function holdfast.reply(run uuid, number int) returns json
-language plpgsql stable
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
+  v_run   uuid := $1;
+  v_next  uuid;
+  v_open  boolean;
   v_reply record;
 begin
-  select j.output, j.error
-    into v_reply
-    from holdfast.journal j
-   where j.run_id = $1
-     and j.key = 'reply#' || $2;
-  if found then
-    if v_reply.error is not null then
-      raise exception 'the update was refused: %', coalesce(v_reply.error ->> 'message', 'see the journal')
-        using errcode = 'HF009', detail = v_reply.error::text;
+  loop
+    -- First whether it has ended, and then the answer, which is there before the end, or with it.
+    perform 1 from holdfast.task t where t.run_id = v_run;
+    v_open := found;
+    select j.output, j.error
+      into v_reply
+      from holdfast.journal j
+     where j.run_id = v_run
+       and j.key = 'reply#' || $2;
+    if found then
+      if v_reply.error is not null then
+        raise exception 'the update was refused: %', coalesce(v_reply.error ->> 'message', 'see the journal')
+          using errcode = 'HF009', detail = v_reply.error::text;
+      end if;
+      return v_reply.output;
     end if;
-    return v_reply.output;
-  end if;
-  perform 1 from holdfast.task t where t.run_id = $1;
-  if found then
-    return null;
-  end if;
-  perform 1 from holdfast.run r where r.id = $1;
+    if v_open then
+      return null;
+    end if;
+    v_next := holdfast.update_successor(v_run, $2);
+    exit when v_next is null;
+    v_run := v_next;
+  end loop;
+  perform 1 from holdfast.run r where r.id = v_run;
   if not found then
-    raise exception 'there is no run %', $1 using errcode = 'HF003';
+    raise exception 'there is no run %', v_run using errcode = 'HF003';
   end if;
-  raise exception 'run % has ended without an answer', $1 using errcode = 'HF004';
+  raise exception 'run % has ended without an answer', v_run using errcode = 'HF004';
 end $$;
 comment on function holdfast.reply(uuid, int) is
   'The answer to an update, as it is stored; null as long as there is none.';
