@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from holdfast.client.why import Why
     from holdfast.core.definition import Definition
     from holdfast.core.export import RunExport
-    from holdfast.core.signal import SignalType, StateType
+    from holdfast.core.signal import SignalType, StateType, UpdateType
     from holdfast.core.states import RunStatus
     from holdfast.integrations.catalogue import BlockingConnection
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 def as_blocking(bridge: Bridge[Client], handle: RunHandle[T]) -> BlockingRunHandle[T]:
@@ -105,6 +106,18 @@ class BlockingRunHandle(Generic[R_co]):
         return self._bridge.call(
             lambda client: self._on(client).signal_by_name(name, value, key=key, connection=connection)
         )
+
+    def update(
+        self, update: UpdateType[T, U], value: T, *, key: str | None = None, timeout: timedelta | None = None
+    ) -> U:
+        """Sends an update, and gives the answer of the run once that is recorded."""
+        return self._bridge.call(lambda client: self._on(client).update(update, value, key=key, timeout=timeout))
+
+    def update_by_name(
+        self, name: str, value: object = None, *, key: str | None = None, timeout: timedelta | None = None
+    ) -> Any:
+        """As ``update``, in plain JSON and without the types at hand."""
+        return self._bridge.call(lambda client: self._on(client).update_by_name(name, value, key=key, timeout=timeout))
 
     def cancel(self, *, connection: BlockingConnection | None = None) -> Cancellation:
         """Cancels the run: at once where nothing of it has begun, else by asking it to."""
