@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -457,9 +458,13 @@ async def test_while_workers_are_killed_every_update_is_answered_once(house: Hou
     asked = {
         (run.id, n): asyncio.create_task(run.update(count_in, n, key=f"n{n}")) for run in runs for n in range(1, 21)
     }
+
+    def at_work(target: int) -> bool:
+        return len(ledger.lines()) >= target
+
     for _ in range(4):
         target = min(len(ledger.lines()) + chance.randint(3, 20), 70)
-        await eventually(lambda target=target: len(ledger.lines()) >= target, "some are at work")
+        await eventually(partial(at_work, target), "some are at work")
         await workers.pop(chance.randrange(len(workers))).kill()
         workers.append(await house.process(TALLIES, *LEASE, env=ledger.env))
     async with asyncio.timeout(60):

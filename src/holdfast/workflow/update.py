@@ -81,7 +81,8 @@ class Update(Generic[T, R]):
         """
         if self._check is not None:
             raise DefinitionError(f"update {self.name!r} has a validator already: one each")
-        if not callable(check) or iscoroutinefunction(check) or isasyncgenfunction(check):
+        given: object = check
+        if not callable(given) or iscoroutinefunction(check) or isasyncgenfunction(check):
             raise DefinitionError(
                 f"the validator of update {self.name!r} is an ordinary function, `def`, that raises what is wrong, "
                 f"not {check!r}"
