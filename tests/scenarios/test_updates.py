@@ -28,6 +28,7 @@ from holdfast import (
     Unstorable,
     Update,
     UpdateRejected,
+    continue_as_new,
     sleep,
 )
 from tests.apps.ledger import Ledger
@@ -422,6 +423,44 @@ async def test_a_rewound_run_answers_whoever_waits(house: House, tmp_path: Path)
     assert await asyncio.wait_for(asked, SOON.total_seconds()) == 2
     assert await run.result(timeout=SOON) == 1
     assert await house.value("select holdfast.reply($1, 1)", run.id) == "2"
+    await house.check_invariants()
+
+
+@pytest.mark.parametrize("kept", [2000, 0], ids=["from memory", "by replay"])
+async def test_a_run_that_continues_as_new_hands_on_what_it_has_not_taken(house: House, kept: int) -> None:
+    app = house.app()
+
+    @app.workflow
+    async def flow(round: int) -> int:
+        call = await add.wait()
+        silent = await plain.wait()
+        call.reply(call.input + 100 * round)
+        if round < 3:
+            continue_as_new(round + 1)
+        silent.reply("at last")
+        return round
+
+    client = await house.client(app)
+    await house.worker(app, cached_runs=kept)
+    run = await client.start(flow, 1)
+    asked = [asyncio.create_task(run.update(add, n, key=f"n{n}")) for n in (1, 2, 3)]
+    await house.until("select count(*) = 3 from holdfast.journal where kind = 9")
+    first = asyncio.create_task(run.update(plain, 1, key="first"))
+    with pytest.raises(RunEnded, match="without answering update 'plain': it goes on as a new run"):
+        await asyncio.wait_for(first, SOON.total_seconds())
+    # Its number is that of another one by now, and its key is known all the same.
+    with pytest.raises(RunEnded, match="without answering update 'plain': it goes on as a new run"):
+        await run.update(plain, 1, key="first", timeout=SOON)
+    with pytest.raises(RunEnded):
+        await run.update(plain, 2, timeout=SOON)
+    assert await run.update(plain, 3, key="last", timeout=SOON) == "at last"
+    answers = sorted(await asyncio.gather(*asked))
+    assert [answer // 100 for answer in answers] == [1, 2, 3]
+    assert sorted(answer % 100 for answer in answers) == [1, 2, 3]
+    assert await run.result(timeout=SOON) == 3
+    for n, task in enumerate(asked, 1):
+        assert await run.update(add, n, key=f"n{n}", timeout=SOON) == task.result()
+    assert await run.update(plain, 3, key="last", timeout=SOON) == "at last"
     await house.check_invariants()
 
 

@@ -102,11 +102,17 @@ async def _send(context: Context, run_id: UUID, name: str, payload: str, key: st
 
 def _opened(run_id: UUID, name: str, replied: Replied, gives: Returns[R], seal: Seal) -> R:
     if not replied.answered:
-        raise RunEnded(run_id, f"run {run_id} has ended without answering update {name!r}: {_end(replied, seal)}")
+        raise _unanswered(run_id, name, _end(replied, seal))
     if replied.error is None:
         return gives.decode(None if replied.output is None else seal.open(replied.output))
     failure = read_failure(replied.error, seal)
+    if failure.type == type_name(RunEnded):
+        raise _unanswered(run_id, name, failure.message)
     raise UpdateRejected(run_id, name, failure.type, failure.message) from _cause(failure)
+
+
+def _unanswered(run_id: UUID, name: str, how: str) -> RunEnded:
+    return RunEnded(run_id, f"run {run_id} has ended without answering update {name!r}: {how}")
 
 
 def _is_duration(value: object) -> bool:
@@ -120,10 +126,8 @@ def _end(replied: Replied, seal: Seal) -> str:
             return f"it failed with {failure.type}: {failure.message}"
         case Ending.CANCELLED:
             return "it was cancelled"
-        case Ending.SUCCEEDED:
-            return "it has succeeded"
         case _:
-            return "it goes on as a new run, which does not know of the update"
+            return "it has succeeded"
 
 
 def _cause(failure: Failure) -> BaseException | None:

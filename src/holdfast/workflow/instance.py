@@ -330,6 +330,8 @@ class Instance:
             return Ended(Ending.FAILED, failure=Failure.of(_cancelled_itself()))
         error = main.exception()
         if isinstance(error, Continued):
+            if delivery.notes is not None:
+                delivery.notes.leave()
             return Ended(Ending.CONTINUED, next_input=error.input, unread=delivery.unread)
         if error is not None:
             return Ended(Ending.FAILED, failure=Failure.of(_explained(error)))

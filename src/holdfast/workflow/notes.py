@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from holdfast.core.errors import RunEnded
 from holdfast.core.failure import Failure
 from holdfast.core.journal import Entry, EntryKind, state_key, state_name
+from holdfast.core.remake import type_name
 
 
 class Note(NamedTuple):
@@ -26,11 +28,12 @@ class Note(NamedTuple):
 class Notes:
     """The notes of one run."""
 
-    __slots__ = ("_answers", "_fresh", "_places")
+    __slots__ = ("_answers", "_fresh", "_places", "_taken")
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}  # of the latest change of each state that is written, or about to be
         self._answers: dict[str, bool] = {}  # by key; whether it was refused before the code saw it
+        self._taken: dict[str, None] = {}  # keys of the answers to what the code has been given
         self._fresh: dict[str, Note] = {}
 
     def record(self, entry: Entry) -> None:
@@ -55,6 +58,15 @@ class Notes:
         """Whether what this answers was refused before the code saw it; None if there is no answer."""
         return self._answers.get(key)
 
+    def taken(self, key: str) -> None:
+        """What this answers was given to the code."""
+        self._taken[key] = None
+
+    def leave(self) -> None:
+        """The run goes on as a new one, which does not know of what was given to this one and has no answer."""
+        for key in self._taken:
+            self.answer(key, None, _LEFT)
+
     def answer(self, key: str, text: str | None, failure: Failure | None) -> None:
         """An answer, once: one that stands in the journal stays, whatever the code says now."""
         if key not in self._answers:
@@ -70,3 +82,6 @@ class Notes:
                 name, place = state_name(note.key)
                 self._places[name] = place
         return fresh
+
+
+_LEFT = Failure(type=type_name(RunEnded), message="it goes on as a new run, which does not know of the update")

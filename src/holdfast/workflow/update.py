@@ -129,6 +129,7 @@ class Update(Generic[T, R]):
                     await self._block(loop, entry, error)
                 loop.delivery.notebook().answer(key, None, Failure.of(error, reason="refused"))
                 continue
+            loop.delivery.notebook().taken(key)
             return UpdateCall(update=self, input=value, _key=key)
 
     async def _block(self, loop: WorkflowLoop, entry: Entry, error: Exception) -> Never:

@@ -108,12 +108,13 @@ comment on function holdfast.update(uuid, text, json, text) is
 create function holdfast.update_successor(p_run uuid, p_number int) returns uuid
 language sql stable
 set search_path = pg_catalog, pg_temp
--- Which run has an update now that this one, which has ended, was sent and has not answered: null where none has.
+-- Which run has an update now that this one, which has ended, was sent and has not answered: null where none has. A run
+-- that continues as new has answered whatever it does not hand on: only so does a number mean the same in both.
 as $$
 select r.id
   from holdfast.run r
  where r.continued_from = p_run
-   and r.continuation in (2, 3)
+   and r.continuation <> 4
    and (exists (select from holdfast.inbox i where i.run_id = r.id and i.number = p_number and i.kind = 9)
         or exists (select
                      from holdfast.journal j
