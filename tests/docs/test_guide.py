@@ -26,7 +26,7 @@ import click
 import pytest
 
 import holdfast
-from holdfast import App, EmbeddedSettings
+from holdfast import App, BlockingClient, EmbeddedSettings
 from holdfast.app.settings import read_settings
 from holdfast.app.sources import VARIABLES
 from holdfast.cli.exit_code import ExitCode
@@ -139,11 +139,17 @@ async def test_the_snippets_do_what_they_show(
     source.touch()
     module.__spec__ = spec_from_file_location(module.__name__, source)
     monkeypatch.setattr(sys, "path", [str(place), *sys.path])
-    for block in section.blocks:
-        if block.language == "python":
-            await execute(section.page, block, module)
-        elif block.language == "sql":
-            await execute_sql(block, db)
+    try:
+        for block in section.blocks:
+            if block.language == "python":
+                await execute(section.page, block, module)
+            elif block.language == "sql":
+                await execute_sql(block, db)
+    finally:
+        for thing in vars(module).values():
+            # One that would stay open as long as the process of a web server.
+            if isinstance(thing, BlockingClient):
+                await asyncio.to_thread(thing.close)
 
 
 async def execute(page: str, block: Block, module: ModuleType) -> None:

@@ -23,7 +23,7 @@ class Count(NamedTuple):
 
 
 async def read_counts(session: Session, lane: str) -> list[Count]:
-    """How many runs of the lane have which status, by name."""
+    """How many runs of the lane have which status, by name; without children and dispatched activities."""
     rows = await session.fetch("lane_counts", lane=lane)
     return [Count(row["name"], RunStatus(row["status"]), row["runs"]) for row in rows]
 

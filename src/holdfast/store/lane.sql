@@ -1,9 +1,11 @@
 -- Looking at one lane as a whole: for who watches it. Nothing here writes.
 
 -- name: lane_counts
+-- Of the runs that were started, without the activities among them that were dispatched.
 select v.name, v.status, count(*)::int as runs
   from holdfast.runs v
  where v.lane = :lane
+   and v.parent is null
  group by v.name, v.status
 
 -- name: lane_workers
