@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 
 import pytest
 
 from holdfast.client import Client
 from tests.apps.journeys import app as journeys
-from tests.faults.load import Load
+from tests.faults.load import SOON, Load
 from tests.faults.proxy import Deafness, Proxy
 from tests.house import House
 
@@ -31,6 +32,27 @@ async def all_is_found(load: Load) -> None:
 async def distant(far: House) -> Client:
     journeys.override(origin="the test", database_url=far.dsn)
     return await far.client(journeys)
+
+
+async def test_what_is_started_while_nobody_listens_is_found_as_soon_as_somebody_does(house: House) -> None:
+    app = house.app()
+
+    @app.activity
+    async def double(number: int) -> int:
+        return 2 * number
+
+    client = await house.client(app)
+    # Without a hint it would look again after a minute.
+    await house.worker(app, poll=timedelta(minutes=1), lease=timedelta(minutes=3))
+    assert await (await client.start(double, 1)).result(timeout=SOON) == 2
+    async with house.db.transaction():
+        # It is gone when this returns, so that the notice of the commit finds nobody.
+        assert await house.value(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+            " where datname = current_database() and application_name like 'holdfast control %'"
+        )
+        run = await client.start(double, 2, connection=house.db)
+    assert await run.result(timeout=SOON) == 4
 
 
 @pytest.mark.parametrize("deaf", ["refused", "lost"])

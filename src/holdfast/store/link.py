@@ -26,8 +26,9 @@ Notice = Callable[[str], None]
 class Link:
     """One connection, opened when it is first needed and again after it broke; used by one caller at a time.
 
-    With ``notice`` it listens on the schema's channel, and hands over each payload. With ``transaction_timeout`` the
-    server lets go of what a client that is gone has locked.
+    With ``notice`` it listens on the schema's channel, and hands over each payload; ``listening`` is called each
+    time that it begins to, since what was said before is lost. With ``transaction_timeout`` the server lets go of what
+    a client that is gone has locked.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class Link:
         *,
         application: str,
         notice: Notice | None = None,
+        listening: Callable[[], None] | None = None,
         transaction_timeout: timedelta | None = None,
     ) -> None:
         self._dsn = dsn
         self._statements = statements
         self._application = application
         self._notice = notice
+        self._listening = listening
         self._transaction_timeout = transaction_timeout
         self._warned = False
         self._listens = False
@@ -72,6 +75,8 @@ class Link:
                 async with translated(self._dsn):
                     await connection.add_listener(self._statements.schema, self._noticed)
                 self._listens = True
+                if self._listening is not None:
+                    self._listening()
             except DatabaseError as error:
                 if is_away(error):
                     raise

@@ -148,7 +148,7 @@ class Tenure:
             if settings.hints
             else None
         )
-        self._control = self._link("control", notice)
+        self._control = self._link("control", notice, listening=self.look_around)
         self._hints = Hints(self._control)
         self._executor.post = Post(self._control, seal, limit=settings.lease.total_seconds() / 2)
         self._watch = Watch(
@@ -169,17 +169,17 @@ class Tenure:
         """Whether it begins nothing more, and gives back what it holds."""
         return self._holdings.draining
 
+    def look_around(self) -> None:
+        """There may be something to claim, or letters for what is held, of which nothing was heard."""
+        self._watch.hint()
+        self._relay.guests()
+
     # -- what a test asks of it
 
     def time_moved(self, at: datetime) -> None:
         """The database's clock was set to ``at``: what waits in memory for an earlier moment goes on."""
         self._holdings.time_moved(at)
         self.look_around()
-
-    def look_around(self) -> None:
-        """There may be something to claim, or letters for what is held."""
-        self._watch.hint()
-        self._relay.guests()
 
     def stillness(self, hangs: Callable[[Attempt], bool]) -> Stillness | None:
         """What the runs in memory wait for; None while something is under way, or it has not begun or ends.
@@ -226,12 +226,13 @@ class Tenure:
         finally:
             await self._close()
 
-    def _link(self, purpose: str, notice: Notice | None = None) -> Link:
+    def _link(self, purpose: str, notice: Notice | None = None, listening: Callable[[], None] | None = None) -> Link:
         return Link(
             self._dsn,
             self._statements,
             application=f"holdfast {purpose} {self.name}",
             notice=notice,
+            listening=listening,
             transaction_timeout=self._transaction_timeout,
         )
 
