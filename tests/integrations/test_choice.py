@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -12,12 +13,14 @@ import sqlalchemy
 from django.db.backends.base.base import BaseDatabaseWrapper  # type: ignore[import-untyped]
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from holdfast import App, Connection, DefinitionError
+from holdfast import App, Connection, DefinitionError, RunFailed
 from holdfast.integrations.asyncpg import Asyncpg
 from holdfast.integrations.django import Django
 from holdfast.integrations.psycopg import Psycopg
 from holdfast.integrations.sqlalchemy import SQLAlchemy
-from tests.house import ROOT
+from tests.house import ROOT, House
+from tests.integrations.ways import ONCE, TABLES, WAYS, Way, engine
+from tests.integrations.ways import of_django as django_of
 
 
 async def of_anything(connection: Any, amount: int) -> None: ...
@@ -155,3 +158,20 @@ except holdfast.DefinitionError as error:
     assert f"pip install 'holdfast[{library}]'" in first
     assert second.startswith("activity 'book': ")
     assert f"pip install 'holdfast[{library}]'" in second
+
+
+@pytest.mark.parametrize(
+    "way", [way for way in WAYS if way.name.startswith(("a session over", "Django"))], ids=lambda way: way.name
+)
+async def test_a_database_that_is_not_the_workers_is_refused(house: House, way: Way, empty_dsn: str) -> None:
+    await house.db.execute(TABLES)
+    app = house.app()
+    async with engine(empty_dsn, "asyncpg") as elsewhere:
+        library: Any = django_of(empty_dsn) if way.name == "Django" else SQLAlchemy(engine=elsewhere)
+        way.make(app, library, ONCE, None)
+        client = await house.client(app)
+        await house.worker(app)
+        write: Any = app.definitions["write"]
+        run = await client.start(write.call("nowhere"))
+        with pytest.raises(RunFailed, match="schema is missing or not complete"):
+            await run.result(timeout=timedelta(seconds=20))

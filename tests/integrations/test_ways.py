@@ -15,7 +15,7 @@ from holdfast.app.hosted import WorkerOptions
 from holdfast.core.isolation import IsolationLevel
 from tests.faults.proxy import Proxy
 from tests.house import QUICK, House
-from tests.integrations.ways import ENDED, ONCE, TABLES, WAYS, Refused, Way, engine
+from tests.integrations.ways import ENDED, ONCE, TABLES, WAYS, Refused, Way
 
 pytestmark = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 
@@ -310,17 +310,3 @@ async def test_one_that_takes_too_long_is_rolled_back_and_lets_go_of_its_locks(h
     await house.db.execute("set lock_timeout = '5s'; update account set amount = 2")
     assert await notes(house) == []
     assert await run(house, app, "write", "after") == "after"
-
-
-async def test_a_database_that_is_not_the_workers_is_refused(house: House, way: Way, empty_dsn: str) -> None:
-    if not way.name.startswith(("a session over", "Django")):
-        pytest.skip("has the connection that the worker gives it")
-    from holdfast.integrations.sqlalchemy import SQLAlchemy
-    from tests.integrations.ways import of_django
-
-    async with engine(empty_dsn, "asyncpg") as elsewhere:
-        library = of_django(empty_dsn) if way.name == "Django" else SQLAlchemy(engine=elsewhere)
-        app = await app_of(house, way, library=library)
-        await house.worker(app)
-        with pytest.raises(RunFailed, match="schema is missing or not complete"):
-            await run(house, app, "write", "nowhere")
