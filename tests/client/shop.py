@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from holdfast.client import Client
+from holdfast.client.parts import Parts
 from holdfast.core.definition import Definition
 from holdfast.core.failure import Failure
 from holdfast.core.seal import Codec, Seal
@@ -70,7 +71,7 @@ def client_of(
 ) -> Client:
     """A client, to be opened."""
     seal = Seal(codec, LIMIT)
-    return Client(dsn=dsn, statements=Statements(), seal=seal, definitions=definitions, **options)
+    return Client(Parts(dsn=dsn, statements=Statements(), seal=seal, definitions=definitions, **options))
 
 
 async def count(db: Connection, table: str = "run") -> int:

@@ -33,6 +33,7 @@ from holdfast.app.sources import Found
 from holdfast.app.surrounded import Surrounded
 from holdfast.app.timetable import ScheduleOptions, Timetable
 from holdfast.client import Client
+from holdfast.client.parts import Parts
 from holdfast.core.definition import Definition
 from holdfast.core.errors import DefinitionError
 from holdfast.core.export import RunExport
@@ -380,15 +381,17 @@ class App(Surrounded):
         async with (
             open_database(settings) as database,
             Client(
-                dsn=database.dsn,
-                statements=database.statements,
-                seal=seal,
-                definitions=self.definitions,
-                pool_size=pool_size,
-                hints=hints,
-                application=application,
-                middleware=[one for one in self._middleware if type(one).start is not Middleware.start],
-                listeners=self._listeners,
+                Parts(
+                    dsn=database.dsn,
+                    statements=database.statements,
+                    seal=seal,
+                    definitions=self.definitions,
+                    pool_size=pool_size,
+                    hints=hints,
+                    application=application,
+                    middleware=[one for one in self._middleware if type(one).start is not Middleware.start],
+                    listeners=self._listeners,
+                )
             ) as client,
         ):
             yield client

@@ -10,38 +10,27 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, TypeVarTuple, overload
 from uuid import UUID
 
 from holdfast.client import completing
-from holdfast.client.context import Context
-from holdfast.client.database import Database
-from holdfast.client.ear import Ear
-from holdfast.client.encoding import Encoder, as_call
+from holdfast.client.encoding import as_call
 from holdfast.client.exporting import Sample, sample_runs
 from holdfast.client.handle import RunHandle, run_id_of
-from holdfast.client.hinter import Hinter
-from holdfast.client.launch import Launch
 from holdfast.client.listing import list_runs
 from holdfast.client.options import StartOptions, key_mistakes, start_options
-from holdfast.client.replies import Replies
-from holdfast.client.schedules import Schedules
 from holdfast.client.selection import Runs
-from holdfast.client.starting import StartMiddleware
-from holdfast.client.waiter import Waiter
 from holdfast.core.definition import Call, Definition
 from holdfast.core.errors import InvalidInput
-from holdfast.core.listeners import Listeners
 
 if TYPE_CHECKING:
     from holdfast.client.description import RunDescription
     from holdfast.client.listing import Page, RunSummary
+    from holdfast.client.parts import Parts
     from holdfast.client.sending import Cancellation
     from holdfast.client.why import Why
     from holdfast.core.export import RunExport
     from holdfast.core.priority import PriorityName
-    from holdfast.core.seal import Seal
     from holdfast.core.signal import SignalType
     from holdfast.core.states import RunStatus
     from holdfast.integrations.catalogue import CallersConnection
     from holdfast.store.starts import Start, Started
-    from holdfast.store.statements import Statements
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -56,75 +45,25 @@ class Client:
     ``tags`` are found by ``list``; after ``timeout`` from now it ends as timed out. ``headers`` travel with it, to its
     activities and children, and are stored as they are, whatever the codec. With ``connection``, an asyncpg connection,
     it is made in the caller's own transaction there: it exists if and when that commits.
-
-    Args:
-        dsn: Where the database is.
-        statements: The statements for its schema.
-        seal: The codec and the payload limit.
-        definitions: The workflows and activities that are known here, by name; may be empty.
-        pool_size: How many connections are opened at most, beside one that listens while results are awaited.
-        hints: Notify workers of what is due, and listen for what has ended; without, both find out by looking.
-        application: The connections' name in ``pg_stat_activity``.
-        patience: How long a call is tried again while the database is away.
-        middleware: What stands around starts.
-        listeners: Who wants to know of them.
     """
 
-    def __init__(
-        self,
-        *,
-        dsn: str,
-        statements: Statements,
-        seal: Seal,
-        definitions: Mapping[str, Definition[..., Any]],
-        pool_size: int = 4,
-        hints: bool = True,
-        application: str = "holdfast client",
-        patience: timedelta = timedelta(seconds=15),
-        middleware: Sequence[StartMiddleware] = (),
-        listeners: Listeners | None = None,
-    ) -> None:
-        self._hints = hints
-        self._database = Database(
-            dsn, statements, application=application, size=pool_size, patience=patience.total_seconds()
-        )
-        self._encoder = Encoder(seal, definitions)
-        self._launch = Launch(
-            self._database,
-            hints=hints,
-            middleware=middleware,
-            listeners=Listeners() if listeners is None else listeners,
-        )
-        self._ear = ear = Ear(self._database, hints=hints)
-        self._context = Context(
-            encoder=self._encoder,
-            database=self._database,
-            seal=seal,
-            waiter=Waiter(self._database, ear),
-            replies=Replies(self._database, ear),
-            hinter=Hinter(self._database, hints=hints),
-            definitions=definitions,
-        )
-        self.schedules = Schedules(self._context, hints=hints)
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._context = parts.context
+        self._database = parts.database
+        self._encoder = parts.encoder
+        self._launch = parts.launch
+        self.schedules = parts.schedules
         """What starts runs by the clock: make, list, change, pause, trigger and preview schedules."""
 
     async def __aenter__(self) -> Self:
-        await self._database.open()
+        await self._parts.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            await self._launch.close()
-            await self._context.hinter.close()
-        finally:
-            try:
-                await self._context.waiter.close()
-                await self._context.replies.close()
-                await self._ear.close()
-            finally:
-                await self._database.close(patience=5.0)
+        await self._parts.close()
 
     # ---- starting
 

@@ -15,6 +15,7 @@ from holdfast.app import App
 from holdfast.app.database import Database, open_database
 from holdfast.app.hosted import WorkerOptions
 from holdfast.client import Client, RunHandle
+from holdfast.client.parts import Parts
 from holdfast.core.errors import InvalidInput, ResultTimeout, UnknownName
 from holdfast.core.states import RunKind
 from holdfast.store.link import Link
@@ -109,11 +110,13 @@ class Env(Client):
     ) -> None:
         seal = app.seal()
         super().__init__(
-            dsn=database.dsn,
-            statements=database.statements,
-            seal=seal,
-            definitions=app.definitions,
-            application=_APPLICATION,
+            Parts(
+                dsn=database.dsn,
+                statements=database.statements,
+                seal=seal,
+                definitions=app.definitions,
+                application=_APPLICATION,
+            )
         )
         if at is not None and (at.utcoffset() is None or at < _EARLIEST):
             raise InvalidInput(f"at is {at!r}: use a time with a time zone, not before the year 2000")
