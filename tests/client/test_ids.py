@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -59,3 +60,28 @@ def test_more_than_fit_into_a_millisecond_run_ahead_of_the_clock(monkeypatch: py
     made = [ids.next() for _ in range(2 * MOST_COUNT)]
     assert made == sorted(set(made))
     assert made_at(made[-1]) - made_at(made[0]) == timedelta(milliseconds=1)
+
+
+def test_ids_of_a_process_that_was_forked_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 1_000_000_000_000_000)
+    ids = Ids()
+    ids.next()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, b"".join(ids.next().bytes for _ in range(100)))
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(reader, 16 * 100)
+    os.close(reader)
+    os.close(writer)
+    assert len(theirs) == 16 * 100
+    own = b"".join(ids.next().bytes for _ in range(100))
+    # Made in the same millisecond with the same counters: only what was drawn at random differs.
+    assert not {theirs[n : n + 16] for n in range(0, 1600, 16)} & {own[n : n + 16] for n in range(0, 1600, 16)}
+
+
+def test_many_ids_of_one_millisecond_differ_in_what_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 1_000_000_000_000_000)
+    drawn = [made.int & ((1 << 62) - 1) for made in (ids.next() for ids in [Ids()] for _ in range(2000))]
+    assert len(set(drawn)) == len(drawn)

@@ -85,6 +85,7 @@ class Meter:
 _CONSTANT = re.compile(r"'[^']*'|\$\d+|\b\d+\b|\s+")
 _COUNTED = (
     "start_plain",
+    "start_one",
     "start_keyed",
     "claim",
     "flush",

@@ -66,7 +66,7 @@ async def test_a_single_start_is_one_statement_one_commit_and_at_most_a_kilobyte
     async with Meter(house) as cost:
         for _ in range(100):
             await client.start(call(app, "noop", 1))
-    assert cost.calls == {"start_plain": 100}
+    assert cost.calls == {"start_one": 100}
     assert cost.commits == 100
     assert cost.wal <= 100 * 1_000, f"{cost.wal / 100:.0f} bytes each"
 
@@ -265,7 +265,9 @@ async def test_a_transactional_step_costs_two_statements_and_one_commit_that_is_
     # The start, the claim, the end of the run, the hint that it has ended; and one for each step and its effect.
     assert cost.calls["flush"] <= 1
     assert cost.commits <= steps + 4
-    assert cost.statements - cost.calls["results"] <= 2 * steps + 4, cost.calls
+    # Besides the claim that takes it there are looks after a while, more of them the longer it all takes: those are polls.
+    assert cost.statements - cost.calls["results"] - cost.calls["claim"] <= 2 * steps + 2, cost.calls
+    assert cost.calls["claim"] <= 4, cost.calls
     # A job ends in the commit of its effect: nothing is flushed for it.
     async with Meter(house) as cost:
         job = await client.start(write, 1)

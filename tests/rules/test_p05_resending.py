@@ -82,15 +82,36 @@ async def test_p05_a_park_sent_again_undoes_no_wake(ground: Ground, committing: 
     assert await ground.is_due(owner.run_id) is expected
 
 
-@shown(
-    "ended once",
-    hanging_on_the_run=(
-        reworded("start_plain", ("where (a.id in (select made.id from made)) is true", "where true")),
-        "both ended and in line",
-    ),
+_HANGS_ON_THE_RUN = (
+    reworded("start_plain", ("where (a.id in (select made.id from made)) is true", "where true")),
+    "both ended and in line",
 )
+_ONE_HANGS_ON_THE_RUN = (
+    reworded(
+        "start_one",
+        (
+            "from made r",
+            """from (select :id::uuid as id, :name::text as name, :lane::text as lane, :priority::smallint as priority,
+                           holdfast.now() as created_at) r""",
+        ),
+    ),
+    "both ended and in line",
+)
+
+
+@shown("ended once", hanging_on_the_run=_HANGS_ON_THE_RUN)
 async def test_p05_a_start_sent_again_starts_nothing_that_has_ended(ground: Ground, expected: object) -> None:
-    start = Start(new_id(), "{}", Manner(1, "flow", "default", 3, None, None, None, None), None, None)
+    await _starts_again(ground, expected, count=2)
+
+
+@shown("ended once", hanging_on_the_run=_ONE_HANGS_ON_THE_RUN)
+async def test_p05_a_single_start_sent_again_starts_nothing_that_has_ended(ground: Ground, expected: object) -> None:
+    await _starts_again(ground, expected, count=1)
+
+
+async def _starts_again(ground: Ground, expected: object, *, count: int) -> None:
+    manner = Manner(1, "flow", "default", 3, None, None, None, None)
+    starts = [Start(new_id(), "{}", manner, None, None) for _ in range(count)]
     statements = Statements()
     hand = await ground.worker()
     async with Proxy(ground.dsn) as proxy:
@@ -100,15 +121,15 @@ async def test_p05_a_start_sent_again_starts_nothing_that_has_ended(ground: Grou
             try:
                 if attempt == 0:
                     with pytest.raises((OSError, asyncpg.PostgresError)):
-                        await start_plain(Session(connection, statements), [start], hint=False)
-                    # It is there all the same, and ends before it is sent again.
-                    await hand.take(start.id)
-                    await hand.flush(hand.end(start.id))
+                        await start_plain(Session(connection, statements), starts, hint=False)
+                    # They are there all the same, and end before they are sent again.
+                    await hand.take(*(start.id for start in starts))
+                    await hand.flush(*(hand.end(start.id) for start in starts))
                 else:
-                    await start_plain(Session(connection, statements), [start], hint=False)
+                    await start_plain(Session(connection, statements), starts, hint=False)
             finally:
                 connection.terminate()
         assert loss.lost == 1
-    ended, in_line = await ground.result(start.id) is not None, await ground.task(start.id) is not None
+    ended, in_line = await ground.result(starts[0].id) is not None, await ground.task(starts[0].id) is not None
     assert ("both ended and in line" if ended and in_line else "ended once") == expected
     assert ended

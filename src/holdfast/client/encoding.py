@@ -13,7 +13,6 @@ from holdfast.core.definition import Call, Definition
 from holdfast.core.digest import canonical, digest_of
 from holdfast.core.errors import DefinitionError, InvalidInput
 from holdfast.core.states import RunKind
-from holdfast.core.values import Encoded
 from holdfast.core.version import rank
 from holdfast.store.starts import Manner, Start
 
@@ -36,8 +35,11 @@ class Encoder:
         definition = call.definition
         if definition.version is not None:
             self._refuse_older(definition)
+        manner = _manner(definition.kind, definition.name, options)
+        if key is None:
+            return self._start(definition.parameters.write(call.args, call.kwargs), manner, options.stored)
         encoded = definition.parameters.encode(call.args, call.kwargs)
-        return self._start(encoded, _manner(definition.kind, definition.name, options), key, options.stored)
+        return self._start(encoded.text, manner, options.stored, key, encoded.digest)
 
     def calls(self, calls: Iterable[Call[Any]], options: StartOptions) -> Iterator[Start]:
         """Starts of these calls, all with the same options."""
@@ -49,7 +51,7 @@ class Encoder:
             if manner is None:
                 self._refuse_older(definition)
                 manner = manners[definition.name] = _manner(definition.kind, definition.name, options)
-            yield self._start(definition.parameters.encode(call.args, call.kwargs), manner, None, stored)
+            yield self._start(definition.parameters.write(call.args, call.kwargs), manner, stored)
 
     def next_id(self) -> UUID:
         """The id of a run to be."""
@@ -64,14 +66,15 @@ class Encoder:
         definition = self._definitions.get(name)
         if definition is not None:
             encoded = definition.parameters.encode_named(values)
-            return self._start(encoded, _manner(definition.kind, name, options), key, options.stored)
+            manner = _manner(definition.kind, name, options)
+            return self._start(encoded.text, manner, options.stored, key, encoded.digest)
         for mistake in name_mistakes("name", name):
             raise InvalidInput(mistake)
         if any(not isinstance(one, str) for one in cast("Mapping[Any, object]", values)):
             raise InvalidInput(f"the input of {name!r} is a mapping by the names of its parameters, which are text")
         text, _ = _PLAIN.encode(dict(values))
-        encoded = Encoded(text, digest_of(canonical(text)))
-        return self._start(encoded, _manner(RunKind.WORKFLOW, name, options), key, options.stored)
+        manner = _manner(RunKind.WORKFLOW, name, options)
+        return self._start(text, manner, options.stored, key, digest_of(canonical(text)))
 
     def _refuse_older(self, definition: Definition[..., Any]) -> None:
         """Arguments for one version of a workflow are not given to another."""
@@ -81,9 +84,11 @@ class Encoder:
                 f"{definition.what} is not what new runs begin with: that is {newest.what}; start that one"
             )
 
-    def _start(self, encoded: Encoded, manner: Manner, key: str | None, options: str | None) -> Start:
-        text = self._seal.close(encoded.text, what=f"the input of {manner.name!r}")
-        return Start(self._ids.next(), text, manner, key, encoded.digest, options)
+    def _start(
+        self, text: str, manner: Manner, options: str | None, key: str | None = None, digest: bytes | None = None
+    ) -> Start:
+        sealed = self._seal.close(text, what=f"the input of {manner.name!r}")
+        return Start(self._ids.next(), sealed, manner, key, digest, options)
 
 
 def _manner(kind: RunKind, name: str, options: StartOptions) -> Manner:
