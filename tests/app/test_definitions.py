@@ -24,13 +24,13 @@ async def test_sync_and_async_functions_become_activities() -> None:
     async def fetch(url: str) -> int:
         return len(url)
 
-    @app.activity(name="sum up", retry=Retry(max_attempts=2), timeout=timedelta(seconds=5), max_threads=2)
+    @app.activity(name="sum up", retry=Retry(max_attempts=2), timeout=timedelta(seconds=5), max_concurrency=2)
     def add(left: int, right: int) -> int:
         return left + right
 
     assert list(app.definitions) == ["fetch", "sum up"]
     assert (fetch.retry.max_attempts, add.retry.max_attempts) == (4, 2)
-    assert (add.timeout, add.max_threads) == (timedelta(seconds=5), 2)
+    assert (add.timeout, add.max_concurrency) == (timedelta(seconds=5), 2)
     assert [await fetch("abc"), await add(1, 2)] == [3, 3]
 
 

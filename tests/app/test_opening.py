@@ -161,7 +161,9 @@ def test_all_mistakes_in_worker_options_are_told_at_once() -> None:
 
 def test_a_number_in_place_of_a_duration_is_told() -> None:
     seconds: Any = 30
-    with pytest.raises(ConfigurationError, match="lease: 1 s to 3600 s, not 30, which is no timedelta"):
+    with pytest.raises(
+        ConfigurationError, match=r"lease \(app.worker\(lease=\)\): 1 s to 3600 s, not 30, which is no timedelta"
+    ):
         App().worker(lease=seconds)
 
 

@@ -44,6 +44,19 @@ async def which_loop() -> str:
     return type(asyncio.get_running_loop()).__module__
 '''
 
+POISON = """
+import os
+
+from holdfast import App
+
+app = App()
+
+
+@app.activity
+async def poison() -> None:
+    os._exit(7)
+"""
+
 
 class Command:
     """A `holdfast worker` that runs."""
@@ -167,9 +180,42 @@ async def test_options_can_come_from_the_environment_and_the_command_line_goes_f
     monkeypatch.setenv("HOLDFAST_WORKER_MAX_PROCESSES", "0")
     command = await yard.worker()
     assert await command.exit() == 2
-    assert "max_processes: 1 to 1000, not 0" in command.log
+    assert "max_processes (HOLDFAST_WORKER_MAX_PROCESSES): 1 to 1000, not 0" in command.log
     await yard.worker("--max-processes", "2")
     await yard.house.until("select exists (select from holdfast.worker where lane = 'reports')")
+
+
+async def test_one_process_serves_several_lanes_and_leaves_them_all_when_it_is_told_to_stop(yard: Yard) -> None:
+    (yard.place / "holdfast.toml").write_text("[holdfast.worker.lanes.reports]\nmax_threads = 1\n")
+    command = await yard.worker("--lane", "orders", "--lane", "reports", "--name", "pair")
+    await yard.alive(2)
+    workers = await yard.house.db.fetch("select name, lane, pid from holdfast.worker order by lane")
+    assert [row["lane"] for row in workers] == ["orders", "reports"]
+    assert len({row["pid"] for row in workers}) == 1
+    assert len({row["name"] for row in workers}) == 2
+    runs = [await yard.client.start_by_name("stand_still", {"name": "a"}, lane=lane) for lane in ("orders", "reports")]
+    await yard.begun("a", 1)
+    command.send(signal.SIGTERM)
+    await eventually(lambda: "stopping in order" in command.log, "it heard the signal")
+    yard.may_end("a")
+    assert await command.exit() == 0
+    assert {await run.result(timedelta(seconds=1)) for run in runs} == {workers[0]["pid"]}
+    assert await yard.house.value("select count(*) from holdfast.worker where state = 'left'") == 2
+    assert "Traceback" not in command.log
+
+
+async def test_a_poisonous_run_of_one_of_several_lanes_is_executed_alone_in_its_lane(yard: Yard) -> None:
+    """The process of its own serves that lane and no other."""
+    (yard.place / "yard.py").write_text(POISON)
+    await yard.worker("--lane", "orders", "--lane", "reports", "--processes", "2", "--lease", "2s")
+    await yard.alive(4)
+    run = await yard.client.start_by_name("poison", lane="reports")
+    await yard.house.until("select exists (select from holdfast.result where run_id = $1)", run.id, patience=60.0)
+    lanes = await yard.house.db.fetch("select w.lane, count(*) from holdfast.worker w group by w.lane order by w.lane")
+    assert [row["lane"] for row in lanes] == ["orders", "reports"]
+    assert await yard.house.value("select status from holdfast.result where run_id = $1", run.id) == 2
+    assert await yard.house.value("select count(*) > 2 from holdfast.worker where lane = 'reports'")
+    await yard.house.check_invariants()
 
 
 async def test_a_process_that_dies_is_replaced_and_its_runs_go_on_at_once(yard: Yard) -> None:
@@ -212,10 +258,26 @@ async def test_options_that_cannot_work_end_all_processes_with_exit_code_2(yard:
         ((), 2, "which app? Say --app module:attribute, or set HOLDFAST_APP"),
         (("--app", "nowhere:app"), 2, "there is no module 'nowhere'"),
         (("--app", "cli_shop:parcel"), 2, "is of class Signal, not an App; apps in it: app"),
-        (("--app", "cli_shop:app", "--lease", "1ms", "--max-threads", "0"), 2, "- lease: 1 s to 3600 s, not 0.001 s"),
+        (
+            ("--app", "cli_shop:app", "--lease", "1ms", "--max-threads", "0"),
+            2,
+            "- lease (--lease): 1 s to 3600 s, not 0.001 s",
+        ),
         (("--app", "cli_shop:app", "--buckets", "urgent=1"), 2, "'urgent' is not one of very-low"),
         (("--app", "cli_shop:app", "--buckets", "high"), 2, "write a priority and a number"),
-        (("--app", "cli_shop:app", "--parallelism-factor", "fast"), 2, "'fast' is not a valid float"),
+        (
+            ("--app", "cli_shop:app", "--parallelism-factor", "fast"),
+            2,
+            "parallelism_factor (--parallelism-factor): 'fast' is not a number",
+        ),
+        (("--app", "cli_shop:app", "--lane", ""), 2, "lane (--lane): 1 to 200 characters without blanks, not ''"),
+        (("--app", "cli_shop:app", "--lane", "a", "--lane", "a"), 2, "'a' stands there twice"),
+        (("--app", "cli_shop:app", "--mode", "idle"), 2, "'idle' is not one of full, coordinator, execution, drain"),
+        (
+            ("--app", "cli_shop:app", "--lease", "1ms", "--database-url", "sqlite:///x"),
+            2,
+            "- database_url (--database-url)",
+        ),
         (("--app", "cli_shop:app", "--database-url", "postgresql://localhost:1/x"), 3, "cannot be reached"),
         (("--app", "cli_shop:app", "--database-url", "sqlite:///x"), 2, "is not the URL of a Postgres"),
         (("--app", "cli_shop:app", "--schema", "Not-Plain"), 2, "is not a plain lower-case name"),

@@ -29,10 +29,12 @@ import holdfast
 from holdfast import App, BlockingClient, EmbeddedSettings
 from holdfast.app.settings import read_settings
 from holdfast.app.sources import VARIABLES
+from holdfast.app.worker_settings import read_worker_settings
 from holdfast.cli.exit_code import ExitCode
 from holdfast.cli.main import holdfast as command_line
 from holdfast.cli.words import duration
 from holdfast.core.errors import ConfigurationError
+from holdfast.core.mode import Duty, Mode
 from holdfast.core.priority import Priority
 from holdfast.core.settings import WorkerSettings
 from holdfast.core.states import RunStatus
@@ -42,6 +44,7 @@ DOCS = ROOT / "docs"
 GUIDE = (DOCS / "guide.md").read_text(encoding="utf-8")
 PAGES = [DOCS / "guide.md", *sorted((DOCS / "guide").glob("*.md"))]
 SETTINGS = (DOCS / "settings.md").read_text(encoding="utf-8")
+WORKER_SETTINGS = (DOCS / "guide" / "worker-settings.md").read_text(encoding="utf-8")
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHOWN = re.compile(r"(?:#|--) → (.*)$", re.MULTILINE)
@@ -428,6 +431,7 @@ def test_the_ranges_of_a_worker() -> None:
         {"name": "x" * 201},
         {"buckets": {"low": 101}},
         {"buckets": {priority.word: 0 for priority in Priority}},
+        {"mode": "idle"},
     ):
         with pytest.raises(ConfigurationError):
             _worker_settings(wrong)
@@ -454,8 +458,31 @@ def test_the_options_of_a_worker() -> None:
     assert listed | {"--processes", "--log-level", "--log-format", "--metrics-port"} == known - shared
     for name, row in table.items():
         option = re.search(r"`--(?:no-)?([\w-]+)", row[3])
-        assert (option is None) is (name == "cached_runs" or name.startswith("journal_"))
-        assert option is None or option[1].replace("-", "_") == name
+        assert option is not None
+        assert option[1].replace("-", "_") == name
+
+
+def test_the_modes() -> None:
+    (table,) = [rows for rows in tables(WORKER_SETTINGS) if rows[0][0] == "what"]
+    assert table[0][1:] == list(Mode)
+    assert {row[0]: dict(zip(Mode, row[1:], strict=True)) for row in table[1:]} == {
+        duty.value: {mode: "yes" if mode.does(duty) else "no" for mode in Mode} for duty in Duty
+    }
+
+
+def test_the_file_for_workers_that_is_shown_is_read(tmp_path: Path) -> None:
+    (block,) = [
+        block
+        for section in sections(DOCS / "guide" / "worker-settings.md")
+        for block in section.blocks
+        if block.language == "toml"
+    ]
+    (tmp_path / "holdfast.toml").write_text(block.text, encoding="utf-8")
+    orders, reports = (one.settings for one in read_worker_settings(environ={}, start=tmp_path))
+    assert (orders.lane, orders.max_threads, orders.grace) == ("orders", 8, timedelta(seconds=30))
+    assert (reports.lane, reports.max_threads, reports.grace) == ("reports", 2, timedelta(minutes=10))
+    for one in (orders, reports):
+        assert (one.lease, one.buckets) == (timedelta(seconds=45), {"critical": 3, "very-low": 0})
 
 
 def test_the_capacities() -> None:

@@ -200,7 +200,7 @@ async def test_no_more_threads_run_at_once_than_the_worker_and_the_activity_allo
             running[name] -= 1
             running["all"] -= 1
 
-    @app.activity(max_threads=1)
+    @app.activity(max_concurrency=1)
     def one_at_a_time() -> None:
         enter("single")
 

@@ -349,8 +349,8 @@ def test_what_no_process_could_find_is_refused() -> None:
         decorate(isolation="process")(coroutine)
     with pytest.raises(DefinitionError, match='isolation= is "process", or left out, not'):
         decorate(isolation="thread")(grinder.spin)
-    with pytest.raises(DefinitionError, match="max_processes takes max_threads' place"):
-        decorate(isolation="process", max_threads=2)(grinder.spin)
+    with pytest.raises(DefinitionError, match="max_processes limits it, max_concurrency= does not"):
+        decorate(isolation="process", max_concurrency=2)(grinder.spin)
 
 
 def test_a_worker_refuses_what_no_process_would_find(house: House) -> None:

@@ -157,8 +157,10 @@ def test_durations_of_nothing_are_refused() -> None:
         double.options(timeout=timedelta(0))
     with pytest.raises(DefinitionError, match="total_timeout="):
         Activity(double.fn, total_timeout=-SECOND)
-    with pytest.raises(DefinitionError, match="max_threads="):
-        Activity(half.fn, max_threads=0)
+    for wrong in (0, True, "2"):
+        most: Any = wrong
+        with pytest.raises(DefinitionError, match=r"max_concurrency= is a whole number from 1 up, not"):
+            Activity(half.fn, max_concurrency=most)
 
 
 def test_numbers_in_place_of_durations_and_policies_are_refused() -> None:

@@ -30,8 +30,10 @@ from holdfast.app.registry import Registry
 from holdfast.app.resource import Resource
 from holdfast.app.settings import AppSettings, read_settings
 from holdfast.app.sources import Found
+from holdfast.app.staff import AloneCommand, HostedWorkers, Staff
 from holdfast.app.surrounded import Surrounded
 from holdfast.app.timetable import ScheduleOptions, Timetable
+from holdfast.app.worker_settings import Said, given_by
 from holdfast.client import Client
 from holdfast.client.parts import Parts
 from holdfast.core.definition import Definition
@@ -44,7 +46,6 @@ from holdfast.embedded import EmbeddedSettings
 from holdfast.integrations.library import Library
 from holdfast.lint import LintReport, lint
 from holdfast.worker.seams import USUAL, Seams
-from holdfast.worker.surroundings import Surroundings
 from holdfast.workflow.activity import Activity, Isolation
 from holdfast.workflow.middleware import Middleware
 from holdfast.workflow.transactional import Transactional
@@ -121,7 +122,7 @@ class App(Surrounded):
         retry: Retry | None = None,
         timeout: timedelta | None = None,
         total_timeout: timedelta | None = None,
-        max_threads: int | None = None,
+        max_concurrency: int | None = None,
         isolation: Isolation | None = None,
         heartbeat_timeout: timedelta | None = None,
         lane: str | None = None,
@@ -149,7 +150,7 @@ class App(Surrounded):
         retry: Retry | None = None,
         timeout: timedelta | None = None,
         total_timeout: timedelta | None = None,
-        max_threads: int | None = None,
+        max_concurrency: int | None = None,
         isolation: Isolation | None = None,
         heartbeat_timeout: timedelta | None = None,
         transactional: bool | Library = False,
@@ -159,7 +160,7 @@ class App(Surrounded):
         """Makes a function an activity: ``@app.activity``, or ``@app.activity(retry=..., timeout=...)``.
 
         An ``async def`` runs on the worker's loop, any other function in a thread; both are awaited. ``timeout`` is
-        for one attempt, ``total_timeout`` for all of them; ``max_threads`` limits how many of this one run at once.
+        for one attempt, ``total_timeout`` for all of them; at most ``max_concurrency`` of it run at once in a worker.
         ``isolation="process"`` runs a function that is not async in a process of its own, which can be killed.
         With ``heartbeat_timeout`` an attempt fails that does not call ``heartbeat()`` for so long.
 
@@ -177,7 +178,7 @@ class App(Surrounded):
         def register(function: Callable[..., Any]) -> Activity[..., Any]:
             given = name_of(function) if name is None else name
             options: dict[str, Any] = {
-                "max_threads": max_threads,
+                "max_concurrency": max_concurrency,
                 "isolation": isolation,
                 "heartbeat_timeout": heartbeat_timeout,
                 "lane": lane,
@@ -443,22 +444,43 @@ class App(Surrounded):
     ) -> HostedWorker:
         """A worker of everything that is registered: ``async with app.worker(): ...``, or ``await app.worker().run()``.
 
-        With ``alone_command``, which starts a process with such a worker and ``alone=True``, runs whose workers have
-        died twice are executed there, so that they take no others along. ``seams`` are for tests: parts of the worker
-        that they bring themselves.
+        What is not said here is looked for in ``HOLDFAST_WORKER_…``, in ``[holdfast.worker]`` of the project's file and
+        in ``.env``. With ``alone_command``, which starts a process with such a worker and ``alone=True``, runs whose
+        workers have died twice are executed there, so that they take no others along. ``seams`` are for tests: parts
+        of the worker that they bring themselves.
 
         Raises:
-            ConfigurationError: an option cannot work; all mistakes at once.
+            ConfigurationError: a setting cannot work; all mistakes at once, each with where it came from.
         """
-        return HostedWorker(
+        return self._staff(seams).one(given_by("app.worker", options), alone_command)
+
+    def workers(
+        self,
+        *lanes: str,
+        flags: Mapping[str, Said] | None = None,
+        alone_command: AloneCommand | None = None,
+        **options: Unpack[WorkerOptions],
+    ) -> HostedWorkers:
+        """Workers for several lanes in this process: ``async with app.workers("orders", "reports"): ...``.
+
+        The other options are for each of them; what a lane has of its own stands in the project's file. Without lanes
+        they are those that are configured. ``flags`` are for tools: what a command line says, before everything else.
+
+        Raises:
+            ConfigurationError: a setting cannot work; all mistakes at once, each with where it came from.
+        """
+        given = given_by("app.workers", {**options, "lane": list(lanes)} if lanes else options)
+        return self._staff(USUAL).all([flags or {}, given], alone_command)
+
+    def _staff(self, seams: Seams) -> Staff:
+        return Staff(
             settings=self.settings,
             codec=self._codec,
             definitions=self.executables,
             resources=self._resources,
-            options=options,
             schedules=self._timetable.terms,
-            surroundings=Surroundings(self._middleware, self._listeners.for_worker()),
-            alone_command=alone_command,
+            middleware=self._middleware,
+            listeners=self._listeners,
             seams=seams,
         )
 

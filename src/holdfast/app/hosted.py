@@ -12,11 +12,12 @@ from typing import Any, Self, TypedDict, TypeVar
 from holdfast.app.database import Database, open_database
 from holdfast.app.resource import Resource
 from holdfast.app.settings import AppSettings
+from holdfast.app.worker_settings import Configured
 from holdfast.client.terms import Terms
 from holdfast.core.definition import Definition
 from holdfast.core.events import Event
+from holdfast.core.mode import Duty, ModeName
 from holdfast.core.seal import Codec, Seal
-from holdfast.core.settings import WorkerSettings
 from holdfast.upkeep import CodeSchedule, Scheduler
 from holdfast.worker import Companion, Worker
 from holdfast.worker.seams import USUAL, Seams
@@ -26,10 +27,12 @@ E = TypeVar("E", bound=Event)
 
 
 class WorkerOptions(TypedDict, total=False):
-    """The fields of :class:`WorkerSettings`, each with its default there."""
+    """The fields of :class:`WorkerSettings`; what is left out comes from the other sources, or is the default there."""
 
     name: str
     lane: str
+    mode: ModeName
+    transfer_batch_size: int
     parallelism_factor: float
     buckets: Mapping[str, int]
     bucket_buffer_size: int
@@ -60,13 +63,15 @@ class HostedWorker:
         codec: Codec | None,
         definitions: Mapping[str, Definition[..., Any]],
         resources: Sequence[Resource[Any]],
-        options: WorkerOptions,
+        configured: Configured,
         schedules: Mapping[str, Terms],
         surroundings: Surroundings,
         alone_command: Sequence[str] | None = None,
         seams: Seams = USUAL,
     ) -> None:
-        self.settings = WorkerSettings(**options)
+        self.settings = configured.settings
+        self.origins = configured.origins
+        """Where each of the settings came from, in words."""
         self._app_settings = settings
         self._codec = codec
         self._definitions = definitions
@@ -86,6 +91,11 @@ class HostedWorker:
     def worker(self) -> Worker | None:
         """The worker itself; None before it has been opened."""
         return self._worker
+
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether :meth:`stop` has been called."""
+        return self._stops > 0
 
     @property
     def scheduler(self) -> Scheduler | None:
@@ -135,8 +145,14 @@ class HostedWorker:
         seal = Seal(self._codec, settings.payload_limit.value)
         beside = self._seams.companions and not self.settings.alone
         scheduler = self._make_scheduler(database, seal) if beside else None
-        if scheduler is not None:
+        companion: Companion | None = None
+        if scheduler is not None and self.settings.does(Duty.SCAN):
             await stack.enter_async_context(scheduler)
+            companion = Companion(schedules=scheduler.carried, registered=scheduler.begin, heard=scheduler.heard)
+        elif scheduler is not None:
+            # It has their code, so they are not out of use; others see to them.
+            companion = Companion(schedules=scheduler.carried, registered=_nothing, heard=_nothing)
+            scheduler = None
         worker = Worker(
             dsn=database.dsn,
             statements=database.statements,
@@ -147,9 +163,7 @@ class HostedWorker:
             alone_command=self._alone_command,
             seams=self._seams,
             surroundings=self._surroundings,
-            companion=None
-            if scheduler is None
-            else Companion(schedules=scheduler.carried, registered=scheduler.begin, heard=scheduler.heard),
+            companion=companion,
         )
         with self._guard:
             self._worker = worker
@@ -173,3 +187,7 @@ class HostedWorker:
             hints=self.settings.hints,
             application=f"holdfast schedules {self.settings.name}",
         )
+
+
+def _nothing(*_: object) -> None:
+    """Nobody does anything about it here."""

@@ -147,12 +147,21 @@ def _payload_limit(found: Found) -> int:
 
 
 def _truth(found: Found) -> bool:
-    word = str(found.value).strip().lower()
+    return truth_of(found.value)
+
+
+def truth_of(value: object) -> bool:
+    """What stands for true or false.
+
+    Raises:
+        ValueError: it stands for neither.
+    """
+    word = str(value).strip().lower()
     if word in {"true", "yes", "on", "1"}:
         return True
     if word in {"false", "no", "off", "0"}:
         return False
-    raise ValueError(f"{found.value!r} is neither true nor false")
+    raise ValueError(f"{value!r} is neither true nor false")
 
 
 def _path(found: Found) -> Path:

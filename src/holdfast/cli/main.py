@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from holdfast.cli.check import check
+from holdfast.cli.config import config
 from holdfast.cli.db import db
 from holdfast.cli.demo import demo
 from holdfast.cli.exit_code import ExitCode
@@ -83,9 +84,9 @@ def holdfast() -> None:
       holdfast lint shop.orders:app                    is it deterministic?
 
     The database is the one in HOLDFAST_DATABASE_URL, DATABASE_URL, holdfast.toml or .env; without any of these, an
-    embedded Postgres in the project. `holdfast db check` says which, and whether all is well.
+    embedded Postgres in the project. `holdfast config` says which, and `holdfast db check` whether all is well.
     """  # noqa: D301 - \b keeps click from wrapping the examples
 
 
-for command in (worker, run, schedule, check, lint, db, demo):
+for command in (worker, run, schedule, config, check, lint, db, demo):
     holdfast.add_command(command)

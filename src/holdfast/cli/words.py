@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import UUID
@@ -11,29 +10,15 @@ from uuid import UUID
 import click
 from pydantic import JsonValue
 
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
-_UNITS = {
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-    "w": timedelta(weeks=1),
-}
+from holdfast.core.period import read_period
 
 
 def duration(text: str) -> timedelta:
     """``90`` seconds, ``1h30m``, ``11d``, ``250ms``."""
-    text = text.strip()
     try:
-        if re.fullmatch(r"\d+(?:\.\d+)?", text):
-            return timedelta(seconds=float(text))
-        if text and not _PART.sub("", text).strip():
-            parts = (float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-            return sum(parts, timedelta())
-    except OverflowError as error:
-        raise click.BadParameter(f"{text!r} is longer than any duration") from error
-    raise click.BadParameter(f"{text!r} is not a duration; write seconds, or 250ms, 1h30m, 11d, 2w")
+        return read_period(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def moment(text: str) -> datetime:

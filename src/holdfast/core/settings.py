@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import NamedTuple
 
 from holdfast.core.errors import ConfigurationError
+from holdfast.core.mode import Duty, Mode, ModeName
 from holdfast.core.priority import Priority
+
+LONGEST_NAME = 200
+MOST_BUCKETS = 100
 
 
 def _processors() -> int:
@@ -35,6 +39,10 @@ class WorkerSettings:
     """Always suffixed, so that each start is a new identity: ``payroll-01-3c1a8b2``."""
     lane: str = "default"
     """The one lane that this worker serves; lanes are strictly isolated."""
+    mode: ModeName = "full"
+    """What it is for: ``full`` does everything; ``coordinator``, ``execution`` and ``drain`` a part of it each."""
+    transfer_batch_size: int = 250
+    """Runs that are made due again in one step when the worker that held them is gone."""
     parallelism_factor: float = 1.0
     """Run capacity of a bucket = base × factor, rounded, at least 1; base: 2, 3, 4, 5, 6 from very low to critical."""
     buckets: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -74,49 +82,13 @@ class WorkerSettings:
     of its own for runs whose worker has died twice."""
 
     def __post_init__(self) -> None:
-        mistakes = list(self._mistakes())
-        if mistakes:
-            raise ConfigurationError(*mistakes)
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        if mistakes := find_mistakes(values):
+            raise ConfigurationError(*(f"{name}: {words}" for name, words in mistakes))
 
-    def _mistakes(self) -> list[str]:
-        found: list[str] = []
-        if not self.name or len(self.name) > 200:
-            found.append("name: 1 to 200 characters")
-        if not self.lane or len(self.lane) > 200 or any(c.isspace() for c in self.lane):
-            found.append(f"lane: 1 to 200 characters without blanks, not {self.lane!r}")
-        if not (math.isfinite(self.parallelism_factor) and 0 < self.parallelism_factor <= 10_000):
-            found.append(f"parallelism_factor: above 0, at most 10000, not {self.parallelism_factor}")
-        words = {priority.word for priority in Priority}
-        for word, count in self.buckets.items():
-            if word not in words:
-                found.append(f"buckets: {word!r} is not one of {', '.join(p.word for p in Priority)}")
-            elif not 0 <= count <= 100:
-                found.append(f"buckets[{word!r}]: 0 to 100, not {count}")
-        if all(self.bucket_count(priority) == 0 for priority in Priority):
-            found.append("buckets: at least one priority must have one")
-        for name, value, least, most in (
-            ("bucket_buffer_size", self.bucket_buffer_size, 0, 100_000),
-            ("max_activities", self.max_activities, 1, 100_000),
-            ("max_threads", self.max_threads, 1, 10_000),
-            ("max_processes", self.max_processes, 1, 1_000),
-            ("max_transactions", self.max_transactions, 1, 1_000),
-            ("cached_runs", self.cached_runs, 0, 1_000_000),
-            ("journal_warn_rows", self.journal_warn_rows, 1, 1_000_000_000),
-            ("journal_warn_bytes", self.journal_warn_bytes, 1, 1_000_000_000_000),
-            ("journal_max_rows", self.journal_max_rows, 1, 1_000_000_000),
-            ("journal_max_bytes", self.journal_max_bytes, 1, 1_000_000_000_000),
-        ):
-            if not least <= value <= most:
-                found.append(f"{name}: {least} to {most}, not {value}")
-        for name, span, shortest, longest in (
-            ("lease", self.lease, timedelta(seconds=1), timedelta(hours=1)),
-            ("poll", self.poll, timedelta(milliseconds=10), timedelta(minutes=1)),
-            ("grace", self.grace, timedelta(0), timedelta(days=1)),
-        ):
-            if not _is_within(span, shortest, longest):
-                given = f"{span.total_seconds():g} s" if _is_timedelta(span) else f"{span!r}, which is no timedelta"
-                found.append(f"{name}: {shortest.total_seconds():g} s to {longest.total_seconds():g} s, not {given}")
-        return found
+    def does(self, duty: Duty) -> bool:
+        """Whether it has this duty, in its mode."""
+        return Mode(self.mode).does(duty)
 
     @property
     def journal_limits(self) -> JournalLimits:
@@ -134,12 +106,116 @@ class WorkerSettings:
         return max(1, round(priority.base_capacity * self.parallelism_factor))
 
 
-# What the annotations promise is checked all the same: options come from untyped code too.
+# What the annotations promise is checked all the same: options come from files and untyped code too.
+
+WHOLE: Mapping[str, tuple[int, int]] = {
+    "transfer_batch_size": (1, 10_000),
+    "bucket_buffer_size": (0, 100_000),
+    "max_activities": (1, 100_000),
+    "max_threads": (1, 10_000),
+    "max_processes": (1, 1_000),
+    "max_transactions": (1, 1_000),
+    "cached_runs": (0, 1_000_000),
+    "journal_warn_rows": (1, 1_000_000_000),
+    "journal_warn_bytes": (1, 1_000_000_000_000),
+    "journal_max_rows": (1, 1_000_000_000),
+    "journal_max_bytes": (1, 1_000_000_000_000),
+}
+"""The settings that are whole numbers, each with the least and the most that it may be."""
+
+SPANS: Mapping[str, tuple[timedelta, timedelta]] = {
+    "lease": (timedelta(seconds=1), timedelta(hours=1)),
+    "poll": (timedelta(milliseconds=10), timedelta(minutes=1)),
+    "grace": (timedelta(0), timedelta(days=1)),
+}
+"""The settings that are spans of time, each with the shortest and the longest that it may be."""
 
 
-def _is_within(value: object, shortest: timedelta, longest: timedelta) -> bool:
-    return isinstance(value, timedelta) and shortest <= value <= longest
+def find_mistakes(given: Mapping[str, object]) -> list[tuple[str, str]]:
+    """What is wrong with these settings of a worker, all of it: the name of a setting, and words, for each mistake."""
+    found: list[tuple[str, str]] = []
+    for name, value in given.items():
+        check = _CHECKS.get(name)
+        if check is None:
+            found.append((name, f"is not a setting of a worker{suggest(name, SETTINGS)}"))
+        else:
+            found += [(name, words) for words in check(name, value)]
+    return found
 
 
-def _is_timedelta(value: object) -> bool:
-    return isinstance(value, timedelta)
+def suggest(name: str, known: Iterable[str]) -> str:
+    """What was perhaps meant, or what there is."""
+    near = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; settings: {', '.join(known)}"
+
+
+def _text(name: str, value: object) -> Iterator[str]:
+    if not isinstance(value, str):
+        yield f"{value!r} is not a text"
+    elif not 1 <= len(value) <= LONGEST_NAME or (name == "lane" and any(c.isspace() for c in value)):
+        yield f"1 to {LONGEST_NAME} characters{' without blanks' if name == 'lane' else ''}, not {value[:210]!r}"
+
+
+def _mode(_: str, value: object) -> Iterator[str]:
+    if value not in list(Mode):
+        yield f"{value!r} is not one of {', '.join(Mode)}"
+
+
+def _factor(_: str, value: object) -> Iterator[str]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        yield f"{value!r} is not a number"
+    elif not 0 < value <= 10_000:
+        # What is no number is not in between either.
+        yield f"above 0, at most 10000, not {value}"
+
+
+def _whole(name: str, value: object) -> Iterator[str]:
+    least, most = WHOLE[name]
+    if isinstance(value, bool) or not isinstance(value, int):
+        yield f"{value!r} is not a whole number"
+    elif not least <= value <= most:
+        yield f"{least} to {most}, not {value}"
+
+
+def _span(name: str, value: object) -> Iterator[str]:
+    shortest, longest = SPANS[name]
+    limits = f"{shortest.total_seconds():g} s to {longest.total_seconds():g} s"
+    if not isinstance(value, timedelta):
+        yield f"{limits}, not {value!r}, which is no timedelta"
+    elif not shortest <= value <= longest:
+        yield f"{limits}, not {value.total_seconds():g} s"
+
+
+def _truth(_: str, value: object) -> Iterator[str]:
+    if not isinstance(value, bool):
+        yield f"{value!r} is neither true nor false"
+
+
+def _buckets(_: str, value: object) -> Iterator[str]:
+    words = [priority.word for priority in Priority]
+    if not isinstance(value, Mapping):
+        yield f"{value!r} is not a number for each priority, such as {{'critical': 3, 'very-low': 0}}"
+        return
+    counts: Mapping[object, object] = value  # pyright: ignore[reportUnknownVariableType]
+    for word, count in counts.items():
+        if word not in words:
+            yield f"{word!r} is not one of {', '.join(words)}"
+        elif isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_BUCKETS:
+            yield f"{word!r}: 0 to {MOST_BUCKETS}, not {count!r}"
+    if all(counts.get(word, 1) == 0 for word in words):
+        yield "at least one priority must have one"
+
+
+_CHECKS: Mapping[str, Callable[[str, object], Iterator[str]]] = {
+    "name": _text,
+    "lane": _text,
+    "mode": _mode,
+    "parallelism_factor": _factor,
+    "buckets": _buckets,
+    **dict.fromkeys(WHOLE, _whole),
+    **dict.fromkeys(SPANS, _span),
+    **dict.fromkeys(("skip_warm_up", "hints", "alone"), _truth),
+}
+
+SETTINGS: tuple[str, ...] = tuple(one.name for one in fields(WorkerSettings) if one.name != "alone")
+"""Every setting that users have, in the order of this page."""

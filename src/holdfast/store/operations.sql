@@ -60,6 +60,8 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, holdfast.now() as now
            ) as serving
       from holdfast.worker n
      where n.state = 'active'
+       -- A coordinator, for example, executes nothing.
+       and n.names <> '{}'
        and n.lane = v.lane
        and n.lease_until > clock_timestamp()
   ) c on true
@@ -73,6 +75,7 @@ select left(j.key, -1) as key, r.id as child,
        r.kind = 2 and t.bucket_id is null and not exists (
          select from holdfast.worker w
           where w.state = 'active'
+            and w.names <> '{}'
             and w.lane = r.lane
             and w.lease_until > clock_timestamp()
        ) as nobody

@@ -39,10 +39,12 @@ async def register(
     lease: timedelta,
     slots: Sequence[tuple[str, int]],
     schedules: str | None = None,
+    mode: str = "full",
+    version: str = "",
 ) -> Identity:
     """Makes a new worker with a lease from now on and one bucket for each (lane, priority).
 
-    ``schedules`` is a JSON object: those that its code has, each with its digest.
+    ``schedules`` is a JSON object: those that its code has, each with its digest. ``version`` is that of the package.
     """
     row = await session.row(
         "register",
@@ -55,6 +57,8 @@ async def register(
         lanes=[lane for lane, _ in slots],
         priorities=[priority for _, priority in slots],
         schedules=schedules,
+        mode=mode,
+        version=version,
     )
     assert row is not None
     return Identity(worker=row["worker_id"], epoch=row["epoch"], buckets=tuple(row["bucket_ids"] or ()))

@@ -3,7 +3,8 @@
 
 -- name: register
 select worker_id, epoch, bucket_ids
-  from holdfast.register(:name, :host, :pid, :lane, :names, :lease, :lanes, :priorities, :schedules::text::jsonb)
+  from holdfast.register(
+         :name, :host, :pid, :lane, :names, :lease, :lanes, :priorities, :schedules::text::jsonb, :mode, :version)
 
 -- name: heartbeat
 select alive, command

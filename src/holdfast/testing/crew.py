@@ -68,6 +68,8 @@ class Crew:
             executor=self._understudy,
             commit=self._flush.commit,
             companions=self._schedules,
+            # What a project is deployed with may be no good for its tests: a lane, a priority that is left to others.
+            sources=False,
         )
         merged: WorkerOptions = {**_OPTIONS, **options}
         self._workers.append(await self._stack.enter_async_context(self._app.worker(seams=seams, **merged)))

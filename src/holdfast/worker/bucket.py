@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from holdfast.core.mode import Duty
 from holdfast.core.priority import Priority
 from holdfast.store.work import Wanted
 
@@ -131,6 +132,8 @@ GUESTS = " activities"
 
 def slots_of(settings: WorkerSettings, *, with_suspects: bool, with_guests: bool) -> list[tuple[str, int]]:
     """A (lane, priority) for each bucket of a worker, the highest priority first."""
+    if not settings.does(Duty.CLAIM):
+        return []
     priorities = [int(one) for one in reversed(Priority) for _ in range(settings.bucket_count(one))]
     apart = f"{settings.lane} alone"
     if settings.alone:

@@ -56,7 +56,10 @@ class Executor:
         self._async_line: deque[Attempt] = deque()
         self._threads_running = 0
         self._threads_line: deque[Attempt] = deque()
-        self._threads_of: dict[str, int] = {}
+        self._running_of: dict[str, int] = {}
+        """Of activities that have a limit of their own, and of those in threads."""
+        self._lines_of: dict[str, deque[tuple[Attempt, bool]]] = {}
+        """Async attempts that wait for one of their activity to end; each with whether ``max_activities`` is for it."""
         self._transactions = transactions
         self._relieved = relieved
         self._pressed = False
@@ -83,7 +86,8 @@ class Executor:
         if activity.isolation is not None:
             return self._processes.is_full
         if activity.is_async:
-            return len(self._async_line) >= self._max_activities
+            most, own = activity.max_concurrency, self._lines_of.get(activity.name, ())
+            return len(self._async_line) >= self._max_activities or (most is not None and len(own) >= most)
         return len(self._threads_line) >= self._max_threads and not self.has_place(activity)
 
     def has_place(self, activity: Activity[..., Any]) -> bool:
@@ -92,13 +96,13 @@ class Executor:
             return self._transactions.has_place
         if activity.isolation is not None:
             return self._processes.has_place
+        most = activity.max_concurrency
+        if most is not None and self._running_of.get(activity.name, 0) >= most:
+            return False
         if activity.is_async:
             return self._async_running < self._max_activities
         # Where a thread is free, those in line are at the limits of their own.
-        most = activity.max_threads
-        return self._threads_running < self._max_threads and (
-            most is None or self._threads_of.get(activity.name, 0) < most
-        )
+        return self._threads_running < self._max_threads
 
     def await_place(self, activity: Activity[..., Any]) -> None:
         """Has ``place_made`` called, once, when there is a place for this activity."""
@@ -146,13 +150,8 @@ class Executor:
         elif not attempt.activity.is_async:
             self._threads_line.append(attempt)
             self._fill_threads()
-        elif not limited:
-            self._start_async(attempt, limited=False)
-        elif self._async_running < self._max_activities:
-            self._async_running += 1
-            self._start_async(attempt, limited=True)
-        else:
-            self._async_line.append(attempt)
+        elif attempt.activity.max_concurrency is None or self._enter_limit(attempt, limited=limited):
+            self._place_async(attempt, limited=limited)
 
     def measure(self, details: str) -> None:
         """Refuses details of a heartbeat that are too large to be stored; a codec may yet make them so.
@@ -172,6 +171,7 @@ class Executor:
         """Abandons all that runs. Processes are killed, threads that do not return are left behind."""
         self._closed = True
         self._async_line.clear()
+        self._lines_of.clear()
         self._threads_line.clear()
         for attempt in list(self._running):
             attempt.abandon()
@@ -187,6 +187,36 @@ class Executor:
         await self._processes.settled(patience=2.0)
 
     # -- async
+
+    def _enter_limit(self, attempt: Attempt, *, limited: bool) -> bool:
+        """Counts it among those of its activity; where these are as many as may be, it waits in a line of their own."""
+        activity = attempt.activity
+        running = self._running_of.get(activity.name, 0)
+        if activity.max_concurrency is not None and running >= activity.max_concurrency:
+            self._lines_of.setdefault(activity.name, deque()).append((attempt, limited))
+            return False
+        self._running_of[activity.name] = running + 1
+        return True
+
+    def _leave_limit(self, activity: Activity[..., Any]) -> None:
+        """One of this activity is over: the next one has its place."""
+        self._running_of[activity.name] -= 1
+        line = self._lines_of.get(activity.name)
+        while line and not self._closed:
+            attempt, limited = line.popleft()
+            if not attempt.abandoned:
+                self._enter_limit(attempt, limited=limited)
+                self._place_async(attempt, limited=limited)
+                return
+
+    def _place_async(self, attempt: Attempt, *, limited: bool) -> None:
+        if not limited:
+            self._start_async(attempt, limited=False)
+        elif self._async_running < self._max_activities:
+            self._async_running += 1
+            self._start_async(attempt, limited=True)
+        else:
+            self._async_line.append(attempt)
 
     def _start_async(self, attempt: Attempt, *, limited: bool) -> None:
         self._running.add(attempt)
@@ -219,16 +249,25 @@ class Executor:
         attempt.task = None
         if limited:
             self._async_running -= 1
-            while self._async_line and self._async_running < self._max_activities:
-                waiting = self._async_line.popleft()
-                if not waiting.abandoned:
-                    self._async_running += 1
-                    self._start_async(waiting, limited=True)
+            self._fill_async()
+        if attempt.activity.max_concurrency is not None:
+            self._leave_limit(attempt.activity)
+            self.relieve()
+        elif limited:
             self.relieve()
         if task.cancelled():
             # Cancelled before its first step: nobody waits for it, or the worker goes down.
             return
         attempt.finish(task.result())
+
+    def _fill_async(self) -> None:
+        while self._async_line and self._async_running < self._max_activities:
+            waiting = self._async_line.popleft()
+            if not waiting.abandoned:
+                self._async_running += 1
+                self._start_async(waiting, limited=True)
+            elif waiting.activity.max_concurrency is not None:
+                self._leave_limit(waiting.activity)
 
     # -- threads
 
@@ -240,9 +279,9 @@ class Executor:
             attempt = line.popleft()
             if attempt.abandoned:
                 continue
-            most = attempt.activity.max_threads
+            most = attempt.activity.max_concurrency
             name = attempt.activity.name
-            if most is not None and self._threads_of.get(name, 0) >= most:
+            if most is not None and self._running_of.get(name, 0) >= most:
                 line.append(attempt)
                 continue
             self._start_thread(attempt)
@@ -253,7 +292,7 @@ class Executor:
         self._running.add(attempt)
         self._threads_running += 1
         name = attempt.activity.name
-        self._threads_of[name] = self._threads_of.get(name, 0) + 1
+        self._running_of[name] = self._running_of.get(name, 0) + 1
         attempt.started = time.monotonic()
         if self.surroundings.activities:
             self._start_surrounded(attempt, self._run_async(attempt, partial(self._in_thread, attempt)))
@@ -289,7 +328,7 @@ class Executor:
     def _thread_free(self, attempt: Attempt) -> None:
         self._running.discard(attempt)
         self._threads_running -= 1
-        self._threads_of[attempt.activity.name] -= 1
+        self._running_of[attempt.activity.name] -= 1
         if not self._closed:
             self._fill_threads()
             self.relieve()

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -54,6 +55,8 @@ class Membership:
                         lease=settings.lease,
                         slots=slots,
                         schedules=schedules,
+                        mode=settings.mode,
+                        version=version("holdfast"),
                     )
                 return identity, leased_at
             except Exception as error:

@@ -61,6 +61,8 @@ class Seams:
     executor: MakeExecutor = Executor
     companions: bool = True
     """Whether other engines run beside the worker: those that look at the clock by themselves."""
+    sources: bool = True
+    """Whether settings that are not given come from the environment and the project's files."""
     commit: Commit | None = None
     """None: it commits."""
 

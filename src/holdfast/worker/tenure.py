@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.core.errors import WorkerFenced
+from holdfast.core.mode import Duty
 from holdfast.store import work
 from holdfast.store.connect import said
 from holdfast.store.link import Link, Notice
@@ -199,7 +200,8 @@ class Tenure:
         slots = slots_of(settings, with_suspects=self._alone_command is None, with_guests=bool(self._guests))
         registered = await self._membership.join(
             stop,
-            names=self._repertoire.names,
+            # What it does not execute, nobody shall count on.
+            names=self._repertoire.names if slots else (),
             slots=slots,
             schedules=None if self._companion is None else self._companion.schedules,
         )
@@ -286,10 +288,7 @@ class Tenure:
             fenced=self._fenced,
         )
         self._heartbeat.start()
-        recovery = self._relay.recovery = Recovery(
-            self._control, identity, lease=settings.lease, recovered=self._recovered
-        )
-        if self._alone_command is not None and not settings.alone:
+        if self._alone_command is not None and not settings.alone and self._holdings.buckets:
             suspects = Suspects(
                 self._control,
                 lane=settings.lane,
@@ -298,11 +297,14 @@ class Tenure:
                 command=self._alone_command,
             )
             yield "suspects", suspects.run()
-        yield "claims", self._claim_after_warm_up()
-        yield "recovery", recovery.run()
-        yield "watch", self._watch.run()
-        lines = sorted({(bucket.lane, int(bucket.priority)) for bucket in self._holdings.buckets.values()})
-        yield "floors", Floors(self._control, lines, claims=lambda: claimer.runs).run()
+        if self._holdings.buckets:
+            yield "claims", self._claim_after_warm_up()
+            yield "watch", self._watch.run()
+            lines = sorted({(bucket.lane, int(bucket.priority)) for bucket in self._holdings.buckets.values()})
+            yield "floors", Floors(self._control, lines, claims=lambda: claimer.runs).run()
+        if settings.does(Duty.RECOVER) or settings.does(Duty.SCAN):
+            recovery = self._relay.recovery = Recovery(self._control, identity, settings, recovered=self._recovered)
+            yield "recovery", recovery.run()
         if settings.hints:
             yield "hints", self._hints.run()
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from holdfast.core.errors import AccessDenied, ConfigurationError, WorkerFenced
+from holdfast.core.mode import Duty
 from holdfast.store import migrate, work
 from holdfast.store.check import read_server
 from holdfast.store.connect import connect, has_transaction_timeout, translated
@@ -66,7 +67,8 @@ class Worker:
         companion: Companion | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
-        if not definitions:
+        executes = settings.does(Duty.EXECUTE)
+        if not definitions and executes:
             raise ConfigurationError(
                 "the app has neither workflows nor activities: a worker would have nothing to execute"
             )
@@ -78,7 +80,7 @@ class Worker:
         self._seal = seal
         self._definitions = dict(definitions)
         self._settings = settings
-        self._lifespans = tuple(lifespans)
+        self._lifespans = tuple(lifespans) if executes else ()
         self._alone_command = alone_command
         self._seams = seams
         self._companion = companion
@@ -135,7 +137,7 @@ class Worker:
                     await self._serve(self._tenure, self._stop)
 
     async def _serve(self, tenure: Tenure, stop: Stop) -> None:
-        log.info("worker %s begins, lane %r", tenure.name, self._settings.lane)
+        log.info("worker %s begins, lane %r, mode %s", tenure.name, self._settings.lane, self._settings.mode)
         self._ready.set()
         try:
             await tenure.run(stop)

@@ -48,7 +48,8 @@ class Activity(Definition[P, R]):
         retry: which failures are tried again, and when.
         timeout: of one attempt.
         total_timeout: of all attempts together, from the moment it is asked for.
-        max_threads: how many calls of a function that is not async run at once in one worker.
+        max_concurrency: how many calls of it run at once in one worker. Without, as many as the worker has room for:
+            ``max_threads`` of a function that is not async, four for each processor if nothing else is said.
         isolation: ``"process"`` runs a function that is not async in a process of its own, which is killed when its
             time is over or its outcome not wanted any more.
         heartbeat_timeout: how long an attempt may be silent; see :func:`heartbeat`.
@@ -63,7 +64,7 @@ class Activity(Definition[P, R]):
     retry: Retry
     timeout: timedelta | None
     total_timeout: timedelta | None
-    max_threads: int | None
+    max_concurrency: int | None
     isolation: Isolation | None
     heartbeat_timeout: timedelta | None
     lane: str | None
@@ -86,7 +87,7 @@ class Activity(Definition[P, R]):
         retry: Retry | None = None,
         timeout: timedelta | None = None,
         total_timeout: timedelta | None = None,
-        max_threads: int | None = None,
+        max_concurrency: int | None = None,
         isolation: Isolation | None = None,
         heartbeat_timeout: timedelta | None = None,
         lane: str | None = None,
@@ -100,7 +101,7 @@ class Activity(Definition[P, R]):
         retry: Retry | None = None,
         timeout: timedelta | None = None,
         total_timeout: timedelta | None = None,
-        max_threads: int | None = None,
+        max_concurrency: int | None = None,
         isolation: Isolation | None = None,
         heartbeat_timeout: timedelta | None = None,
         lane: str | None = None,
@@ -139,7 +140,7 @@ class Activity(Definition[P, R]):
         retry: Retry | None = None,
         timeout: timedelta | None = None,
         total_timeout: timedelta | None = None,
-        max_threads: int | None = None,
+        max_concurrency: int | None = None,
         isolation: Isolation | None = None,
         heartbeat_timeout: timedelta | None = None,
         lane: str | None = None,
@@ -152,16 +153,14 @@ class Activity(Definition[P, R]):
         self.retry = Retry() if retry is None else _policy(self.what, retry)
         self.timeout = _positive(self.what, "timeout", timeout)
         self.total_timeout = _positive(self.what, "total_timeout", total_timeout)
-        if max_threads is not None and (max_threads < 1 or self.is_async):
-            raise DefinitionError(f"{self.what}: max_threads= is a number from 1 up, for functions that are not async")
-        self.max_threads = max_threads
+        self.max_concurrency = self._checked_limit(max_concurrency)
         self.heartbeat_timeout = _positive(self.what, "heartbeat_timeout", heartbeat_timeout)
         self.isolation = isolation
         if isolation is not None:
             self._check_isolation()
         self.transactional = transactional
         if transactional is not None:
-            transactional.check(self.what, is_async=self.is_async, max_threads=max_threads)
+            transactional.check(self.what, is_async=self.is_async, max_concurrency=max_concurrency)
         self.lane = self._checked_lane(lane)
         self.varied = False
         self.base = self.name
@@ -286,6 +285,13 @@ class Activity(Definition[P, R]):
             )
         return cast("str", lane)
 
+    def _checked_limit(self, most: object) -> int | None:
+        if most is None:
+            return None
+        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+            raise DefinitionError(f"{self.what}: max_concurrency= is a whole number from 1 up, not {most!r}")
+        return most
+
     def _check_isolation(self) -> None:
         if self.isolation not in get_args(Isolation):
             raise DefinitionError(f'{self.what}: isolation= is "process", or left out, not {self.isolation!r}')
@@ -293,9 +299,9 @@ class Activity(Definition[P, R]):
             raise DefinitionError(
                 f"{self.what}: isolation= is for functions that are not async; write it as `def`, or leave it out"
             )
-        if self.max_threads is not None:
+        if self.max_concurrency is not None:
             raise DefinitionError(
-                f"{self.what}: it runs in no thread: the worker's max_processes takes max_threads' place"
+                f"{self.what}: with isolation= the worker's max_processes limits it, max_concurrency= does not"
             )
         Reference.of(self.fn, what=self.what)
 

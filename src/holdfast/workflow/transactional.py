@@ -46,7 +46,7 @@ class Transactional:
             library = library.fitted(class_names(annotation))
         return cls(library=library, isolation_level=isolation_level)
 
-    def check(self, what: str, *, is_async: bool, max_threads: int | None) -> None:
+    def check(self, what: str, *, is_async: bool, max_concurrency: int | None) -> None:
         """Raises DefinitionError where this does not fit the function or its other options."""
         level: Any = self.isolation_level
         if level is not None and level not in ISOLATION_LEVELS:
@@ -54,8 +54,8 @@ class Transactional:
         if self.library.is_async != is_async:
             kind = "an `async def`" if self.library.is_async else "a plain `def`, which runs in a thread"
             raise DefinitionError(f"{what}: with a connection of {self.library} it has to be {kind}")
-        if max_threads is not None:
-            raise DefinitionError(f"{what}: the worker's max_transactions= limits it, max_threads= does not")
+        if max_concurrency is not None:
+            raise DefinitionError(f"{what}: the worker's max_transactions= limits it, max_concurrency= does not")
 
 
 def connection_parameter(fn: Callable[..., object], *, what: str) -> str:

@@ -46,7 +46,8 @@ end $$;
 
 create function holdfast.register(
   p_name text, p_host text, p_pid int, p_lane text, p_names text[], p_lease interval,
-  p_lanes text[], p_priorities smallint[], p_schedules jsonb default null
+  p_lanes text[], p_priorities smallint[], p_schedules jsonb default null,
+  p_mode text default 'full', p_version text default ''
 ) returns table (worker_id int, epoch int, bucket_ids bigint[])
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -55,8 +56,10 @@ as $$
 declare
   v_worker int;
 begin
-  insert into holdfast.worker (name, host, pid, lane, names, schedules, lease, lease_until, started_at)
-  values (p_name, p_host, p_pid, p_lane, p_names, p_schedules, p_lease, clock_timestamp() + p_lease, clock_timestamp())
+  insert into holdfast.worker
+         (name, host, pid, lane, mode, version, names, schedules, lease, lease_until, started_at)
+  values (p_name, p_host, p_pid, p_lane, p_mode, p_version, p_names, p_schedules, p_lease, clock_timestamp() + p_lease,
+          clock_timestamp())
   returning id into v_worker;
   insert into holdfast.fence (worker_id, epoch) values (v_worker, 1);
   -- A new worker may bring the code that a blocked run waits for. A fleet registers all at once: nobody waits for a row
