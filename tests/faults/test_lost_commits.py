@@ -157,7 +157,7 @@ async def test_answers_to_a_bulk_start_of_several_statements(
 
 async def test_answers_to_signals_and_cancels(house: House, load: Load, distant: Client, proxy: Proxy) -> None:
     # The first with the key, and the one without.
-    proxy.lose("holdfast.signal(", lambda place, _rows: place in {0, 3})
+    proxy.lose("holdfast.put_signal(", lambda place, _rows: place in {0, 3})
     loss = proxy.lose("holdfast.cancel(", every_other)
     run = await distant.start(journey, 1)
     await run.signal(go, 7, key="once")

@@ -1,12 +1,12 @@
 -- What is sent to runs.
 
 -- name: send_signal
-select holdfast.signal(:run::uuid, :name::text, :payload::text::json, :key::text)
+select holdfast.put_signal(:run::uuid, :name::text, :payload::text::json, :key::text)
 
 -- name: send_signal_quietly
 -- Gives the hints instead of sending them; the columns are evaluated in their order.
 select set_config('holdfast.hints', 'later', true),
-       holdfast.signal(:run::uuid, :name::text, :payload::text::json, :key::text) as answer,
+       holdfast.put_signal(:run::uuid, :name::text, :payload::text::json, :key::text) as answer,
        current_setting('holdfast.hinted', true) as hints
 
 -- name: complete_attempt

@@ -27,15 +27,14 @@ comment on function holdfast.now() is
 create function holdfast.uuid7() returns uuid
 language sql volatile parallel safe
 set search_path = pg_catalog, pg_temp
--- RFC 9562: 48 bits of Unix milliseconds, then version and variant over random bits.
+-- RFC 9562: 48 bits of Unix milliseconds, the version, 12 bits of the fraction of the millisecond, then random bits. So
+-- those that one session makes grow.
 as $$
-select encode(
-         set_bit(set_bit(
-           overlay(uuid_send(gen_random_uuid())
-                   placing substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3)
-                   from 1 for 6),
-           52, 1), 53, 1),
-         'hex')::uuid
+select encode(overlay(uuid_send(gen_random_uuid())
+                      placing int8send(m.micros / 1000 << 16 | 28672 | m.micros % 1000 * 4096 / 1000)
+                      from 1 for 8),
+              'hex')::uuid
+  from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as micros) m
 $$;
 
 create table holdfast.run (

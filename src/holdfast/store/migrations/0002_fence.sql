@@ -5,12 +5,18 @@ create function holdfast.hint(p_payload text) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_when text := current_setting('holdfast.hints', true);
 begin
-  if current_setting('holdfast.hints', true) = 'later' then
+  if v_when = 'later' then
     -- The caller sends them itself, after its commit: of all transactions that notify, only one at a time can commit, and
     -- each would wait for the disk in its turn.
     perform set_config('holdfast.hinted',
                        concat_ws(chr(10), nullif(current_setting('holdfast.hinted', true), ''), p_payload), true);
+    return;
+  end if;
+  if v_when = 'off' then
+    -- What it would have told of is found by looking, within a second.
     return;
   end if;
   perform pg_notify('{channel}', p_payload);

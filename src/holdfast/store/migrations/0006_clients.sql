@@ -74,64 +74,169 @@ begin
   end if;
 end $$;
 
+create function holdfast.payload_limit() returns int
+language sql stable
+set search_path = pg_catalog, pg_temp
+-- Apps know theirs, and check before they send; who speaks SQL is held to this one.
+as $$
+select case when s.value ~ '^[1-9][0-9]{0,8}$' then s.value::int else 131072 end
+  from (select current_setting('holdfast.payload_limit', true) as value) s
+$$;
+comment on function holdfast.payload_limit() is
+  'The most bytes that a payload from SQL may have: the setting holdfast.payload_limit, else 128 KiB.';
+
+create function holdfast.payload_mistake(what text, payload json) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+-- What is wrong with the size of a payload; null if nothing.
+as $$
+select case
+         when octet_length($2::text) > holdfast.payload_limit()
+         then format('%s has %s bytes: use %s at most (the setting holdfast.payload_limit), or store it elsewhere and pass '
+                     'a reference', $1, octet_length($2::text), holdfast.payload_limit())
+       end
+$$;
+
+create function holdfast.check_start(
+  p_what text, p_name text, p_input json, p_key text, p_lane text, p_priority text, p_at timestamptz, p_after interval,
+  p_timeout interval, p_tags jsonb, p_headers jsonb
+) returns smallint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+-- Refuses a start from SQL whose arguments cannot be used, with all that is wrong with them. Gives the priority's number.
+as $$
+declare
+  v_priority smallint := array_position(array['very-low', 'low', 'medium', 'high', 'critical'], p_priority);
+  v_size     text := holdfast.payload_mistake('input', p_input);
+  v_wrong    text[] := '{}';  -- pairs: an argument, and what is wrong with it
+begin
+  if coalesce(p_name, '') = '' then
+    v_wrong := v_wrong || array['name', p_what || ' needs the name of a workflow or activity'];
+  elsif length(p_name) > 200 then
+    v_wrong := v_wrong || array['name', format('name has %s characters: use 1 to 200', length(p_name))];
+  elsif position('@' in p_name) > 0 then
+    v_wrong := v_wrong || array['name', format(
+      'name %s has an @: a run begins with the highest version, so start it by the name alone', p_name)];
+  end if;
+  if json_typeof(p_input) <> 'object' then
+    v_wrong := v_wrong || array['input', 'input is one JSON object by parameter name, not ' || json_typeof(p_input)];
+  elsif v_size is not null then
+    v_wrong := v_wrong || array['input', v_size];
+  end if;
+  if length(p_key) not between 1 and 500 then
+    v_wrong := v_wrong || array['key', format('key has %s characters: use 1 to 500', length(p_key))];
+  end if;
+  if coalesce(p_lane, '') !~ '^[^[:space:]]{1,200}$' then
+    v_wrong := v_wrong || array['lane', format('lane %L is not 1 to 200 characters without blanks', p_lane)];
+  end if;
+  if v_priority is null then
+    v_wrong := v_wrong || array['priority', format(
+      'priority %L is not one of very-low, low, medium, high, critical', p_priority)];
+  end if;
+  if p_at is not null and p_after is not null then
+    v_wrong := v_wrong || array['at', 'give at or after, not both'];
+  end if;
+  if p_at not between '0001-01-01 00:00+00' and '9999-01-01 00:00+00' then
+    v_wrong := v_wrong || array['at', format('at is %s: use a time before the year 9999', p_at)];
+  end if;
+  if p_after not between interval '0' and interval '365000 days' then
+    v_wrong := v_wrong || array['after', format('after is %s: after is zero or more, and at most 365000 days', p_after)];
+  end if;
+  if p_timeout <= interval '0' or p_timeout > interval '365000 days' then
+    v_wrong := v_wrong || array['timeout', format(
+      'timeout is %s: after is zero or more, and timeout more than zero, and at most 365000 days', p_timeout)];
+  end if;
+  if not holdfast.is_of_texts(p_tags) then
+    v_wrong := v_wrong || array['tags', format('tags is one JSON object of texts, not %s', left(p_tags::text, 200))];
+  end if;
+  if not holdfast.is_of_texts(p_headers) then
+    v_wrong := v_wrong || array['headers', format('headers is one JSON object of texts, not %s', left(p_headers::text, 200))];
+  elsif octet_length(p_headers::text) > 8192 then
+    v_wrong := v_wrong || array['headers', format(
+      'headers has %s bytes as JSON: use 8192 at most, and the input for what is larger', octet_length(p_headers::text))];
+  end if;
+  if cardinality(v_wrong) > 0 then
+    perform holdfast.refuse(format('%s cannot be started', coalesce(quote_literal(left(nullif(p_name, ''), 200)), 'this run')),
+                            v_wrong);
+  end if;
+  return v_priority;
+end $$;
+
+create function holdfast.is_of_texts(p_pairs jsonb) returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+-- Whether this is nothing, or a JSON object whose values are all texts.
+as $$
+select case
+         when p_pairs is null then true
+         when jsonb_typeof(p_pairs) <> 'object' then false
+         else not exists (select from jsonb_each(p_pairs) e where jsonb_typeof(e.value) <> 'string')
+       end
+$$;
+
+create function holdfast.refuse(p_what text, p_wrong text[]) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+-- Raises HF007: pairs of an argument and what is wrong with it. The detail has the arguments alone, for programs.
+as $$
+declare
+  v_arguments text[] := array(select distinct p_wrong[n] from generate_series(1, cardinality(p_wrong), 2) as n);
+begin
+  raise exception '%: %', p_what,
+    array_to_string(array(select p_wrong[n + 1] from generate_series(1, cardinality(p_wrong), 2) as n order by n), '; ')
+    using errcode = 'HF007',
+          detail = array_to_string(v_arguments, ' '),
+          hint = format('Nothing was written. Give arguments by name, as in %s => ...; \df holdfast.* shows them all.',
+                        v_arguments[1]);
+end $$;
+
 create function holdfast.start(
   name text, input json default '{}', key text default null, lane text default 'default', priority text default 'medium',
-  at timestamptz default null, after interval default null, timeout interval default null, tags jsonb default null
+  at timestamptz default null, after interval default null, timeout interval default null, tags jsonb default null,
+  headers jsonb default null
 ) returns uuid
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 declare
-  v_priority smallint := array_position(array['very-low', 'low', 'medium', 'high', 'critical'], start.priority);
+  v_priority smallint := holdfast.check_start('start', name, input, key, lane, priority, at, after, timeout, tags, headers);
   v_row      record;
 begin
-  if coalesce(start.name, '') = '' then
-    raise exception 'start needs the name of a workflow or activity' using errcode = 'HF007';
-  end if;
-  if position('@' in start.name) > 0 then
-    raise exception 'name % has an @: a run begins with the highest version, so start it by the name alone', start.name
-      using errcode = 'HF007';
-  end if;
-  if length(start.key) not between 1 and 500 then
-    raise exception 'key has % characters: use 1 to 500', length(start.key) using errcode = 'HF007';
-  end if;
-  if coalesce(start.lane, '') !~ '^[^[:space:]]{1,200}$' then
-    raise exception 'lane % is not 1 to 200 characters without blanks', quote_nullable(start.lane) using errcode = 'HF007';
-  end if;
-  if v_priority is null then
-    raise exception 'priority % is not one of very-low, low, medium, high, critical', quote_nullable(start.priority)
-      using errcode = 'HF007';
-  end if;
-  if start.at is not null and start.after is not null then
-    raise exception 'give at or after, not both' using errcode = 'HF007';
-  end if;
-  if start.after < interval '0' or start.timeout <= interval '0' then
-    raise exception 'after is zero or more, and timeout more than zero' using errcode = 'HF007';
-  end if;
-  if json_typeof(coalesce(start.input, '{}')) <> 'object' then
-    raise exception 'input is one JSON object by parameter name, not %', json_typeof(start.input) using errcode = 'HF007';
-  end if;
-  if jsonb_typeof(start.tags) <> 'object'
-     or exists (select 1 from jsonb_each(case when jsonb_typeof(start.tags) = 'object' then start.tags end) e
-                 where jsonb_typeof(e.value) <> 'string') then
-    raise exception 'tags is one JSON object of texts, not %', start.tags using errcode = 'HF007';
-  end if;
   select s.id, s.existing, s.same into v_row
     from holdfast.start_many(
            array[holdfast.uuid7()], array[1::smallint], array[start.name], array[start.lane], array[v_priority],
            array[coalesce(start.input, '{}')], array[start.at], array[start.after], array[start.timeout],
-           array[start.tags], array[null::json], array[start.key], array[null::bytea], true) s;
+           array[start.tags], array[case when start.headers <> '{}' then json_build_object('headers', start.headers) end],
+           array[start.key], array[null::bytea], true) s;
   if not v_row.same then
     raise exception 'key % of % belongs to run %, which was started with another input', start.key, start.name, v_row.id
-      using errcode = 'HF005', detail = v_row.id::text;
+      using errcode = 'HF005', detail = v_row.id::text,
+            hint = 'Use another key, or the run that it belongs to: its id is in the detail.';
   end if;
   return v_row.id;
 end $$;
-comment on function holdfast.start(text, json, text, text, text, timestamptz, interval, interval, jsonb) is
+comment on function holdfast.start(text, json, text, text, text, timestamptz, interval, interval, jsonb, jsonb) is
   'Starts a run by name, inside the caller''s transaction, and gives its id.';
 
-create function holdfast.signal(run_id uuid, name text, payload json default 'null', key text default null) returns boolean
+create function holdfast.refuse_run(p_run uuid) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- Says why a run that has no task takes nothing.
+as $$
+begin
+  perform 1 from holdfast.run r where r.id = p_run;
+  if found then
+    raise exception 'run % has ended', p_run
+      using errcode = 'HF004', detail = p_run::text,
+            hint = 'Nothing can be sent to it any more; holdfast.result says how it ended.';
+  end if;
+  raise exception 'there is no run %', p_run
+    using errcode = 'HF003', detail = coalesce(p_run::text, 'null'),
+          hint = 'It may have been rolled back, or be in another database or schema.';
+end $$;
+
+create function holdfast.put_signal(p_run uuid, p_name text, p_payload json, p_key text) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -140,24 +245,17 @@ as $$
 declare
   v_task record;
 begin
-  if coalesce(signal.name, '') = '' then
-    raise exception 'a signal needs a name' using errcode = 'HF007';
-  end if;
   -- First the row's lock, then in a later statement the look at the key: two senders with one key queue up here.
-  select t.run_id, t.lane, t.bucket_id into v_task from holdfast.task t where t.run_id = signal.run_id for update;
+  select t.run_id, t.lane, t.bucket_id into v_task from holdfast.task t where t.run_id = p_run for update;
   if not found then
     -- Whoever has its old id means the run that it has become.
-    if holdfast.newest(signal.run_id) <> signal.run_id then
-      return holdfast.signal(holdfast.newest(signal.run_id), signal.name, signal.payload, signal.key);
+    if holdfast.newest(p_run) <> p_run then
+      return holdfast.put_signal(holdfast.newest(p_run), p_name, p_payload, p_key);
     end if;
-    perform 1 from holdfast.run r where r.id = signal.run_id;
-    if found then
-      raise exception 'run % has ended', signal.run_id using errcode = 'HF004';
-    end if;
-    raise exception 'there is no run %', signal.run_id using errcode = 'HF003';
+    perform holdfast.refuse_run(p_run);
   end if;
-  if signal.key is not null then
-    perform 1 from holdfast.inbox i where i.run_id = signal.run_id and i.key = signal.key and i.kind = 4;
+  if p_key is not null then
+    perform 1 from holdfast.inbox i where i.run_id = p_run and i.key = p_key and i.kind = 4;
     if found then
       return false;
     end if;
@@ -172,14 +270,40 @@ begin
                       then least(t.due_at, holdfast.now())
                       else t.due_at
                     end
-     where t.run_id = signal.run_id
+     where t.run_id = p_run
     returning t.inbox_count
   )
   insert into holdfast.inbox (run_id, number, kind, name, key, payload, at)
-  select signal.run_id, c.inbox_count, 4, signal.name, signal.key, coalesce(signal.payload, 'null'), holdfast.now()
+  select p_run, c.inbox_count, 4, p_name, p_key, coalesce(p_payload, 'null'), holdfast.now()
     from counted c;
   perform holdfast.hint(coalesce('inbox ' || v_task.bucket_id, 'due ' || v_task.lane));
   return true;
+end $$;
+
+create function holdfast.signal(run_id uuid, name text, payload json default 'null', key text default null) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+  v_size  text := holdfast.payload_mistake('payload', payload);
+  v_wrong text[] := '{}';
+begin
+  if coalesce(name, '') = '' then
+    v_wrong := v_wrong || array['name', 'a signal needs a name'];
+  elsif length(name) > 200 then
+    v_wrong := v_wrong || array['name', format('name has %s characters: use 1 to 200', length(name))];
+  end if;
+  if v_size is not null then
+    v_wrong := v_wrong || array['payload', v_size];
+  end if;
+  if length(key) not between 1 and 500 then
+    v_wrong := v_wrong || array['key', format('key has %s characters: use 1 to 500', length(key))];
+  end if;
+  if cardinality(v_wrong) > 0 then
+    perform holdfast.refuse(format('the signal to run %s cannot be sent', run_id), v_wrong);
+  end if;
+  return holdfast.put_signal(run_id, name, payload, key);
 end $$;
 comment on function holdfast.signal(uuid, text, json, text) is
   'Sends a signal to a run; false where one with this key was sent before.';

@@ -46,10 +46,10 @@ begin
       return v_run;
     end if;
     -- In a later statement than the lock, for which the transaction that continued it may have had to be waited for.
-    if holdfast.newest(v_run) = v_run then
+    if holdfast.newest(v_run) is not distinct from v_run then
       perform 1 from holdfast.run r where r.id = v_run;
       if not found then
-        raise exception 'there is no run %', p_run using errcode = 'HF003';
+        perform holdfast.refuse_run(p_run);
       end if;
       return v_run;
     end if;
@@ -282,7 +282,7 @@ begin
     from holdfast.run r
    where r.id = p_run;
   if not found then
-    raise exception 'there is no run %', p_run using errcode = 'HF003';
+    perform holdfast.refuse_run(p_run);
   end if;
   select t.bucket_id, t.first_claim_at, t.deadline, t.name
     into v_task

@@ -110,7 +110,7 @@ begin
   loop
     select r.parent into v_parent from holdfast.run r where r.id = v_run;
     if not found then
-      raise exception 'there is no run %', p_run using errcode = 'HF003';
+      perform holdfast.refuse_run(p_run);
     end if;
     if p_wait then
       v_locked := array(select t.run_id

@@ -34,11 +34,7 @@ begin
   end if;
   select t.run_id, t.lane, t.bucket_id into v_task from holdfast.task t where t.run_id = v_run for update;
   if not found then
-    perform 1 from holdfast.run r where r.id = v_run;
-    if found then
-      raise exception 'run % has ended', v_run using errcode = 'HF004', detail = v_run::text;
-    end if;
-    raise exception 'there is no run %', v_run using errcode = 'HF003', detail = v_run::text;
+    perform holdfast.refuse_run(v_run);
   end if;
   -- In later statements than the lock: two who complete one attempt queue up there.
   select i.key into v_held
@@ -74,8 +70,18 @@ begin
 end $$;
 
 create function holdfast.complete(token text, output json default 'null') returns void
-language sql volatile
-as $$ select holdfast.complete_attempt($1, 13::smallint, coalesce($2, 'null'), 'complete ' || gen_random_uuid()) $$;
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+  v_size text := holdfast.payload_mistake('output', output);
+begin
+  if v_size is not null then
+    perform holdfast.refuse('this activity cannot be completed', array['output', v_size]);
+  end if;
+  perform holdfast.complete_attempt(token, 13::smallint, coalesce(output, 'null'), 'complete ' || gen_random_uuid());
+end $$;
 comment on function holdfast.complete(text, json) is
   'Completes an activity from outside: this is its result.';
 

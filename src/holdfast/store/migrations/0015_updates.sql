@@ -77,11 +77,7 @@ begin
   end if;
   run := v_run;
   if v_task.lane is null then
-    perform 1 from holdfast.run r where r.id = v_run;
-    if found then
-      raise exception 'run % has ended', v_run using errcode = 'HF004';
-    end if;
-    raise exception 'there is no run %', v_run using errcode = 'HF003';
+    perform holdfast.refuse_run(v_run);
   end if;
   with counted as (
     update holdfast.task t
