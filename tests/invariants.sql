@@ -192,3 +192,21 @@ select j.run_id, j.key
                       and u.kind = 9
                       and u.key ~ ('#' || substring(j.key from '\d+$') || '$'))
  limit 10
+
+-- invariant: 4c. a run that is driven by hand stands in the line of its name, where no other does, and in no worker's bucket
+select t.run_id, r.kind, t.lane, t.bucket_id
+  from holdfast.task t
+  join holdfast.run r on r.id = t.run_id
+ where (r.kind = 4) <> (t.lane = holdfast.driven_line(r.lane, r.name))
+    or r.kind = 4 and t.bucket_id is not null
+ limit 10
+
+-- invariant: 4d. what is in somebody's hands was taken, is in no bucket's, and says who has it until when; or is paused
+select t.run_id, t.hold, t.flags, t.due_at, t.waits_for
+  from holdfast.task t
+  join holdfast.run r on r.id = t.run_id
+ where r.kind = 4
+   and (t.flags & 8 <> 0) <> (coalesce(t.waits_for, '') like '@hands:%')
+    or r.kind = 4 and t.flags & 8 <> 0 and (t.hold < 1 or t.first_claim_at is null)
+    or r.kind = 4 and t.flags & 8 <> 0 and t.due_at = 'infinity' and t.flags & 1 = 0
+ limit 10

@@ -24,9 +24,11 @@ from holdfast import (
     InvalidInput,
     ResultTimeout,
     RunCancelled,
+    RunEnded,
     RunFailed,
     RunNotFound,
     RunStatus,
+    StepStatus,
 )
 from holdfast.testing import Databases, open_env
 from tests.blocking import till
@@ -309,3 +311,35 @@ except KeyboardInterrupt:
 """
     done = await beside(lambda: program(code, dsn))
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted ready\n", "")
+
+
+async def test_runs_are_driven_by_hand_from_blocking_code(client: BlockingClient, house: House) -> None:
+    def drive() -> None:
+        assert client.driven.create_workflow("process_task")
+        triggered = client.driven.trigger("process_task", {"id": 1, "payload": "Hello"})
+        assert client.driven.workflows() == ["process_task"]
+        with client.driven.consumer("process_task", name="notebook", visibility=timedelta(seconds=1)) as consumer:
+            (run,) = consumer.dequeue(batch_size=5, wait=SOON)
+            assert (run.id, run.input, [one.id for one in consumer.runs]) == (triggered.id, run.input, [run.id])
+            taken_until = triggered.describe().due_at
+            # Its heartbeats go on while this thread works.
+            while triggered.describe().due_at == taken_until:
+                pass
+            step = run.acquire_step("greet")
+            assert step.status is StepStatus.EXECUTE
+            step.success(run.input["payload"])
+            assert run.acquire_step("greet", key="again").value is None
+            run.release()
+            (run,) = consumer.dequeue()
+            step = run.acquire_step("greet")
+            assert (step.status, step.value, step.error) == (StepStatus.SKIPPED, "Hello", None)
+            run.complete(step.value)
+            assert consumer.archive(run) is False
+            with pytest.raises(RunEnded):
+                run.fail("too late")
+        assert client.driven.get(triggered.id).result() == "Hello"
+        with pytest.raises(HoldfastError, match="this consumer is closed"):
+            consumer.dequeue()
+
+    await beside(drive)
+    await house.check_invariants()

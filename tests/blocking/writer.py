@@ -75,6 +75,11 @@ class BlockingClient:
     def schedules(self) -> BlockingSchedules:
         """What starts runs by the clock."""
         return BlockingSchedules(self._bridge)
+
+    @property
+    def driven(self) -> BlockingDriven:
+        """Workflows whose runs are driven by hand."""
+        return BlockingDriven(self._bridge)
 ''',
     bodies={
         "get": "return BlockingRunHandle(self._bridge, run_id_of(run_id), wf)",
@@ -165,17 +170,194 @@ class BlockingRuns:
 ''',
     bodies={},
 )
-TWINS = (CLIENT, HANDLE, SCHEDULES, RUNS)
+DRIVEN = Twin(
+    module="holdfast.client.driven.workflows",
+    name="Driven",
+    blocking="BlockingDriven",
+    file="driven.py",
+    title="Verbs of client.driven, blocking.",
+    reached="client.driven",
+    body='''
+class BlockingDriven:
+    """Workflows whose runs are driven by hand: ``client.driven``, for code that is not async.
+
+    Every verb of :class:`Driven`, with the same parameters, which waits and gives the result.
+    """
+
+    def __init__(self, bridge: Bridge[Client]) -> None:
+        self._bridge = bridge
+''',
+    bodies={
+        "get": "return BlockingRunHandle(self._bridge, run_id_of(run_id), None)",
+        "consumer": """
+        async def make(client: Client) -> DrivenConsumer:
+            return client.driven.consumer(workflow, name=name, lane=lane, visibility=visibility)
+
+        return BlockingDrivenConsumer(self._bridge, self._bridge.call(make))
+        """.strip(),
+    },
+)
+DRIVEN_CONSUMER = Twin(
+    module="holdfast.client.driven.consumer",
+    name="DrivenConsumer",
+    blocking="BlockingDrivenConsumer",
+    file="driven_consumer.py",
+    title="The verbs of a consumer, blocking.",
+    reached="self._consumer",
+    body='''
+class BlockingDrivenConsumer:
+    """Takes runs of one workflow that is driven by hand, for code that is not async; as a context.
+
+    Every verb of :class:`DrivenConsumer`, with the same parameters, which waits and gives the result. Its heartbeats go
+    on in a thread of their own while the caller works.
+    """
+
+    __slots__ = ("_bridge", "_consumer", "lane", "name", "visibility", "workflow")
+
+    def __init__(self, bridge: Bridge[Client], consumer: DrivenConsumer) -> None:
+        self._bridge = bridge
+        self._consumer = consumer
+        self.workflow = consumer.workflow
+        self.lane = consumer.lane
+        self.visibility = consumer.visibility
+        self.name = consumer.name
+
+    def __enter__(self) -> Self:
+        self._bridge.call(lambda _: self._consumer.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def runs(self) -> list[BlockingDrivenRun]:
+        """What it has in hand."""
+        return [BlockingDrivenRun(self._bridge, run) for run in self._consumer.runs]
+''',
+    bodies={
+        "archive": """
+        if isinstance(run, BlockingDrivenRun):
+            return run.archive()
+        return self._bridge.call(lambda _: self._consumer.archive(run))
+        """.strip(),
+    },
+)
+DRIVEN_RUN = Twin(
+    module="holdfast.client.driven.run",
+    name="DrivenRun",
+    blocking="BlockingDrivenRun",
+    file="driven_run.py",
+    title="The verbs of a driven run, blocking.",
+    reached="self._run",
+    body='''
+class BlockingDrivenRun:
+    """A run that a consumer has in hand, for code that is not async.
+
+    Every verb of :class:`DrivenRun`, with the same parameters, which waits and gives the result.
+    """
+
+    __slots__ = (
+        "_bridge",
+        "_run",
+        "created_at",
+        "deadline",
+        "headers",
+        "id",
+        "lane",
+        "priority",
+        "receipt",
+        "tags",
+        "workflow",
+    )
+
+    def __init__(self, bridge: Bridge[Client], run: DrivenRun) -> None:
+        self._bridge = bridge
+        self._run = run
+        self.id = run.id
+        self.receipt = run.receipt
+        self.workflow = run.workflow
+        self.lane = run.lane
+        self.priority = run.priority
+        self.tags = run.tags
+        self.headers = run.headers
+        self.created_at = run.created_at
+        self.deadline = run.deadline
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """What it was triggered with."""
+        return self._run.input
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is known that it is not in these hands any more: it was ended, or others have taken it."""
+        return self._run.lost
+
+    @property
+    def over(self) -> bool:
+        """Whether it was ended or given back from here."""
+        return self._run.over
+''',
+    bodies={},
+)
+STEP = Twin(
+    module="holdfast.client.driven.step",
+    name="Step",
+    blocking="BlockingStep",
+    file="driven_step.py",
+    title="The verbs of a step, blocking.",
+    reached="self._step",
+    body='''
+class BlockingStep:
+    """One step of a run that is driven by hand, for code that is not async.
+
+    Every verb of :class:`Step`, with the same parameters, which waits and gives the result.
+    """
+
+    __slots__ = ("_bridge", "_step", "attempt", "idempotency_key", "key", "name", "run_id", "status")
+
+    def __init__(self, bridge: Bridge[Client], step: Step) -> None:
+        self._bridge = bridge
+        self._step = step
+        self.name = step.name
+        self.key = step.key
+        self.status = step.status
+        self.attempt = step.attempt
+        self.run_id = step.run_id
+        self.idempotency_key = step.idempotency_key
+
+    @property
+    def value(self) -> Any:
+        """The recorded result, plain JSON; None as long as there is none."""
+        return self._step.value
+
+    @property
+    def error(self) -> ActivityFailed | None:
+        """The recorded failure, if it is one."""
+        return self._step.error
+''',
+    bodies={},
+)
+TWINS = (CLIENT, HANDLE, SCHEDULES, RUNS, DRIVEN, DRIVEN_CONSUMER, DRIVEN_RUN, STEP)
+
+WRAPPED = {"DrivenConsumer": "BlockingDrivenConsumer", "DrivenRun": "BlockingDrivenRun", "Step": "BlockingStep"}
+"""Objects that verbs give, and their blocking twins, each made from the bridge and the object."""
 
 ALWAYS = {
     "Any": "typing",
     "Bridge": "holdfast.app.blocking.bridge",
     "BlockingConnection": "holdfast.integrations.catalogue",
+    "BlockingDriven": "holdfast.app.blocking.driven",
+    "BlockingDrivenConsumer": "holdfast.app.blocking.driven_consumer",
+    "BlockingDrivenRun": "holdfast.app.blocking.driven_run",
     "BlockingRunHandle": "holdfast.app.blocking.handle",
     "as_blocking": "holdfast.app.blocking.handle",
     "of_this_thread": "holdfast.integrations.catalogue",
     "BlockingRuns": "holdfast.app.blocking.runs",
     "BlockingSchedules": "holdfast.app.blocking.schedules",
+    "BlockingStep": "holdfast.app.blocking.driven_step",
     "Callable": "collections.abc",
     "Client": "holdfast.client.client",
     "Generic": "typing",
@@ -187,7 +369,18 @@ ALWAYS = {
     "run_id_of": "holdfast.client.handle",
     "UUID": "uuid",
 }
-AT_RUN_TIME = {"BlockingRunHandle", "BlockingRuns", "BlockingSchedules", "as_blocking", "of_this_thread", "run_id_of"}
+AT_RUN_TIME = {
+    "BlockingDriven",
+    "BlockingDrivenConsumer",
+    "BlockingDrivenRun",
+    "BlockingRunHandle",
+    "BlockingRuns",
+    "BlockingSchedules",
+    "BlockingStep",
+    "as_blocking",
+    "of_this_thread",
+    "run_id_of",
+}
 """Of our own modules; all others are for type checkers, but for what is a default."""
 
 
@@ -247,11 +440,12 @@ def _head(node: Function) -> str:
 
 
 def _body(twin: Twin, node: Function, overloaded: bool) -> str:
-    if not isinstance(node, ast.AsyncFunctionDef):
+    if node.name in twin.bodies or not isinstance(node, ast.AsyncFunctionDef):
         return twin.bodies[node.name]
     returned = ast.unparse(node.returns) if node.returns is not None else "None"
     reached = f'cast("Any", {twin.reached})' if overloaded else twin.reached
-    call = f"self._bridge.call(lambda client: {reached}.{node.name}({_passed(node)}))"
+    given = "client" if "client" in twin.reached else "_"
+    call = f"self._bridge.call(lambda {given}: {reached}.{node.name}({_passed(node)}))"
     first = ""
     if any(arg.arg == "connection" for arg in node.args.kwonlyargs):
         # Here, in the thread of the caller, and not in that of the bridge.
@@ -263,6 +457,13 @@ def _body(twin: Twin, node: Function, overloaded: bool) -> str:
         return f"{first}return as_blocking(self._bridge, {call})"
     if re.fullmatch(r"list\[RunHandle\[.*\]\]", returned):
         return f"{first}return [as_blocking(self._bridge, one) for one in {call}]"
+    wrapped = re.fullmatch(r"(list\[)?(\w+)\]?", returned)
+    if wrapped is not None and wrapped[2] in WRAPPED:
+        blocking = WRAPPED[wrapped[2]]
+        many = wrapped[1] is not None
+        return f"{first}return " + (
+            f"[{blocking}(self._bridge, one) for one in {call}]" if many else f"{blocking}(self._bridge, {call})"
+        )
     if "RunHandle[" in returned or "Iterator" in returned or "Iterable" in returned:
         raise NotImplementedError(f"{twin.name}.{node.name} gives {returned}: say here how that becomes blocking")
     return f"{first}return {call}" if returned != "None" else f"{first}{call}"
@@ -281,6 +482,7 @@ def _passed(node: Function) -> str:
 
 def _blocking(text: str) -> str:
     text = text.replace("CallersConnection", "BlockingConnection")
+    text = re.sub(rf"\b({'|'.join(WRAPPED)})\b", lambda found: WRAPPED[found[1]], text)
     return re.sub(r"\bRuns\b", "BlockingRuns", re.sub(r"\bRunHandle\[", "BlockingRunHandle[", text))
 
 

@@ -1,4 +1,4 @@
-"""The rights that `holdfast db sql --roles` grants: enough for a client and a worker, and none too many."""
+"""The rights that `holdfast db sql --roles` grants: enough for a client, a driver and a worker, and none too many."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from holdfast.embedded import EmbeddedPostgres
 from holdfast.store.check import read_live_workers
 from holdfast.store.connect import connect
 from holdfast.store.migrate import migrate
-from holdfast.store.roles import CLIENT, Grant, roles_sql
+from holdfast.store.roles import CLIENT, DRIVER, Grant, roles_sql
 from holdfast.store.session import Session
 from holdfast.store.statements import Statements
 from tests.house import QUICK, until
@@ -27,11 +27,12 @@ go = Signal[int]("go")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rooms:
-    """A schema, the owner's connection to it, and the ways in for its two roles."""
+    """A schema, the owner's connection to it, and the ways in for its roles."""
 
     schema: str
     owner: asyncpg.Connection[asyncpg.Record]
     client: str
+    driver: str
     worker: str
 
 
@@ -45,16 +46,18 @@ async def rooms(server: EmbeddedPostgres, empty_dsn: str) -> AsyncIterator[Rooms
     await owner.execute(roles_sql(schema))
     await owner.execute(roles_sql(schema))
     database = str(await owner.fetchval("select current_database()"))
-    for part in ("client", "worker"):
+    for part in ("client", "driver", "worker"):
         await owner.execute(f"create role {schema}_{part}_user login password 'secret' in role {schema}_{part}")
 
     def way_in(part: str) -> str:
         return server.dsn_for(database, user=f"{schema}_{part}_user", password="secret")
 
     try:
-        yield Rooms(schema=schema, owner=owner, client=way_in("client"), worker=way_in("worker"))
+        yield Rooms(
+            schema=schema, owner=owner, client=way_in("client"), driver=way_in("driver"), worker=way_in("worker")
+        )
     finally:
-        for role in ("client", "worker", "client_user", "worker_user"):
+        for role in ("client", "driver", "worker", "client_user", "driver_user", "worker_user"):
             await owner.execute(f"drop owned by {schema}_{role}; drop role {schema}_{role}")
         await owner.close()
 
@@ -110,15 +113,70 @@ async def use_everything_of_a_client(rooms: Rooms) -> None:
         assert len(await client.schedules.preview(name="daily")) == 5
         await client.schedules.delete("daily")
         assert len(await client.schedules.list()) == 0
+        await client.driven.create_workflow("by_hand")
+        await (await client.driven.trigger("by_hand")).cancel()
     connection = await connect(rooms.client, application="tests")
     try:
         await connection.execute(f"set search_path = {rooms.schema}")
         run = await connection.fetchval("select start('idle', '{\"a\": 1}', key => 'from sql')")
         assert await connection.fetchval("select signal($1, 'go', '1')", run)
         assert await connection.fetchval("select cancel($1)", run) == "cancelled"
-        assert await connection.fetchval("select count(*) from runs") == 6
+        assert await connection.fetchval("select count(*) from runs") == 7
         # What `holdfast db check` shows.
         await read_live_workers(Session(connection, Statements(rooms.schema)))
+    finally:
+        await connection.close()
+
+
+async def use_everything_of_a_driver(rooms: Rooms) -> None:
+    """Every verb of a consumer of runs that are driven by hand."""
+    async with app_on(rooms.driver, rooms.schema).client() as client:
+        await client.driven.create_workflow("by_hand")
+        triggered = await client.driven.trigger("by_hand", {"n": 1})
+        async with client.driven.consumer("by_hand", visibility=timedelta(seconds=1)) as consumer:
+            (run,) = await consumer.dequeue()
+            await (await run.acquire_step("first")).success(1)
+            await (await run.acquire_step("second")).retry()
+            (run,) = await consumer.dequeue()
+            await run.pause("for a while")
+            assert await triggered.resume() == "done"
+            (run,) = await consumer.dequeue()
+            # Paused by somebody else while it is in hand: its heartbeat, and giving it back, write that down.
+            assert await triggered.pause() == "done"
+            await until_true(rooms, "select due_at > clock_timestamp() from {}.pause")
+            await run.release()
+            assert await triggered.resume() == "done"
+            (run,) = await consumer.dequeue(wait=timedelta(seconds=10))
+            await run.complete()
+        assert await triggered.result() is None
+
+
+async def test_a_driver_can_do_all_that_a_driver_does(rooms: Rooms) -> None:
+    await use_everything_of_a_driver(rooms)
+
+
+@pytest.mark.parametrize("grant", DRIVER[len(CLIENT) :], ids=str)
+async def test_a_driver_needs_each_of_its_rights(rooms: Rooms, grant: Grant) -> None:
+    what = f"{grant.right} ({grant.column})" if grant.column else grant.right
+    await rooms.owner.execute(f"revoke {what} on {rooms.schema}.{grant.table} from {rooms.schema}_driver")
+    with pytest.raises((AccessDenied, asyncpg.InsufficientPrivilegeError)):
+        await use_everything_of_a_driver(rooms)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update {0}.task set bucket_id = 1",
+        "update {0}.journal set seq = 0",
+        "delete from {0}.journal",
+        "insert into {0}.fence (worker_id, epoch) values (1, 1)",
+    ],
+)
+async def test_a_driver_cannot_do_what_a_worker_does(rooms: Rooms, statement: str) -> None:
+    connection = await connect(rooms.driver, application="tests")
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement.format(rooms.schema))
     finally:
         await connection.close()
 

@@ -98,7 +98,7 @@ async def shopper(house: House) -> AsyncIterator[str]:
     await house.db.execute(f"create role {name} in role holdfast_client; grant insert, select on orders to {name}")
     yield name
     await house.db.execute("reset role")
-    for role in (name, "holdfast_client", "holdfast_worker"):
+    for role in (name, "holdfast_client", "holdfast_driver", "holdfast_worker"):
         await house.db.execute(f"drop owned by {role}")
     await house.db.execute(f"drop role {name}")
 

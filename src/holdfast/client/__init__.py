@@ -7,6 +7,7 @@ This folder may import ``store`` and what lies below it.
 
 from holdfast.client.client import Client
 from holdfast.client.description import AttemptView, LetterView, RunDescription, Sealed, StepView
+from holdfast.client.driven import Driven, DrivenConsumer, DrivenRun, Step, StepStatus
 from holdfast.client.exporting import Sample
 from holdfast.client.handle import RunHandle
 from holdfast.client.listing import Page, RunSummary
@@ -22,6 +23,9 @@ __all__ = [
     "AttemptView",
     "Cancellation",
     "Client",
+    "Driven",
+    "DrivenConsumer",
+    "DrivenRun",
     "Effect",
     "LetterView",
     "Page",
@@ -37,6 +41,8 @@ __all__ = [
     "Schedules",
     "Sealed",
     "Starting",
+    "Step",
+    "StepStatus",
     "StepView",
     "Tally",
     "Why",

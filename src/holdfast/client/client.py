@@ -55,6 +55,8 @@ class Client:
         self._launch = parts.launch
         self.schedules = parts.schedules
         """What starts runs by the clock: make, list, change, pause, trigger and preview schedules."""
+        self.driven = parts.driven
+        """Workflows whose runs are driven by hand: create and trigger them, and take their runs."""
 
     async def __aenter__(self) -> Self:
         await self._parts.open()

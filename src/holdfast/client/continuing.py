@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from holdfast.client.context import Context
     from holdfast.store.session import Session
 
+_WITH_STEPS = frozenset({RunKind.WORKFLOW, RunKind.DRIVEN})
 _PATIENCE = 45.0
 """Seconds for which a rewind waits until the run is given back: longer than the lease of a worker that has died."""
 
@@ -43,7 +44,7 @@ async def retry(context: Context, run_id: UUID, *, timeout: timedelta | None) ->
         where = "has not ended" if origin.ending is None else f"has {origin.ending.name.lower()}"
         raise OperationRefused(origin.id, f"{where}: only a failed or cancelled run is retried; rewind goes back in it")
     kept: Sequence[int] = ()
-    if origin.kind is RunKind.WORKFLOW:
+    if origin.kind in _WITH_STEPS:
         failure = read_failure(origin.error, context.seal) if origin.error is not None else None
         kept = kept_for_retry(_recorded(context, rows), origin.ending, failure).seqs
     return await _make(
@@ -123,7 +124,7 @@ def _recorded(context: Context, rows: Sequence[Outline]) -> list[Recorded]:
 
 
 def _kept_before(context: Context, origin: Origin, rows: Sequence[Outline], key: str) -> Kept:
-    if origin.kind is not RunKind.WORKFLOW:
+    if origin.kind not in _WITH_STEPS:
         raise OperationRefused(origin.id, "is a job, which has no steps: retry it, or start another one")
     recorded = _recorded(context, rows)
     kept = kept_before(recorded, key)

@@ -17,7 +17,7 @@ from holdfast.core.failure import Failure
 from holdfast.core.journal import EntryKind, attempt_key, handed_attempt, started_key, state_name
 from holdfast.core.states import Continuation, RunKind, RunStatus
 from holdfast.store.continuing import read_newest
-from holdfast.store.runs import Details, InboxRow, JournalRow, read_details, read_inbox, read_journal
+from holdfast.store.runs import Details, InboxRow, JournalRow, Listed, read_details, read_inbox, read_journal
 
 if TYPE_CHECKING:
     from holdfast.client.context import Context
@@ -273,6 +273,8 @@ def _waits_for(details: Details, steps: Sequence[StepView], handed: Mapping[str,
     match run.status:
         case RunStatus.SCHEDULED:
             yield f"its time, {_time(run.due_at)}"
+        case RunStatus.READY | RunStatus.WAITING if run.kind is RunKind.DRIVEN:
+            yield from _for_a_consumer(run, steps)
         case RunStatus.READY:
             there = " to take it" if details.has_worker else f"; none that knows {run.name!r} is there"
             yield f"a worker of lane {run.lane!r}{there}"
@@ -282,6 +284,14 @@ def _waits_for(details: Details, steps: Sequence[StepView], handed: Mapping[str,
             yield from _parked_for(details, steps, handed)
         case _:
             return
+
+
+def _for_a_consumer(run: Listed, steps: Sequence[StepView]) -> Iterator[str]:
+    if run.status is RunStatus.READY:
+        yield f"a consumer of {run.name!r}"
+        return
+    retried = next((step for step in steps if step.at is None and step.failed), None)
+    yield f"its time, {_time(run.due_at)}" if retried is None else f"retry of {retried.key} at {_time(run.due_at)}"
 
 
 _UNHELD = frozenset({RunStatus.READY, RunStatus.WAITING, RunStatus.BLOCKED})

@@ -58,6 +58,29 @@ class Launch:
         starting = _starting((name,), 1, options, key)
         return await start_within(self._middleware, starting, start, lambda answer: [answer.id])
 
+    async def around(
+        self,
+        name: str,
+        start: Callable[[StartOptions], Awaitable[Started]],
+        options: StartOptions,
+        *,
+        key: str | None,
+        own: bool,
+    ) -> Started:
+        """Starts one run in a way of the caller's: ``own`` says that it is there once ``start`` returns."""
+
+        async def within(headers: Headers) -> Started:
+            return await start(replace(options, headers=headers))
+
+        if self._middleware:
+            starting = _starting((name,), 1, options, key)
+            answer = await start_within(self._middleware, starting, within, lambda answer: [answer.id])
+        else:
+            answer = await start(options)
+        if self._started and own:
+            self._tell(name, options.lane, options.priority, answer)
+        return answer
+
     async def many(
         self,
         names: Sequence[str],

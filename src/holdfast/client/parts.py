@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.client.context import Context
 from holdfast.client.database import Database
+from holdfast.client.driven import Driven
 from holdfast.client.ear import Ear
 from holdfast.client.encoding import Encoder
 from holdfast.client.hinter import Hinter
@@ -78,6 +79,7 @@ class Parts:
             definitions=definitions,
         )
         self.schedules = Schedules(self.context, hints=hints)
+        self.driven = Driven(self.context, self.launch, ear, hints=hints)
 
     async def open(self) -> None:
         """Connects.

@@ -12,7 +12,7 @@ from holdfast.client.outcome import read_failure
 from holdfast.core.errors import RunNotFound, Unreadable
 from holdfast.core.priority import Priority
 from holdfast.core.span import span_in_words
-from holdfast.core.states import Flag, RunStatus
+from holdfast.core.states import Flag, RunKind, RunStatus
 from holdfast.store.operations import Awaited, LastAttempt, Standing, read_standing
 
 if TYPE_CHECKING:
@@ -97,6 +97,9 @@ def _reasons(
     if run.held:
         yield _held(run)
         return
+    if run.kind is RunKind.DRIVEN:
+        yield from _by_hand(run, attempts, seal)
+        return
     match run.status:
         case RunStatus.SCHEDULED:
             yield Reason(
@@ -116,6 +119,45 @@ def _reasons(
         case _:
             yield from _parked_for(run, attempts, children, seal)
     yield from _nobody(run)
+
+
+def _by_hand(run: Standing, attempts: Sequence[LastAttempt], seal: Seal) -> Iterator[Reason]:
+    """What holds up a run that no worker executes."""
+    what = run.waits_for or ""
+    last = max((at for at in (run.last_at, run.first_claim_at) if at is not None), default=None)
+    if what.startswith(_HANDS) and run.flags & Flag.BEGUN and run.status is not RunStatus.READY:
+        yield Reason(
+            kind="held",
+            text=f"in the hands of {what.removeprefix(_HANDS)}",
+            since=last,
+            until=run.due_at,
+            remedy="it is there until it is given back or ended, or until its heartbeats stop",
+        )
+        return
+    if what.startswith(_SAID):
+        yield Reason(kind="paused", text=f"who gave it back says: {what.removeprefix(_SAID)}", since=last)
+    match run.status:
+        case RunStatus.READY:
+            line = "next in line" if not run.ahead else f"{run.ahead:,} before it in line"
+            yield Reason(
+                kind="line",
+                text=f"due since {_ago(run, run.due_at)}, {line}",
+                since=run.due_at,
+                remedy=f"a consumer takes it: client.driven.consumer({run.name!r})",
+            )
+        case RunStatus.SCHEDULED | RunStatus.WAITING:
+            tried = next((one for one in attempts if one.key == what), None)
+            if tried is not None:
+                yield _retry(run, tried, seal)
+            else:
+                yield Reason(
+                    kind="scheduled",
+                    text=f"to be taken {_then(run, run.due_at)}",
+                    until=run.due_at,
+                    remedy="or wake it",
+                )
+        case _:
+            return
 
 
 def _requests(run: Standing) -> Iterator[Reason]:
@@ -270,6 +312,11 @@ def _retry(run: Standing, attempt: LastAttempt, seal: Seal) -> Reason:
         remedy="or wake it",
     )
 
+
+_HANDS = "@hands:"
+"""Before the name of the consumer that has a run in hand."""
+_SAID = "@said:"
+"""Before what somebody said who gave one back."""
 
 _ENDED = {RunStatus.SUCCEEDED: "succeeded", RunStatus.FAILED: "failed", RunStatus.CANCELLED: "been cancelled"}
 

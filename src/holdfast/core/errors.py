@@ -4,6 +4,7 @@
     ├── ConfigurationError       settings that cannot work, all mistakes at once
     ├── DefinitionError          a workflow, activity or signal that cannot be registered
     │   └── UnknownName          a name that the app does not know
+    ├── UnknownWorkflow          no workflow of this name is driven by hand
     ├── InvalidInput             arguments or payload that do not fit the annotations
     ├── ScheduleError            about one schedule
     │   ├── InvalidSchedule      its times cannot be read, or never come; says at which place of the text
@@ -24,6 +25,10 @@
     │   ├── UpdateRejected       the run, or its validator, has refused the update
     │   ├── ReplyTimeout         the update has not been answered yet (also a TimeoutError)
     │   ├── KeyConflict          the key belongs to a run with another input
+    │   ├── ReceiptLost          the run is not in these hands any more
+    │   ├── RunPaused            somebody has paused the run: no step of it is to be begun
+    │   ├── StepEnded            the step has an outcome already
+    │   ├── StepNotDue           the step is to be tried again, but not yet
     │   ├── OperationRefused     what was asked of the run does not go with how it stands
     │   ├── ResultTimeout        the run has not ended yet (also a TimeoutError)
     │   ├── RunFailed            the run ended with an error
@@ -50,7 +55,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Self
 from uuid import UUID
 
@@ -80,6 +85,17 @@ class UnknownName(DefinitionError):
         self.known: tuple[str, ...] = tuple(sorted(known))
         listed = ", ".join(self.known) if self.known else "none"
         super().__init__(f"no {kind} is registered under the name {name!r}; registered: {listed}")
+
+
+class UnknownWorkflow(HoldfastError):
+    """No workflow of this name is driven by hand in this database and schema."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"there is no workflow {name!r} that is driven by hand in this database and schema; create it first: "
+            f"client.driven.create_workflow({name!r})"
+        )
 
 
 class InvalidInput(HoldfastError):
@@ -210,6 +226,30 @@ class KeyConflict(RunError):
             f"key {key!r} of {name!r} belongs to run {run_id}, which was started with another input; "
             "use another key, or get that run by its id",
         )
+
+
+class ReceiptLost(RunError):
+    """The run is not in these hands any more: nothing was written, and who takes it goes on from what is recorded."""
+
+
+class RunPaused(RunError):
+    """Somebody has paused the run, so no step of it is to be begun; what runs may be recorded."""
+
+    def __init__(self, run_id: UUID) -> None:
+        super().__init__(run_id, f"run {run_id} is paused: release it; it can be taken again when it is resumed")
+
+
+class StepEnded(RunError):
+    """The step has an outcome already: what was recorded first counts."""
+
+
+class StepNotDue(RunError):
+    """The step is to be tried again, but not before ``until``."""
+
+    def __init__(self, run_id: UUID, key: str, until: datetime) -> None:
+        self.key = key
+        self.until = until
+        super().__init__(run_id, f"{key} of run {run_id} is to be tried again at {until.isoformat()}, and not before")
 
 
 class OperationRefused(RunError):

@@ -13,6 +13,8 @@ class RunKind(IntEnum):
     """A run of a single activity: a job."""
     MESSAGE = 3
     """A run without code, on a queue."""
+    DRIVEN = 4
+    """A run that is driven by hand: somebody else has its code, and asks for one step after the other."""
 
 
 class Ending(IntEnum):
@@ -101,7 +103,10 @@ class Flag(IntEnum):
     CANCEL = 4
     """A request to cancel lies in the inbox."""
     BEGUN = 8
-    """Set before the code of a run is entered that was held by a worker which died: see rule 12."""
+    """Set before the code of a run is entered that was held by a worker which died: see rule 12.
+
+    Of a run that no worker ever holds: somebody has it in hand, until it is due.
+    """
     HAS_PARENT = 16
     """Its end is told to its parent."""
     HAS_CHILDREN = 32

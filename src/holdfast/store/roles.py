@@ -1,4 +1,4 @@
-"""The least rights that a client and a worker can do with, as data, and as the SQL that grants them.
+"""The least rights that a client, a driver and a worker can do with, as data, and as the SQL that grants them.
 
 All functions of the schema run with the rights of their caller, so these are rights on tables.
 """
@@ -45,11 +45,23 @@ CLIENT = _grants(
     worker="select",
     bucket="select",
     schedule="select insert update delete",
+    driven="select insert",
     runs="select",
 )
 """What a client needs: it can start, signal, cancel, pause, resume, wake, terminate and look.
 
 It cannot write a journal, hold a run or be a worker.
+"""
+
+DRIVER = CLIENT + _grants(
+    # What it takes it has in hand, under a hold of its own; what comes of it is recorded.
+    task="update:hold update:first_claim_at update:waits_for update:crashes",
+    journal="insert",
+    pause="update",
+)
+"""What a consumer of runs that are driven by hand needs: all of a client, and to take runs and record their steps.
+
+It cannot claim what is for workers.
 """
 
 WORKER = _grants(
@@ -76,12 +88,16 @@ WORKER = _grants(
 
 
 def roles_sql(schema: str) -> str:
-    """A script that makes the roles ``<schema>_client`` and ``<schema>_worker``, and grants them what they need.
+    """A script that makes the roles ``<schema>_client``, ``_driver`` and ``_worker``, and grants them what they need.
 
     Safe to run again, which is to be done after an upgrade of the schema.
     """
     parts = [_HEAD.format(schema=schema)]
-    for name, grants in ((f"{schema}_client", CLIENT), (f"{schema}_worker", WORKER)):
+    for name, grants in (
+        (f"{schema}_client", CLIENT),
+        (f"{schema}_driver", DRIVER),
+        (f"{schema}_worker", WORKER),
+    ):
         parts.append(_ROLE.format(role=name))
         parts.append(f"grant usage on schema {schema} to {name};\n")
         for table, rights in groupby(grants, key=lambda grant: grant.table):
@@ -92,9 +108,10 @@ def roles_sql(schema: str) -> str:
 
 
 _HEAD = """\
--- The rights of clients and workers in the schema {schema}.
+-- The rights of clients, drivers and workers in the schema {schema}.
 -- Apply it as the owner of the schema, again after each upgrade of the schema. Then:
 --   grant {schema}_client to your_web_user;
+--   grant {schema}_driver to your_driver_user;   -- who drives runs by hand
 --   grant {schema}_worker to your_worker_user;
 -- A process that is both gets both. Upgrades of the schema itself remain with its owner (auto_setup = false).
 """

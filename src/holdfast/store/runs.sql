@@ -130,6 +130,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
    and case when t.flags & 1 <> 0 then 'paused'
             when t.bucket_id is not null and t.due_at > m.now then 'assigned'
             when t.bucket_id is not null then 'running'
+            when t.flags & 8 <> 0 and t.due_at > m.now then 'running'
             when t.flags & 2 <> 0 then 'blocked'
             when t.due_at <= m.now then 'ready'
             when t.first_claim_at is null then 'scheduled'
@@ -137,24 +138,32 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
        end = any (:statuses::text[])
    and (:name::text is null or split_part(t.name, '@', 1) = :name)
    and (:version::text is null or split_part(t.name, '@', 2) = :version)
-   and (:lane::text is null or t.lane = :lane)
+   and (:lane::text is null or split_part(t.lane, ' ', 1) = :lane)
    and (:tags::text is null or v.tags @> :tags::text::jsonb)
  order by t.run_id desc
  limit :count::int
 
 -- name: list_held
--- Runs that a worker holds: few, however many are parked.
+-- Runs that a worker holds, or that are driven by hand and are in somebody's: few, however many are parked.
 select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
        v.worker, v.version
-  from holdfast.task t
+  from (
+    select h.run_id, h.name, h.lane
+      from holdfast.task h
+     where h.bucket_id is not null
+    union all
+    select d.run_id, d.name, d.lane
+      from holdfast.task d
+     where d.bucket_id is null
+       and d.flags & 8 <> 0
+  ) t
  cross join lateral (select * from holdfast.runs v where v.id = t.run_id offset 0) v
- where t.bucket_id is not null
-   and t.run_id >= :from_id::uuid
+ where t.run_id >= :from_id::uuid
    and t.run_id < :to_id::uuid
    and v.status = any (:statuses::text[])
    and (:name::text is null or split_part(t.name, '@', 1) = :name)
    and (:version::text is null or split_part(t.name, '@', 2) = :version)
-   and (:lane::text is null or t.lane = :lane)
+   and (:lane::text is null or split_part(t.lane, ' ', 1) = :lane)
    and (:tags::text is null or v.tags @> :tags::text::jsonb)
  order by t.run_id desc
  limit :count::int

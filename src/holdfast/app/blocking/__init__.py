@@ -7,8 +7,22 @@ here knows what a verb does.
 
 from holdfast.app.blocking.bridge import Bridge
 from holdfast.app.blocking.client import BlockingClient
+from holdfast.app.blocking.driven import BlockingDriven
+from holdfast.app.blocking.driven_consumer import BlockingDrivenConsumer
+from holdfast.app.blocking.driven_run import BlockingDrivenRun
+from holdfast.app.blocking.driven_step import BlockingStep
 from holdfast.app.blocking.handle import BlockingRunHandle
 from holdfast.app.blocking.runs import BlockingRuns
 from holdfast.app.blocking.schedules import BlockingSchedules
 
-__all__ = ["BlockingClient", "BlockingRunHandle", "BlockingRuns", "BlockingSchedules", "Bridge"]
+__all__ = [
+    "BlockingClient",
+    "BlockingDriven",
+    "BlockingDrivenConsumer",
+    "BlockingDrivenRun",
+    "BlockingRunHandle",
+    "BlockingRuns",
+    "BlockingSchedules",
+    "BlockingStep",
+    "Bridge",
+]

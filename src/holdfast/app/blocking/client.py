@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, TypeVarTuple, cast, overload
 from uuid import UUID
 
+from holdfast.app.blocking.driven import BlockingDriven
 from holdfast.app.blocking.handle import BlockingRunHandle, as_blocking
 from holdfast.app.blocking.runs import BlockingRuns
 from holdfast.app.blocking.schedules import BlockingSchedules
@@ -64,6 +65,11 @@ class BlockingClient:
     def schedules(self) -> BlockingSchedules:
         """What starts runs by the clock."""
         return BlockingSchedules(self._bridge)
+
+    @property
+    def driven(self) -> BlockingDriven:
+        """Workflows whose runs are driven by hand."""
+        return BlockingDriven(self._bridge)
 
     @overload
     def start(

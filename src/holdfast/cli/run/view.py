@@ -9,11 +9,16 @@ from typing import Any, cast
 from holdfast.client import RunDescription, RunSummary
 from holdfast.core.states import RunKind
 
-_KINDS = {RunKind.WORKFLOW: "workflow", RunKind.ACTIVITY: "job", RunKind.MESSAGE: "message"}
+_KINDS = {
+    RunKind.WORKFLOW: "workflow",
+    RunKind.ACTIVITY: "job",
+    RunKind.MESSAGE: "message",
+    RunKind.DRIVEN: "driven",
+}
 
 
 def as_json(run: RunSummary | RunDescription) -> dict[str, object]:
-    """All fields of a summary or description by their names in Python; ``kind`` is workflow, job or message."""
+    """All fields of a summary or description by their names in Python; ``kind`` is workflow, job, message or driven."""
     view = cast("dict[str, object]", _plain(run))
     view["kind"] = _KINDS[run.kind]
     return view

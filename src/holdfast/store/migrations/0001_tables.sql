@@ -39,7 +39,7 @@ $$;
 
 create table holdfast.run (
   id         uuid primary key,
-  kind       smallint not null check (kind in (1, 2, 3)),
+  kind       smallint not null check (kind in (1, 2, 3, 4)),
   name       text not null,
   lane       text not null,
   priority   smallint not null check (priority between 1 and 5),
@@ -74,7 +74,8 @@ create table holdfast.task (
   flags          smallint not null default 0,
   first_claim_at timestamptz,
   deadline       timestamptz,
-  waits_for      text              -- what it waited for when it was parked, one a line: signal:upgrade, timer#2, charge#1
+  waits_for      text              -- what it waited for when it was parked, one a line: signal:upgrade, timer#2, charge#1;
+                                   -- of one driven by hand, who has it (@hands:NAME), or what was said of it (@said:TEXT)
 ) with (
   fillfactor = 80,
   autovacuum_vacuum_scale_factor = 0.02,
@@ -209,6 +210,8 @@ select r.id,
             when t.flags & 1 <> 0 then 'paused'
             when t.bucket_id is not null and t.due_at > holdfast.now() then 'assigned'
             when t.bucket_id is not null then 'running'
+            -- Not a worker's: in somebody's hands until then.
+            when t.flags & 8 <> 0 and t.due_at > holdfast.now() then 'running'
             when t.flags & 2 <> 0 then 'blocked'
             when t.due_at <= holdfast.now() then 'ready'
             when t.first_claim_at is null then 'scheduled'
@@ -222,7 +225,10 @@ select r.id,
        t.due_at,
        coalesce(t.first_claim_at, e.first_claim_at) as first_claim_at,
        e.at as ended_at,
-       w.name as worker,
+       case
+         when t.bucket_id is null and t.flags & 8 <> 0 and t.due_at > holdfast.now() then substring(t.waits_for from 8)
+         else w.name
+       end as worker,
        case when t.run_id is null then e.version else nullif(split_part(t.name, '@', 2), '') end as version
   from holdfast.run r
   left join holdfast.task t on t.run_id = r.id

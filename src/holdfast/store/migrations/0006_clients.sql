@@ -41,7 +41,8 @@ begin
       ) k on true
   ), made as (
     insert into holdfast.run (id, kind, name, lane, priority, input, tags, options, created_at)
-    select a.id, a.kind, a.name, a.lane, a.priority, a.input, a.tags, a.options, v_now
+    -- A lane's name has no blank: what follows one says in which of its lines the task stands.
+    select a.id, a.kind, a.name, split_part(a.lane, ' ', 1), a.priority, a.input, a.tags, a.options, v_now
       from asked a
      where a.owner = a.id
     on conflict (id) do nothing

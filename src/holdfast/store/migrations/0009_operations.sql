@@ -157,7 +157,7 @@ begin
     perform holdfast.hint('inbox ' || v_task.bucket_id);
     return 'requested';
   end if;
-  if v_task.due_at <= holdfast.now() or v_task.due_at = 'infinity' then
+  if v_task.due_at <= holdfast.now() or v_task.due_at = 'infinity' or v_task.flags & 8 <> 0 then
     return 'nothing';
   end if;
   -- Which of its timers is the earliest is known to its code only: so whoever claims it next rings that one. Where it has
@@ -272,6 +272,7 @@ declare
   v_begun  timestamptz;
   v_name   text;
   v_number int;
+  v_lane   text;
 begin
   perform 1 from holdfast.run r where r.id = p_new;
   if found then
@@ -300,10 +301,11 @@ begin
     return 'held';
   end if;
   v_now := holdfast.now();
+  v_lane := case when v_run.kind = 4 then holdfast.driven_line(v_run.lane, v_run.name) else v_run.lane end;
   -- Its own time begins when it did: then its timers are due when they were. And it goes on with the version that the
   -- journal is of; without a journal it begins anew, with the highest.
   v_name := v_run.name;
-  if v_run.kind = 1 and cardinality(p_kept) > 0 then
+  if v_run.kind in (1, 4) and cardinality(p_kept) > 0 then
     if v_open then
       v_begun := v_task.first_claim_at;
       v_name := v_task.name;
@@ -357,7 +359,7 @@ begin
            where j.run_id = p_new
              and j.kind in (4, 5, 6, 9)) n;
   insert into holdfast.task (run_id, name, lane, priority, due_at, hold, inbox_count, first_claim_at, deadline)
-  values (p_new, v_name, v_run.lane, v_run.priority, v_now,
+  values (p_new, v_name, v_lane, v_run.priority, v_now,
           -- A journal is read of runs that were held before.
           case when cardinality(p_kept) > 0 then 1 else 0 end,
           v_number, v_begun,
@@ -366,6 +368,6 @@ begin
     perform holdfast.drop_task(p_run);
     perform holdfast.hint('end ' || p_run);
   end if;
-  perform holdfast.hint('due ' || v_run.lane);
+  perform holdfast.hint('due ' || v_lane);
   return 'done';
 end $$;
