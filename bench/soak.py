@@ -45,9 +45,10 @@ async def measure_soak(sitting: Sitting, tuning: Tuning) -> Sequence[Figure]:
     stretch_count = max(_LEAST_STRETCHES, round(sitting.plan.minutes))
     stretches: list[Stretch] = []
     async with sitting.server.database() as database, sitting.worker(database, tuning) as worker:
-        async with database.client() as client:
+        # What is followed beyond the end of its stretch holds up nobody: the load never pauses.
+        async with database.client() as client, asyncio.TaskGroup() as followers:
             for number in range(stretch_count):
-                stretch = await _stretch(client, worker, seconds / stretch_count)
+                stretch = await _stretch(client, worker, followers, seconds / stretch_count)
                 stretch.size = sum((await database.sizes()).values())
                 stretches.append(stretch)
                 _tell(sitting, number, stretch)
@@ -83,17 +84,16 @@ def _figures(stretches: Sequence[Stretch]) -> Sequence[Figure]:
     )
 
 
-async def _stretch(client: Client, worker: WorkerProcess, seconds: float) -> Stretch:
+async def _stretch(client: Client, worker: WorkerProcess, followers: asyncio.TaskGroup, seconds: float) -> Stretch:
     stretch = Stretch()
     began = time.perf_counter()
-    async with asyncio.TaskGroup() as followers:
-        while (passed := time.perf_counter() - began) < seconds:
-            wanted = int(passed * RATE) - stretch.started
-            async with asyncio.TaskGroup() as starts:
-                for _ in range(wanted):
-                    starts.create_task(_start(client, followers, stretch))
-            stretch.started += wanted
-            await asyncio.sleep(_TICK)
+    while (passed := time.perf_counter() - began) < seconds:
+        wanted = int(passed * RATE) - stretch.started
+        async with asyncio.TaskGroup() as starts:
+            for _ in range(wanted):
+                starts.create_task(_start(client, followers, stretch))
+        stretch.started += wanted
+        await asyncio.sleep(_TICK)
     stretch.seconds = time.perf_counter() - began
     stretch.memory = worker.footprint.now
     return stretch
