@@ -125,9 +125,10 @@ async def _follow(client: Client, run_id: object, began: float, stretch: Stretch
 
 
 def _tell(sitting: Sitting, number: int, stretch: Stretch) -> None:
+    # Those that have arrived: the last ones may still be under way.
     ordered = sorted(stretch.latencies)
-    p50, p99 = percentile(ordered, 0.5), percentile(ordered, 0.99)
+    latencies = f"p50 {percentile(ordered, 0.5):.1f} ms, p99 {percentile(ordered, 0.99):.1f} ms" if ordered else ""
     sitting.note(
         f"stretch {number + 1}: {stretch.started / stretch.seconds:,.0f} runs/s, {stretch.memory:,.0f} MB, "
-        f"hot tables {stretch.size:,.1f} MB, p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+        f"hot tables {stretch.size:,.1f} MB, {latencies or 'no latency yet'}"
     )

@@ -172,3 +172,15 @@ async def test_no_function_looks_anything_up_on_its_callers_path(prepared: Sessi
         "select count(*) from pg_proc p where p.pronamespace = 'holdfast'::regnamespace and p.prosecdef"
     )
     assert definers == 0
+
+
+def test_groups_of_parameters_can_be_left_out() -> None:
+    statements = Statements("billing_jobs")
+    whole, shorter = statements["flush"], statements.without("flush", "mesbkhxcqn")
+    left = [name for name in whole.parameters if not re.match("[mesbkhxcqn]_", name)]
+    assert list(shorter.parameters) == left
+    assert left[:5] == ["worker", "epoch", "wait", "again", "j_run"]
+    assert shorter.text.count("'{}'") == len(whole.parameters) - len(left)
+    assert "billing_jobs.flush(" in shorter.text
+    assert statements.without("flush", "mesbkhxcqn") is shorter
+    assert statements.without("flush", "") == whole

@@ -43,6 +43,9 @@ class Session:
         """All of the block or none; within a transaction, a savepoint."""
         return self.connection.transaction()
 
-    async def call(self, name: str, /, values: Sequence[object]) -> list[asyncpg.Record]:
-        """As ``fetch``, with the values already in the statement's order: for hot paths."""
-        return await self.connection.fetch(self.statements[name].text, *values)
+    async def call(self, name: str, /, values: Sequence[object], *, without: str = "") -> list[asyncpg.Record]:
+        """As ``fetch``, with the values already in the statement's order: for hot paths.
+
+        ``without`` names the groups of parameters that have none, see :meth:`Statements.without`.
+        """
+        return await self.connection.fetch(self.statements.without(name, without).text, *values)

@@ -41,7 +41,20 @@ class Statements:
                 f"schema {schema!r} is not a plain lower-case name of at most 48 letters, digits and underscores"
             )
         self.schema = schema
-        self._statements = {name: _positional(name, in_schema(text, schema)) for name, text in _sources(folder).items()}
+        self._texts = {name: in_schema(text, schema) for name, text in _sources(folder).items()}
+        self._statements = {name: _positional(name, text) for name, text in self._texts.items()}
+        self._shorter: dict[tuple[str, str], Statement] = {}
+
+    def without(self, name: str, groups: str) -> Statement:
+        """The named statement without those parameters whose names begin with one of these letters and ``_``.
+
+        In their place stand empty arrays: each that is sent costs more than any statement that has nothing to do.
+        """
+        statement = self._shorter.get((name, groups))
+        if statement is None:
+            text = re.sub(rf"(?<!:):[{groups}]_\w+", "'{}'", self._texts[name]) if groups else self._texts[name]
+            statement = self._shorter[name, groups] = _positional(name, text)
+        return statement
 
     def __getitem__(self, name: str) -> Statement:
         return self._statements[name]

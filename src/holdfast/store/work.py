@@ -192,7 +192,8 @@ _NONE: frozenset[tuple[UUID, str]] = frozenset()
 
 async def flush(session: Session, identity: Identity, writes: Iterable[Writes], *, wait: bool, again: bool) -> Flushed:
     """Writes everything in one fenced transaction; ``again``: the same call may have been committed before."""
-    (row,) = await session.call("flush", [identity.worker, identity.epoch, wait, again, *columns(writes)])
+    absent, values = columns(writes)
+    (row,) = await session.call("flush", [identity.worker, identity.epoch, wait, again, *values], without=absent)
     busy, lost = row["busy"], row["lost"]
     return Flushed(
         row["at"],

@@ -145,8 +145,20 @@ class Writes:
         return size
 
 
-def columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
+class Columns(NamedTuple):
     """The arguments of ``holdfast.flush`` that say what is to be written: a column each, with a row for each thing."""
+
+    absent: str
+    """The groups of columns that are left out, by their letters."""
+    values: list[Sequence[object]]
+
+
+_RARE = "bkhxcqn"
+"""The groups of columns that most flushes have nothing for."""
+
+
+def columns(writes: Iterable[Writes]) -> Columns:
+    """What these runs want written."""
     journal: list[tuple[object, ...]] = []
     moves: list[tuple[object, ...]] = []
     ends: list[tuple[object, ...]] = []
@@ -180,19 +192,23 @@ def columns(writes: Iterable[Writes]) -> list[Sequence[object]]:
             cancels.extend([(run_id, child) for child in one.cancels])
         if one.quiet is not None:
             quiet.append((run_id, hold, one.quiet))
-    return [
-        *_transposed(journal, 12),
-        *_transposed(moves, 11),
-        *_transposed(ends, 6),
-        *_transposed(seen, 2),
-        *_transposed(marks, 4),
-        *_transposed(blocked, 2),
-        *_transposed(beats, 5),
-        *_transposed(cancels, 2),
-        *_transposed(children, 13),
-        *_transposed(quiet, 3),
-        *_transposed(nexts, 5),
+    absent = "".join(group for group, rows in (("j", journal), ("m", moves), ("e", ends), ("s", seen)) if not rows)
+    values = [*_transposed(journal), *_transposed(moves), *_transposed(ends), *_transposed(seen)]
+    if not (marks or blocked or beats or cancels or children or quiet or nexts):
+        # These are rare, and left out together, so that there are not too many statements to prepare.
+        return Columns(absent + _RARE, values)
+    # An empty column among others has to be there.
+    values = [
+        *values,
+        *_given(marks, 4),
+        *_given(blocked, 2),
+        *_given(beats, 5),
+        *_given(cancels, 2),
+        *_given(children, 13),
+        *_given(quiet, 3),
+        *_given(nexts, 5),
     ]
+    return Columns(absent, values)
 
 
 def _flags(one: Writes) -> tuple[int, int]:
@@ -200,8 +216,10 @@ def _flags(one: Writes) -> tuple[int, int]:
     return (Flag.BEGUN if one.begun else 0) | (Flag.BEATEN if one.beaten else 0), Flag.WAKE if one.woken else 0
 
 
-def _transposed(rows: list[tuple[object, ...]], width: int) -> list[Sequence[object]]:
-    if not rows:
-        return [()] * width
+def _given(rows: list[tuple[object, ...]], width: int) -> list[Sequence[object]]:
+    return _transposed(rows) if rows else [()] * width
+
+
+def _transposed(rows: list[tuple[object, ...]]) -> list[Sequence[object]]:
     # A column of nulls alone is sent as an empty array: ``unnest`` fills the shorter ones up with nulls.
     return [() if column.count(None) == len(column) else column for column in zip(*rows, strict=True)]
