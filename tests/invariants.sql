@@ -29,6 +29,14 @@ select coalesce(t.run_id, p.run_id) as run_id, t.flags, p.at
  where (coalesce(t.flags, 0) & 1 <> 0) <> (p.run_id is not null)
  limit 10
 
+-- invariant: 1e. a run is to be rescheduled exactly while it is held and has a row that says how
+select coalesce(t.run_id, w.run_id) as run_id, t.flags, t.bucket_id, w.at
+  from holdfast.task t
+  full join holdfast.reschedule w on w.run_id = t.run_id
+ where (coalesce(t.flags, 0) & 8192 <> 0) <> (w.run_id is not null)
+    or w.run_id is not null and t.bucket_id is null
+ limit 10
+
 -- invariant: 2. the seqs of a journal are distinct, and its keys are
 select run_id, count(*), count(distinct seq), count(distinct key)
   from holdfast.journal

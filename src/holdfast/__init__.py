@@ -15,6 +15,7 @@ from holdfast.app.blocking import (
     BlockingStep,
 )
 from holdfast.client import (
+    AttemptView,
     Cancellation,
     Client,
     Driven,
@@ -63,6 +64,7 @@ from holdfast.core.errors import (
     InvalidSchedule,
     JournalFull,
     KeyConflict,
+    KeyTaken,
     MissingClass,
     NonDeterminismError,
     OperationRefused,
@@ -110,6 +112,8 @@ from holdfast.core.events import (
     WorkerStopped,
 )
 from holdfast.core.export import ExportedResult, RunExport
+from holdfast.core.key import Key
+from holdfast.core.progress import Progress
 from holdfast.core.retry import Retry
 from holdfast.core.schedule import CatchUp, Overlap
 from holdfast.core.seal import Codec
@@ -119,7 +123,7 @@ from holdfast.integrations.asyncpg import Connection
 from holdfast.lint import Allowed, Finding, LintReport
 from holdfast.telemetry.logs import JsonLines
 from holdfast.workflow.activity import Activity
-from holdfast.workflow.attempted import ActivityInfo, activity_info, complete_later, heartbeat
+from holdfast.workflow.attempted import ActivityInfo, activity_info, complete_later, heartbeat, report_progress
 from holdfast.workflow.chance import random, uuid4
 from holdfast.workflow.clock import now, sleep, sleep_until
 from holdfast.workflow.condition import wait_until
@@ -153,6 +157,7 @@ __all__ = [
     "ActivityTimedOut",
     "Allowed",
     "App",
+    "AttemptView",
     "BinariesNotFound",
     "BlockingClient",
     "BlockingDriven",
@@ -201,7 +206,9 @@ __all__ = [
     "InvalidSchedule",
     "JournalFull",
     "JsonLines",
+    "Key",
     "KeyConflict",
+    "KeyTaken",
     "LeaseLost",
     "LeaseRenewed",
     "LintReport",
@@ -213,6 +220,7 @@ __all__ = [
     "Overlap",
     "Page",
     "PassOutcome",
+    "Progress",
     "Reason",
     "ReceiptLost",
     "Refusal",
@@ -286,6 +294,7 @@ __all__ = [
     "now",
     "patched",
     "random",
+    "report_progress",
     "run_info",
     "saga",
     "set_state",

@@ -8,7 +8,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from holdfast import App, Retry, activity_info, heartbeat
+from holdfast import App, Retry, activity_info, heartbeat, report_progress
 from tests.apps.ledger import note
 
 app = App()
@@ -90,3 +90,20 @@ async def moves(how: str, total: int) -> Copied:
 @app.workflow
 async def waits(total: int) -> Copied:
     return await until_released(total)
+
+
+@app.activity(isolation="process")
+def reports() -> str:
+    report_progress(0.25, "a quarter")
+    time.sleep(1.5)  # as code that computes
+    return "done"
+
+
+@app.activity
+async def goes_on() -> int:
+    details = activity_info().details
+    heartbeat(7)
+    report_progress(0.5, f"begun with {details}")
+    while not Path(os.environ["RELEASED"]).exists():
+        await asyncio.sleep(0.01)
+    return int(details)

@@ -60,6 +60,7 @@ def signature(verb: Callable[..., Any]) -> list[tuple[Any, ...]]:
 
 def as_async(annotation: str) -> str:
     """The same type as the async class has it."""
+    annotation = annotation.replace("AsyncIterator[", "Iterator[")
     return re.sub(rf"\b({'|'.join(TWINS_OF)})\b", lambda found: TWINS_OF[found[1]], annotation)
 
 

@@ -84,7 +84,7 @@ class BlockingClient:
     bodies={
         "get": "return BlockingRunHandle(self._bridge, run_id_of(run_id), wf)",
         "runs": "return BlockingRuns(self._bridge, lambda client: client.runs(name=name, version=version, "
-        "status=status, lane=lane, tags=tags, since=since, until=until))",
+        "status=status, lane=lane, kind=kind, tags=tags, parent=parent, root=root, since=since, until=until))",
     },
 )
 HANDLE = Twin(
@@ -129,7 +129,11 @@ class BlockingRunHandle(Generic[R_co]):
     def __repr__(self) -> str:
         return f"<run {self.id}>" if self.definition is None else f"<run {self.id} of {self.definition.name!r}>"
 ''',
-    bodies={},
+    bodies={
+        "watch_progress": """seen: Progress | None = None
+        while (seen := self.next_progress(seen)) is not None:
+            yield seen""",
+    },
 )
 SCHEDULES = Twin(
     module="holdfast.client.schedules",
@@ -361,6 +365,7 @@ ALWAYS = {
     "Callable": "collections.abc",
     "Client": "holdfast.client.client",
     "Generic": "typing",
+    "Iterator": "collections.abc",
     "RunHandle": "holdfast.client.handle",
     "Self": "typing",
     "TracebackType": "types",
@@ -481,7 +486,7 @@ def _passed(node: Function) -> str:
 
 
 def _blocking(text: str) -> str:
-    text = text.replace("CallersConnection", "BlockingConnection")
+    text = text.replace("CallersConnection", "BlockingConnection").replace("AsyncIterator[", "Iterator[")
     text = re.sub(rf"\b({'|'.join(WRAPPED)})\b", lambda found: WRAPPED[found[1]], text)
     return re.sub(r"\bRuns\b", "BlockingRuns", re.sub(r"\bRunHandle\[", "BlockingRunHandle[", text))
 

@@ -22,7 +22,9 @@ from datetime import timedelta
 
 from pathlib import Path
 
-from holdfast import App, GiveUp, Retry, Signal, Update, activity_info, complete_later, set_state, sleep
+from holdfast import (
+    App, GiveUp, Retry, Signal, Update, activity_info, complete_later, report_progress, set_state, sleep,
+)
 
 app = App()
 
@@ -49,6 +51,16 @@ async def approve(number: int) -> bool:
     Path(f"unfinished-{activity_info().attempt}").write_text(activity_info().token)
     Path(f"unfinished-{activity_info().attempt}").rename(f"token-{activity_info().attempt}")
     complete_later()
+
+
+@app.activity
+async def label(parcels: int) -> int:
+    report_progress(1 / parcels, f"parcel 1 of {parcels}")
+    await asyncio.sleep(1.2)
+    report_progress(1.0, f"parcel {parcels} of {parcels}")
+    while not Path("labelled").exists():
+        await asyncio.sleep(0.02)
+    return parcels
 
 
 @app.workflow(name="ship-order")

@@ -78,6 +78,7 @@ async def use_everything_of_a_client(rooms: Rooms) -> None:
         assert len(await client.list()) == 2
         assert len(await client.list(status="failed")) == 0
         assert (await plain.describe()).inbox[0].name == "go"
+        assert await plain.reschedule(lane="other", priority="high") == "done"
         await plain.cancel()
         assert await plain.status() is RunStatus.CANCELLED
         with pytest.raises(HoldfastError, match="was cancelled"):

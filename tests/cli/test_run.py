@@ -88,7 +88,7 @@ async def test_with_the_app_an_unknown_name_is_refused(holdfast: Holdfast, house
     assert (said.code, said.out) == (2, "")
     assert said.err == (
         "holdfast: no workflow or activity is registered under the name 'ship-ordre'; "
-        "registered: approve, pack, scales, ship-order\n"
+        "registered: approve, label, pack, scales, ship-order\n"
     )
     assert await house.value("select count(*) from holdfast.run") == 0
 

@@ -58,6 +58,8 @@ def run(*journal: StepView, **others: Any) -> RunDescription:
         "deadline": None,
         "crashes": 0,
         "cancel_requested": False,
+        "progress": {},
+        "attempts": (),
         "blocked_reason": None,
         "waits_for": (),
         "since": at(10),
@@ -102,6 +104,7 @@ def test_a_timer_is_a_mark_after_what_came_before() -> None:
 
 def test_failed_attempts_are_shown_with_their_reason_and_what_comes_next() -> None:
     failed = AttemptView(
+        key="pack#1",
         number=1,
         started_at=at(0),
         at=at(1),

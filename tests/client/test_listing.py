@@ -213,6 +213,7 @@ async def test_a_page_costs_what_is_on_it(dsn: str, db: Connection) -> None:
                 "name": None,
                 "version": None,
                 "lane": None,
+                "kind": None,
                 "tags": None,
                 "count": 20,
                 **more,

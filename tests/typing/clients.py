@@ -7,12 +7,13 @@ Each line that must not type-check says which complaint it must get; both checke
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_type
 from uuid import UUID
 
-from holdfast import App, Signal
+from holdfast import App, AttemptView, Effect, Key, Progress, Retry, Signal, Tally
 from holdfast.client import Cancellation, Client, Page, RunHandle, RunSummary
 
 app = App()
@@ -55,10 +56,29 @@ async def starts(client: Client, run_id: UUID) -> None:
     assert_type(await client.start(with_default.call(plan="pro", signup=Signup("Acme"))), RunHandle[None])
     assert_type(await client.start_many([charge.call(n) for n in range(3)]), list[RunHandle[float]])
     assert_type(await client.start_by_name("elsewhere", {"a": 1}), RunHandle[Any])
+    hourly = Key("charge", window=timedelta(hours=1), taken="replace")
+    assert_type(await client.start(charge, 5, key=hourly, retry=Retry(max_attempts=2)), RunHandle[float])
+    assert_type(await client.start_many([charge.call(1)], keys=[hourly], retry=Retry()), list[RunHandle[float]])
+    assert_type(await client.start_by_name("charge", {"n": 1}, key=Key("k", window="open"), job=True), RunHandle[Any])
+    assert_type(await client.list(kind="job"), Page[RunSummary])
     assert_type(client.get(run_id, trial_onboarding), RunHandle[str])
     assert_type(client.get(str(run_id), charge), RunHandle[float])
     assert_type(client.get(run_id), RunHandle[Any])
     assert_type(await client.list(status=["ready", "failed"]), Page[RunSummary])
+
+
+async def moves(client: Client, run: RunHandle[str]) -> None:
+    assert_type(await run.reschedule(after=timedelta(hours=1), priority="low", lane="slow"), Effect)
+    assert_type(await client.runs(kind="job").reschedule(lane="slow"), Tally)
+    assert_type(await run.progress(), Progress | None)
+    assert_type(await run.next_progress(), Progress | None)
+    async for progress in run.watch_progress():
+        assert_type(progress, Progress)
+    assert_type(await run.attempts(), Sequence[AttemptView])
+    await run.reschedule(priority="urgent")  # type: ignore[arg-type]
+    await client.start(charge, 5, key=Key("k", window="sometimes"))  # type: ignore[arg-type]
+    await client.start(charge, 5, key=Key("k", taken="maybe"))  # type: ignore[arg-type]
+    await client.start(charge, 5, retry=3)  # type: ignore[call-overload]
 
 
 async def sends(run: RunHandle[str]) -> None:

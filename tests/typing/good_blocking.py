@@ -15,7 +15,11 @@ from holdfast import (
     BlockingClient,
     BlockingRunHandle,
     Cancellation,
+    Effect,
+    Key,
     Page,
+    Progress,
+    Retry,
     RunDescription,
     RunStatus,
     RunSummary,
@@ -51,6 +55,10 @@ def script() -> None:
     assert_type(run.signal(approve, value=True), bool)
     assert_type(run.cancel(), Cancellation)
     assert_type(run.retry(), BlockingRunHandle[str])
+    assert_type(run.reschedule(after=timedelta(hours=1)), Effect)
+    assert_type(run.next_progress(run.progress()), Progress | None)
+    assert_type(next(run.watch_progress()), Progress)
+    assert_type(client.start(weigh, 5, key=Key("k", window="open"), retry=Retry()).result(), float)
     assert_type(client.start(weigh.call(5, twice=True)).result(), float)
     assert_type(client.start_many([buy.call(1, "A"), buy.call(2, company="B")]), list[BlockingRunHandle[str]])
     assert_type(client.start_by_name("buy"), BlockingRunHandle[Any])

@@ -344,7 +344,9 @@ async def test_of_many_at_most_three_are_written_in_a_timeout_and_always_the_las
     began = loop.time()
     last = asyncio.Event()
 
-    def write(details: str) -> None:
+    def write(details: str | None, progress: str | None) -> None:
+        assert details is not None
+        assert progress is None
         written.append((loop.time() - began, details))
         if details == '"end"':
             last.set()

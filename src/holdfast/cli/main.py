@@ -13,6 +13,7 @@ from holdfast.cli.config import config
 from holdfast.cli.db import db
 from holdfast.cli.demo import demo
 from holdfast.cli.exit_code import ExitCode
+from holdfast.cli.job import job
 from holdfast.cli.lint import lint
 from holdfast.cli.run import run
 from holdfast.cli.schedule import schedule
@@ -88,5 +89,5 @@ def holdfast() -> None:
     """  # noqa: D301 - \b keeps click from wrapping the examples
 
 
-for command in (worker, run, schedule, config, check, lint, db, demo):
+for command in (worker, run, job, schedule, config, check, lint, db, demo):
     holdfast.add_command(command)

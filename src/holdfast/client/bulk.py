@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.client.database import LIMIT
 from holdfast.client.starter import MOST_CHARACTERS, MOST_STARTS
-from holdfast.core.errors import KeyConflict
+from holdfast.core.errors import KeyConflict, KeyTaken
 from holdfast.store.starts import Start, Started, start_keyed, start_plain
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ async def start_all(
     Those without keys may be made as they are asked for: that goes on while the ones before are on their way.
 
     Raises:
-        KeyConflict: one of the keys belongs to a run with another input.
+        KeyConflict, KeyTaken: as ``refuse_conflicts``.
     """
     if keyed:
         return await _start_keyed(database, list(starts), hint=hint, connection=connection)
@@ -90,8 +90,15 @@ def _limit(count: int) -> float:
 
 
 def refuse_conflicts(starts: Sequence[Start], answers: Sequence[Started]) -> None:
-    """Raises KeyConflict for the first start whose key belongs to a run with another input."""
+    """Refuses the first start whose key belongs to a run that it cannot be answered with.
+
+    Raises:
+        KeyTaken: it is to be refused whatever that run is.
+        KeyConflict: that run has another input.
+    """
     for start, answer in zip(starts, answers, strict=True):
+        if answer.refused:
+            raise KeyTaken(answer.id, start.manner.name, start.key or "")
         if not answer.same:
             raise KeyConflict(answer.id, start.manner.name, start.key or "")
 

@@ -14,7 +14,7 @@ from holdfast.client.encoding import as_call
 from holdfast.client.exporting import Sample, sample_runs
 from holdfast.client.handle import RunHandle, run_id_of
 from holdfast.client.listing import list_runs
-from holdfast.client.options import StartOptions, key_mistakes, start_options
+from holdfast.client.options import StartOptions, keys_of_many, start_options
 from holdfast.client.selection import Runs
 from holdfast.core.definition import Call, Definition
 from holdfast.core.errors import InvalidInput
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from holdfast.client.sending import Cancellation
     from holdfast.client.why import Why
     from holdfast.core.export import RunExport
+    from holdfast.core.key import Key
     from holdfast.core.priority import PriorityName
+    from holdfast.core.retry import Retry
     from holdfast.core.signal import SignalType
-    from holdfast.core.states import RunStatus
+    from holdfast.core.states import RunKindName, RunStatus
     from holdfast.integrations.catalogue import CallersConnection
     from holdfast.store.starts import Start, Started
 
@@ -40,11 +42,13 @@ Ts = TypeVarTuple("Ts")
 class Client:
     """Starts, signals, cancels, awaits and inspects runs; never executes one. For one event loop, open as a context.
 
-    Options of every start: ``key`` makes it idempotent, a second start with the same key gives the same run;
-    ``lane`` and ``priority`` say which line it stands in; it is due ``at`` a time or ``after`` a while, otherwise now;
-    ``tags`` are found by ``list``; after ``timeout`` from now it ends as timed out. ``headers`` travel with it, to its
-    activities and children, and are stored as they are, whatever the codec. With ``connection``, an asyncpg connection,
-    it is made in the caller's own transaction there: it exists if and when that commits.
+    Options of every start: ``key`` makes it idempotent, a second start with the same key gives the same run, and a
+    ``Key`` says for how long and what else may become of the second one; ``lane`` and ``priority`` say which line it
+    stands in; it is due ``at`` a time or ``after`` a while, otherwise now; ``tags`` are found by ``list``; after
+    ``timeout`` from now it ends as timed out. A job is tried again as ``retry`` says, in the place of its activity's
+    own. ``headers`` travel with it, to its activities and children, and are stored as they are, whatever the codec.
+    With ``connection``, an asyncpg connection, it is made in the caller's own transaction there: it exists if and when
+    that commits.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -75,13 +79,14 @@ class Client:
         wf: Call[R],
         /,
         *,
-        key: str | None = None,
+        key: str | Key | None = None,
         lane: str = "default",
         priority: PriorityName = "medium",
         at: datetime | None = None,
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        retry: Retry | None = None,
         headers: Mapping[str, str] | None = None,
         connection: CallersConnection | None = None,
     ) -> RunHandle[R]: ...
@@ -91,13 +96,14 @@ class Client:
         wf: Callable[[*Ts], Coroutine[Any, Any, R]],
         /,
         *args: *Ts,
-        key: str | None = None,
+        key: str | Key | None = None,
         lane: str = "default",
         priority: PriorityName = "medium",
         at: datetime | None = None,
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        retry: Retry | None = None,
         headers: Mapping[str, str] | None = None,
         connection: CallersConnection | None = None,
     ) -> RunHandle[R]: ...
@@ -106,13 +112,14 @@ class Client:
         wf: object,
         /,
         *args: object,
-        key: str | None = None,
+        key: str | Key | None = None,
         lane: str = "default",
         priority: str = "medium",
         at: datetime | None = None,
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        retry: Retry | None = None,
         headers: Mapping[str, str] | None = None,
         connection: CallersConnection | None = None,
     ) -> RunHandle[Any]:
@@ -125,6 +132,7 @@ class Client:
             InvalidInput: the arguments do not fit, or an option cannot be used; nothing is written.
             Unstorable: an argument cannot be stored, or is too large; nothing is written.
             KeyConflict: the key belongs to a run with another input.
+            KeyTaken: the key belongs to a run, and this start is to be refused then.
             DatabaseUnavailable: the database was away for too long; the run may have been started.
         """
         call = as_call(wf, args)
@@ -136,6 +144,7 @@ class Client:
             after=after,
             tags=tags,
             timeout=timeout,
+            retry=retry,
             key=key,
             headers=headers,
         )
@@ -153,20 +162,22 @@ class Client:
         name: str,
         input: Mapping[str, object] | None = None,
         *,
-        key: str | None = None,
+        key: str | Key | None = None,
         lane: str = "default",
         priority: PriorityName = "medium",
         at: datetime | None = None,
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        retry: Retry | None = None,
         headers: Mapping[str, str] | None = None,
+        job: bool = False,
         connection: CallersConnection | None = None,
     ) -> RunHandle[Any]:
         """As ``start``, without the code: ``input`` is plain JSON by the names of the parameters.
 
         Where this client knows the name, the input is checked as ever; where it does not, it is stored as it is, and
-        the run waits for a worker that knows a workflow of that name.
+        the run, of a workflow unless it is said to be a ``job``, waits for a worker that knows the name.
         """
         options = start_options(
             f"{name!r}",
@@ -176,13 +187,14 @@ class Client:
             after=after,
             tags=tags,
             timeout=timeout,
+            retry=retry,
             key=key,
             headers=headers,
         )
         definition = self._context.definitions.get(name)
         answer = await self._launch.one(
             name,
-            lambda options: self._encoder.named(name, input or {}, options, key),
+            lambda options: self._encoder.named(name, input or {}, options, key, job=job),
             options,
             key=key,
             connection=connection,
@@ -193,13 +205,14 @@ class Client:
         self,
         calls: Iterable[Call[R]],
         *,
-        keys: Iterable[str] | None = None,
+        keys: Iterable[str | Key] | None = None,
         lane: str = "default",
         priority: PriorityName = "medium",
         at: datetime | None = None,
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        retry: Retry | None = None,
         headers: Mapping[str, str] | None = None,
         connection: CallersConnection | None = None,
     ) -> list[RunHandle[R]]:
@@ -218,16 +231,11 @@ class Client:
             after=after,
             tags=tags,
             timeout=timeout,
+            retry=retry,
             headers=headers,
         )
         bound = [as_call(call, ()) for call in calls]
-        given: list[str | None] = [None] * len(bound) if keys is None else list(keys)
-        if len(given) != len(bound):
-            raise InvalidInput(f"start_many was given {len(bound)} calls and {len(given)} keys: one for each")
-        if keys is not None:
-            mistakes = [mistake for n, key in enumerate(given) for mistake in key_mistakes(f"keys[{n}]", key or "")]
-            if mistakes:
-                raise InvalidInput(f"these runs cannot be started: {'; '.join(mistakes[:10])}")
+        given = keys_of_many(keys, count=len(bound))
 
         def make(options: StartOptions) -> Iterable[Start]:
             if keys is None:
@@ -361,6 +369,7 @@ class Client:
         version: int | str | None = None,
         status: RunStatus | str | Iterable[RunStatus | str] | None = None,
         lane: str | None = None,
+        kind: RunKindName | None = None,
         tags: Mapping[str, str] | None = None,
         parent: UUID | str | None = None,
         root: UUID | str | None = None,
@@ -374,6 +383,7 @@ class Client:
             version=None if version is None else str(version),
             status=status,
             lane=lane,
+            kind=kind,
             tags=tags,
             parent=None if parent is None else run_id_of(parent),
             root=None if root is None else run_id_of(root),
@@ -388,6 +398,7 @@ class Client:
         version: int | str | None = None,
         status: RunStatus | str | Iterable[RunStatus | str] | None = None,
         lane: str | None = None,
+        kind: RunKindName | None = None,
         tags: Mapping[str, str] | None = None,
         parent: UUID | str | None = None,
         root: UUID | str | None = None,
@@ -398,9 +409,9 @@ class Client:
     ) -> Page[RunSummary]:
         """One page of the runs that fit all filters, newest first; ``after`` is the ``next`` of the page before.
 
-        ``parent`` is for the children of that run, ``root`` for all that hang below a run which is nobody's child.
-        ``since`` and ``until`` (exclusive) go by the time in the runs' ids, which their starters' clocks gave. Where
-        only failed or cancelled runs are asked for, those come first that ended last.
+        ``kind`` is for workflows or for jobs alone; ``parent`` for the children of that run, ``root`` for all that hang
+        below a run which is nobody's child. ``since`` and ``until`` (exclusive) go by the time in the runs' ids, which
+        their starters' clocks gave. Where only failed or cancelled runs are asked for, the last to end come first.
 
         Raises:
             InvalidInput: a filter cannot be used.
@@ -411,6 +422,7 @@ class Client:
             version=None if version is None else str(version),
             status=status,
             lane=lane,
+            kind=kind,
             tags=tags,
             parent=None if parent is None else run_id_of(parent),
             root=None if root is None else run_id_of(root),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from holdfast.client.hinter import Hinter
     from holdfast.client.replies import Replies
     from holdfast.client.waiter import Waiter
+    from holdfast.client.watching import Watchers
     from holdfast.core.definition import Definition
     from holdfast.core.seal import Seal
 
@@ -29,6 +30,7 @@ class Context:
     seal: Seal
     waiter: Waiter
     replies: Replies
+    watchers: Watchers
     hinter: Hinter
     definitions: Mapping[str, Definition[..., Any]]
 

@@ -18,6 +18,7 @@ from uuid import UUID
 from holdfast.client.operations import Effect, operate
 from holdfast.client.options import timeout_mistakes
 from holdfast.client.outcome import read_failure
+from holdfast.core.call_options import CALL, call_fields
 from holdfast.core.continuation import Kept, Recorded, kept_before, kept_for_retry, outcomes
 from holdfast.core.errors import InvalidInput, OperationRefused, RunNotFound
 from holdfast.core.headers import headers_of
@@ -152,6 +153,9 @@ async def _make(
     headers = headers_of(origin.options)
     if headers:
         options["headers"] = dict(headers)
+    call = call_fields(origin.options)
+    if call is not None:
+        options[CALL] = call
     if lineage:
         options["lineage"] = lineage
         # Its code sees the tags that it was started with, whatever they were changed to since.

@@ -11,16 +11,28 @@ from uuid import UUID
 from pydantic_core import from_json
 
 from holdfast.client.listing import RunSummary, summary
-from holdfast.client.outcome import read_failure
+from holdfast.client.outcome import TIMED_OUT, read_failure
+from holdfast.client.watching import by_key
 from holdfast.core.errors import RunNotFound, Unreadable
 from holdfast.core.failure import Failure
 from holdfast.core.journal import EntryKind, attempt_key, handed_attempt, started_key, state_name
 from holdfast.core.states import Continuation, RunKind, RunStatus
 from holdfast.store.continuing import read_newest
-from holdfast.store.runs import Details, InboxRow, JournalRow, Listed, read_details, read_inbox, read_journal
+from holdfast.store.runs import (
+    Details,
+    InboxRow,
+    JournalRow,
+    Listed,
+    Reported,
+    read_details,
+    read_inbox,
+    read_journal,
+    read_reports,
+)
 
 if TYPE_CHECKING:
     from holdfast.client.context import Context
+    from holdfast.core.progress import Progress
     from holdfast.core.seal import Seal
     from holdfast.store.session import Session
 
@@ -37,8 +49,10 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptView:
-    """A failed attempt that was, or will be, followed by another one."""
+    """A failed attempt: at ``next_at`` it was, or will be, followed by another one, if that is not None."""
 
+    key: str
+    """Of the step: ``charge#1``."""
     number: int
     started_at: datetime | None
     at: datetime
@@ -103,6 +117,10 @@ class RunDescription(RunSummary):
     """How: as a retry, a rewind or a fork of that one, or because that one continued as new."""
     state: Mapping[str, object]
     """What it has let everybody know: the newest value of each state."""
+    progress: Mapping[str, Progress]
+    """How far the attempts under way are, by the keys of their steps, as far as they report it."""
+    attempts: Sequence[AttemptView]
+    """Every failed attempt, in the order of their ends; of a job also the one that it has failed with."""
     journal: Sequence[StepView]
     inbox: Sequence[LetterView]
 
@@ -114,24 +132,29 @@ async def describe(context: Context, run_id: UUID, *, exact: bool) -> RunDescrip
         RunNotFound: there is no such run.
     """
 
-    async def read(session: Session) -> tuple[Details | None, list[JournalRow], list[InboxRow]]:
+    async def read(session: Session) -> tuple[Details | None, list[JournalRow], list[InboxRow], list[Reported]]:
         async with session.connection.transaction(isolation="repeatable_read", readonly=True):
             meant = run_id if exact else await read_newest(session, run_id)
             details = await read_details(session, meant)
-            return details, await read_journal(session, meant), await read_inbox(session, meant)
+            rows, letters = await read_journal(session, meant), await read_inbox(session, meant)
+            return details, rows, letters, await read_reports(session, [meant])
 
-    details, rows, letters = await context.database.call(read)
+    details, rows, letters, reports = await context.database.call(read)
     if details is None:
         raise RunNotFound(run_id)
-    return _description(details, rows, letters, context.seal)
+    return _description(details, rows, letters, reports, context.seal)
 
 
 def _description(
-    details: Details, rows: Sequence[JournalRow], letters: Sequence[InboxRow], seal: Seal
+    details: Details,
+    rows: Sequence[JournalRow],
+    letters: Sequence[InboxRow],
+    reports: Sequence[Reported],
+    seal: Seal,
 ) -> RunDescription:
     short = summary(details.listed)
     steps = tuple(_steps(rows, seal))
-    failed = short.status is RunStatus.FAILED
+    failure = _failure(details.error, seal) if short.status is RunStatus.FAILED else None
     return RunDescription(
         **{name: getattr(short, name) for name in RunSummary.__dataclass_fields__},
         parent=details.parent,
@@ -139,7 +162,7 @@ def _description(
         continued_from=details.continued_from,
         input=_opened(details.input, seal),
         output=_opened(details.output, seal),
-        failure=_failure(details.error, seal) if failed else None,
+        failure=failure,
         deadline=details.deadline,
         crashes=details.crashes or 0,
         cancel_requested=details.cancel_requested,
@@ -148,6 +171,8 @@ def _description(
         since=_since(details, rows),
         continuation=None if details.continuation is None else _CONTINUATIONS[details.continuation],
         state=_state(rows, seal),
+        progress=by_key(reports, seal),
+        attempts=tuple(_attempts(short, steps, failure)),
         journal=steps,
         inbox=tuple(
             LetterView(
@@ -177,7 +202,7 @@ def _steps(rows: Sequence[JournalRow], seal: Seal) -> Iterator[StepView]:
             continue
         if row.kind is EntryKind.ATTEMPT:
             key = row.key.removesuffix(attempt_key("", row.attempts))
-            attempts.setdefault(key, []).append(_attempt(row, seal))
+            attempts.setdefault(key, []).append(_attempt(key, row, seal))
             begun[key] = row
             continue
         start = starts.get(started_key(row.key))
@@ -242,8 +267,29 @@ def _child_id(row: JournalRow) -> UUID:
     return UUID(from_json(row.output or "null"))
 
 
-def _attempt(row: JournalRow, seal: Seal) -> AttemptView:
+def _attempts(run: RunSummary, steps: Sequence[StepView], failure: Failure | Sealed | None) -> Iterator[AttemptView]:
+    """All that have failed. What a job has failed with is its result, and in no journal."""
+    failed = sorted((one for step in steps for one in step.failed), key=lambda one: one.at)
+    yield from failed
+    if run.kind is not RunKind.ACTIVITY or failure is None or run.ended_at is None or run.first_claim_at is None:
+        return
+    if isinstance(failure, Failure) and (failure.reason == "crashes" or failure.type == TIMED_OUT):
+        # No attempt has ended so: the run has.
+        return
+    last = failed[-1] if failed else None
+    yield AttemptView(
+        key=f"{run.name}#1" if last is None else last.key,
+        number=1 if last is None else last.number + 1,
+        started_at=None,
+        at=run.ended_at,
+        next_at=None,
+        failure=failure,
+    )
+
+
+def _attempt(key: str, row: JournalRow, seal: Seal) -> AttemptView:
     return AttemptView(
+        key=key,
         number=row.attempts,
         started_at=row.started_at,
         at=row.at,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -12,9 +13,10 @@ from holdfast.client.options import StartOptions, name_mistakes
 from holdfast.core.definition import Call, Definition
 from holdfast.core.digest import canonical, digest_of
 from holdfast.core.errors import DefinitionError, InvalidInput
+from holdfast.core.key import WHEN_TAKEN, Key
 from holdfast.core.states import RunKind
 from holdfast.core.version import rank
-from holdfast.store.starts import Manner, Start
+from holdfast.store.starts import FOREVER, KeyTerms, Manner, Start
 
 if TYPE_CHECKING:
     from holdfast.core.seal import Seal
@@ -30,12 +32,12 @@ class Encoder:
         self._definitions = definitions
         self._ids = Ids()
 
-    def call(self, call: Call[Any], options: StartOptions, key: str | None = None) -> Start:
+    def call(self, call: Call[Any], options: StartOptions, key: str | Key | None = None) -> Start:
         """A start of this definition with these arguments."""
         definition = call.definition
         if definition.version is not None:
             self._refuse_older(definition)
-        manner = _manner(definition.kind, definition.name, options)
+        manner = _manner(definition, options)
         if key is None:
             return self._start(definition.parameters.write(call.args, call.kwargs), manner, options.stored)
         encoded = definition.parameters.encode(call.args, call.kwargs)
@@ -50,7 +52,7 @@ class Encoder:
             manner = manners.get(definition.name)
             if manner is None:
                 self._refuse_older(definition)
-                manner = manners[definition.name] = _manner(definition.kind, definition.name, options)
+                manner = manners[definition.name] = _manner(definition, options)
             yield self._start(definition.parameters.write(call.args, call.kwargs), manner, stored)
 
     def next_id(self) -> UUID:
@@ -61,20 +63,28 @@ class Encoder:
         """Arguments by name, as they are stored."""
         return self.named(name, values, StartOptions(), None).input
 
-    def named(self, name: str, values: Mapping[str, object], options: StartOptions, key: str | None) -> Start:
-        """A start by name, with arguments by name."""
+    def named(
+        self,
+        name: str,
+        values: Mapping[str, object],
+        options: StartOptions,
+        key: str | Key | None,
+        *,
+        job: bool = False,
+    ) -> Start:
+        """A start by name, with arguments by name; where that is not known here, of a workflow, or of a ``job``."""
         definition = self._definitions.get(name)
         if definition is not None:
             encoded = definition.parameters.encode_named(values)
-            manner = _manner(definition.kind, name, options)
-            return self._start(encoded.text, manner, options.stored, key, encoded.digest)
+            return self._start(encoded.text, _manner(definition, options), options.stored, key, encoded.digest)
         for mistake in name_mistakes("name", name):
             raise InvalidInput(mistake)
         if any(not isinstance(one, str) for one in cast("Mapping[Any, object]", values)):
             raise InvalidInput(f"the input of {name!r} is a mapping by the names of its parameters, which are text")
         text, _ = _PLAIN.encode(dict(values))
-        manner = _manner(RunKind.WORKFLOW, name, options)
-        return self._start(text, manner, options.stored, key, digest_of(canonical(text)))
+        # Only a job is tried again.
+        kind = RunKind.WORKFLOW if options.retry is None and not job else RunKind.ACTIVITY
+        return self._start(text, _named(kind, name, options), options.stored, key, digest_of(canonical(text)))
 
     def _refuse_older(self, definition: Definition[..., Any]) -> None:
         """Arguments for one version of a workflow are not given to another."""
@@ -85,14 +95,32 @@ class Encoder:
             )
 
     def _start(
-        self, text: str, manner: Manner, options: str | None, key: str | None = None, digest: bytes | None = None
+        self, text: str, manner: Manner, options: str | None, key: str | Key | None = None, digest: bytes | None = None
     ) -> Start:
         sealed = self._seal.close(text, what=f"the input of {manner.name!r}")
-        return Start(self._ids.next(), sealed, manner, key, digest, options)
+        if not isinstance(key, Key):
+            return Start(self._ids.next(), sealed, manner, key, digest, options)
+        return Start(self._ids.next(), sealed, manner, key.text, digest, options, _terms(key))
 
 
-def _manner(kind: RunKind, name: str, options: StartOptions) -> Manner:
+def _manner(definition: Definition[..., Any], options: StartOptions) -> Manner:
+    if options.retry is not None and definition.kind is RunKind.WORKFLOW:
+        raise InvalidInput(
+            f"{definition.what} cannot be started with retry=: what is tried again are the activities that it calls, "
+            "each as its own retry= says; a run that has failed goes on by handle.retry()"
+        )
+    return _named(definition.kind, definition.name, options)
+
+
+def _named(kind: RunKind, name: str, options: StartOptions) -> Manner:
     return Manner(kind, name, options.lane, options.priority, options.due, options.after, options.timeout, options.tags)
+
+
+def _terms(key: Key) -> KeyTerms:
+    window, taken = key.window, WHEN_TAKEN[key.taken]
+    if isinstance(window, timedelta):
+        return KeyTerms(window, while_open=False, taken=taken)
+    return FOREVER if window == "forever" and not taken else KeyTerms(None, while_open=window == "open", taken=taken)
 
 
 def as_call(what: object, args: tuple[object, ...]) -> Call[Any]:

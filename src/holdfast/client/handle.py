@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from uuid import UUID
 
-from holdfast.client import continuing, sending, updating
+from holdfast.client import continuing, sending, updating, watching
 from holdfast.client.context import plain_json
 from holdfast.client.description import describe
 from holdfast.client.exporting import export_runs
 from holdfast.client.operations import Effect, operate
 from holdfast.client.outcome import open_outcome
+from holdfast.client.rescheduling import Wish, reschedule_one
 from holdfast.client.state import plain_state, state
 from holdfast.client.why import Why, why
 from holdfast.core.errors import InvalidInput, ResultTimeout, RunNotFound
@@ -23,10 +24,12 @@ from holdfast.store.runs import read_status
 
 if TYPE_CHECKING:
     from holdfast.client.context import Context
-    from holdfast.client.description import RunDescription
+    from holdfast.client.description import AttemptView, RunDescription
     from holdfast.client.sending import Cancellation
     from holdfast.core.definition import Definition
     from holdfast.core.export import RunExport
+    from holdfast.core.priority import PriorityName
+    from holdfast.core.progress import Progress
     from holdfast.core.signal import SignalType, StateType, UpdateType
     from holdfast.core.states import RunStatus
     from holdfast.integrations.catalogue import CallersConnection
@@ -114,6 +117,14 @@ class RunHandle(Generic[R_co]):
         """
         return await describe(self._context, self.id, exact=exact)
 
+    async def attempts(self) -> Sequence[AttemptView]:
+        """Every failed attempt with its error, oldest first; of a job also the one that it has failed with.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        return (await self.describe()).attempts
+
     async def why(self) -> Why:
         """Why the run stands where it stands: what it waits for, and what would move it.
 
@@ -150,6 +161,30 @@ class RunHandle(Generic[R_co]):
         if isinstance(key, str):
             return await plain_state(self._context, self.id, key)
         return await state(self._context, self.id, key.name, key.returns)
+
+    async def progress(self) -> Progress | None:
+        """How far the attempt under way is, as its code has said last by ``report_progress``; None where it is not.
+
+        Of a workflow with several at work, the one that has reported last. ``describe`` has them all, by their keys.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        return await watching.progress(self._context, self.id)
+
+    async def next_progress(self, seen: Progress | None = None) -> Progress | None:
+        """Waits for a report that is another one than ``seen``, and gives it; None once the run has ended.
+
+        All that wait in one client are served by one statement twice a second; what is reported in between is not seen.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        return await self._context.watchers.next(self.id, seen)
+
+    def watch_progress(self) -> AsyncIterator[Progress]:
+        """Each report that ``next_progress`` gives, until the run has ended: ``async for``."""
+        return watching.watch(self._context, self.id)
 
     async def signal(
         self, signal: SignalType[T], value: T, *, key: str | None = None, connection: CallersConnection | None = None
@@ -228,6 +263,33 @@ class RunHandle(Generic[R_co]):
         again. ``NOTHING`` says that it does not sleep: it is due, or waits for a signal only, or is paused.
         """
         return await self._operate(Verb.WAKE, connection)
+
+    async def reschedule(
+        self,
+        *,
+        at: datetime | None = None,
+        after: timedelta | None = None,
+        priority: PriorityName | None = None,
+        lane: str | None = None,
+        connection: CallersConnection | None = None,
+    ) -> Effect:
+        """Moves the run to another time, priority or lane; what is not said stays as it is.
+
+        ``DONE``: nobody held it, and it stands there now; one that waits for its next attempt makes that then.
+        ``REQUESTED``: a worker holds it. What it has not begun it gives back within a second, and so it is there; what
+        runs is let run, and where another attempt follows, or the workflow parks, it is there then, also where its
+        worker dies. A time that has passed means now.
+
+        A workflow that has begun has its own times: only its priority and lane can be changed. To its code both stay
+        what they were at the start.
+
+        Raises:
+            OperationRefused: a time was given, and it is a workflow that has begun, or is to be completed from outside.
+            RunNotFound: there is no such run.
+            InvalidInput: what was asked for cannot be, or is nothing.
+        """
+        wish = Wish(at=at, after=after, priority=priority, lane=lane)
+        return await reschedule_one(self._context, self.id, wish, connection=connection)
 
     async def retry(self, *, timeout: timedelta | None = None) -> RunHandle[R_co]:
         """Tries a failed or cancelled run again from its last good step, as a new run that takes its place.

@@ -10,6 +10,7 @@ from holdfast.client.bulk import refuse_conflicts, start_all
 from holdfast.client.starter import Starter
 from holdfast.client.starting import Starting, StartMiddleware, start_within
 from holdfast.core.events import RunStarted
+from holdfast.core.key import Key
 from holdfast.core.priority import Priority
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Launch:
         make: Callable[[StartOptions], Start],
         options: StartOptions,
         *,
-        key: str | None,
+        key: str | Key | None,
         connection: CallersConnection | None,
     ) -> Started:
         """Starts the run that ``make`` gives for the options, as the middleware leaves them."""
@@ -55,7 +56,7 @@ class Launch:
         async def start(headers: Headers) -> Started:
             return await self._one(make(replace(options, headers=headers)), connection)
 
-        starting = _starting((name,), 1, options, key)
+        starting = _starting((name,), 1, options, None if key is None else Key.of(key).text)
         return await start_within(self._middleware, starting, start, lambda answer: [answer.id])
 
     async def around(

@@ -13,7 +13,7 @@ from pydantic_core import from_json, to_json
 from holdfast.core.errors import InvalidInput
 from holdfast.core.ids import lowest_id
 from holdfast.core.priority import Priority, PriorityName
-from holdfast.core.states import RunKind, RunStatus
+from holdfast.core.states import RUN_KINDS, RunKind, RunKindName, RunStatus
 from holdfast.store.runs import NEWEST, Filters, Listed, Place, Walk, read_page
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ async def list_runs(
     limit: int,
     parent: UUID | None = None,
     root: UUID | None = None,
+    kind: RunKindName | None = None,
 ) -> Page[RunSummary]:
     """One page of the runs that fit all of the filters."""
     statuses = _statuses(status)
@@ -90,6 +91,8 @@ async def list_runs(
     mistakes: list[str] = []
     if not 1 <= limit <= MOST_ON_A_PAGE:
         mistakes.append(f"limit is {limit}: use 1 to {MOST_ON_A_PAGE}")
+    if kind is not None and kind not in RUN_KINDS:
+        mistakes.append(f"kind is {kind!r}: use one of {', '.join(RUN_KINDS)}")
     for what, time in (("since", since), ("until", until)):
         if time is not None and time.utcoffset() is None:
             mistakes.append(f"{what} is {time.isoformat()}, without a time zone: use an aware datetime")
@@ -106,6 +109,7 @@ async def list_runs(
         tags=to_json(dict(tags)).decode() if tags else None,
         root=root,
         parent=parent,
+        kind=None if kind is None else RUN_KINDS[kind],
     )
 
     async def read(session: Session) -> list[Listed]:

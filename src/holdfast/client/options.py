@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from pydantic_core import to_json
 
+from holdfast.core.call_options import CALL, CallOptions
 from holdfast.core.errors import InvalidInput
 from holdfast.core.headers import NONE, Headers, header_mistakes, options_with
+from holdfast.core.key import Key, WhenTaken
 from holdfast.core.priority import Priority
+from holdfast.core.retry import Retry
 from holdfast.core.version import MARK
 
 _LONGEST_KEY = 500
@@ -31,14 +34,19 @@ class StartOptions:
     timeout: timedelta | None = None
     tags: str | None = None
     headers: Headers = field(default_factory=lambda: NONE)
+    retry: Retry | None = None
 
     @property
     def stored(self) -> str | None:
         """What of them is stored as the run's options, as JSON text."""
-        return options_with(None, self.headers) if self.headers else None
+        return options_with(None if self.retry is None else _call(self.retry), self.headers)
 
 
 _DEFAULT = StartOptions()
+
+
+def _call(retry: Retry) -> str:
+    return to_json({CALL: CallOptions.of(retry, None, None).to_fields()}).decode()
 
 
 def start_options(
@@ -50,8 +58,9 @@ def start_options(
     after: timedelta | None,
     tags: Mapping[str, str] | None,
     timeout: timedelta | None,
-    key: str | None = None,
+    key: str | Key | None = None,
     headers: Mapping[str, str] | None = None,
+    retry: Retry | None = None,
 ) -> StartOptions:
     """The options as they are stored.
 
@@ -59,15 +68,17 @@ def start_options(
         InvalidInput: says everything that is wrong with them; ``what`` names what was to be started.
     """
     plain = at is None and after is None and tags is None and timeout is None and key is None and headers is None
-    if plain and lane == "default" and priority == "medium":
+    if plain and retry is None and lane == "default" and priority == "medium":
         return _DEFAULT
     mistakes = [
         *key_mistakes("key", key),
         *lane_mistakes(lane),
-        *_priority_mistakes(priority),
-        *_time_mistakes(at, after, timeout),
+        *priority_mistakes(priority),
+        *due_mistakes(at, after),
+        *timeout_mistakes(timeout),
         *_tag_mistakes(tags),
         *header_mistakes(headers),
+        *_retry_mistakes(retry),
     ]
     if mistakes:
         raise InvalidInput(f"{what} cannot be started: {'; '.join(mistakes)}")
@@ -79,6 +90,7 @@ def start_options(
         timeout=timeout,
         tags=to_json(dict(tags)).decode() if tags else None,
         headers=dict(headers) if headers else NONE,
+        retry=retry,
     )
 
 
@@ -86,9 +98,39 @@ def start_options(
 
 
 def key_mistakes(what: str, key: object) -> Iterator[str]:
-    """What is wrong with an idempotency key."""
-    if key is not None:
+    """What is wrong with an idempotency key and its terms."""
+    if key is None:
+        return
+    if not isinstance(key, Key):
         yield from _text_mistakes(what, key, longest=_LONGEST_KEY)
+        return
+    yield from _text_mistakes(what, key.text, longest=_LONGEST_KEY)
+    window: object = key.window
+    if isinstance(window, timedelta):
+        yield from _span_mistakes(
+            f"window of {what}", window, shortest=timedelta(microseconds=1), words="more than zero"
+        )
+    elif window not in ("forever", "open"):
+        yield f"window of {what} is {window!r}: use 'forever', 'open' or a timedelta"
+    if key.taken not in get_args(WhenTaken):
+        yield f"taken of {what} is {key.taken!r}: use {', '.join(map(repr, get_args(WhenTaken)))}"
+
+
+def keys_of_many(keys: Iterable[str | Key | None] | None, *, count: int) -> Sequence[str | Key | None]:
+    """The idempotency keys of so many starts, one for each.
+
+    Raises:
+        InvalidInput: they are more or fewer, or one cannot be used.
+    """
+    if keys is None:
+        return [None] * count
+    given = list(keys)
+    if len(given) != count:
+        raise InvalidInput(f"start_many was given {count} calls and {len(given)} keys: one for each")
+    mistakes = [mistake for n, key in enumerate(given) for mistake in key_mistakes(f"keys[{n}]", key or "")]
+    if mistakes:
+        raise InvalidInput(f"these runs cannot be started: {'; '.join(mistakes[:10])}")
+    return given
 
 
 def name_mistakes(what: str, name: object) -> Iterator[str]:
@@ -115,14 +157,16 @@ def lane_mistakes(lane: object) -> Iterator[str]:
         yield f"lane is {lane!r}: use 1 to {_LONGEST_LANE} characters without blanks"
 
 
-def _priority_mistakes(priority: object) -> Iterator[str]:
+def priority_mistakes(priority: object) -> Iterator[str]:
+    """What is wrong with the word for a priority."""
     try:
         Priority.of(cast("str", priority))
     except ValueError as error:
         yield str(error)
 
 
-def _time_mistakes(at: object, after: object, timeout: object) -> Iterator[str]:
+def due_mistakes(at: object, after: object) -> Iterator[str]:
+    """What is wrong with when a run is to be due."""
     if at is not None and after is not None:
         yield "at and after are both given: use one of them"
     if at is not None:
@@ -131,12 +175,16 @@ def _time_mistakes(at: object, after: object, timeout: object) -> Iterator[str]:
         elif at.utcoffset() is None:
             yield f"at is {at.isoformat()}, without a time zone: use datetime.now(timezone.utc) or another aware one"
     yield from _span_mistakes("after", after, shortest=timedelta(0), words="zero or more")
-    yield from timeout_mistakes(timeout)
 
 
 def timeout_mistakes(timeout: object) -> Iterator[str]:
     """What is wrong with the timeout of a run."""
     yield from _span_mistakes("timeout", timeout, shortest=timedelta(microseconds=1), words="more than zero")
+
+
+def _retry_mistakes(retry: object) -> Iterator[str]:
+    if retry is not None and not isinstance(retry, Retry):
+        yield f"retry is {retry!r}: use a Retry, such as Retry(max_attempts=3)"
 
 
 def _span_mistakes(name: str, span: object, *, shortest: timedelta, words: str) -> Iterator[str]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-_TIMED_OUT = f"{RunTimedOut.__module__}:{RunTimedOut.__qualname__}"
+TIMED_OUT = f"{RunTimedOut.__module__}:{RunTimedOut.__qualname__}"
+"""The type of the failure of a run whose timeout has passed."""
 
 
 def open_outcome(run_id: UUID, ended: Ended, returns: Returns[R], seal: Seal) -> R:
@@ -47,12 +48,12 @@ def read_failure(stored: str | None, seal: Seal) -> Failure:
 
 
 def _failed(run_id: UUID, failure: Failure) -> RunFailed:
-    kind = RunTimedOut if failure.type == _TIMED_OUT else RunFailed
+    kind = RunTimedOut if failure.type == TIMED_OUT else RunFailed
     return kind(run_id, failure.type, failure.message, failure.traceback)
 
 
 def _cause(failure: Failure) -> BaseException | None:
-    if failure.type == _TIMED_OUT:
+    if failure.type == TIMED_OUT:
         return None
     try:
         return failure.exception("")

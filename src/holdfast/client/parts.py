@@ -17,6 +17,7 @@ from holdfast.client.replies import Replies
 from holdfast.client.schedules import Schedules
 from holdfast.client.starting import StartMiddleware
 from holdfast.client.waiter import Waiter
+from holdfast.client.watching import Watchers
 from holdfast.core.definition import Definition
 from holdfast.core.listeners import Listeners
 
@@ -75,6 +76,7 @@ class Parts:
             seal=seal,
             waiter=Waiter(database, ear),
             replies=Replies(database, ear),
+            watchers=Watchers(database, ear, seal),
             hinter=Hinter(database, hints=hints),
             definitions=definitions,
         )
@@ -98,6 +100,7 @@ class Parts:
             try:
                 await self.context.waiter.close()
                 await self.context.replies.close()
+                await self.context.watchers.close()
                 await self._ear.close()
             finally:
                 await self.database.close(patience=_CLOSING)

@@ -13,13 +13,15 @@ from uuid import UUID
 from holdfast.client import continuing
 from holdfast.client.listing import MOST_ON_A_PAGE, list_runs
 from holdfast.client.operations import Effect, operate
+from holdfast.client.rescheduling import Wish, reschedule
 from holdfast.core.errors import InvalidInput, OperationRefused, RunNotFound
-from holdfast.core.states import RunStatus
+from holdfast.core.states import RunKindName, RunStatus
 from holdfast.store.continuing import read_replaced
 from holdfast.store.operations import Verb
 
 if TYPE_CHECKING:
     from holdfast.client.context import Context
+    from holdfast.core.priority import PriorityName
 
 LIMIT = 10_000
 _BATCH = 100
@@ -75,6 +77,7 @@ class Runs:
         version: str | None,
         parent: UUID | None,
         root: UUID | None,
+        kind: RunKindName | None = None,
     ) -> None:
         self._context = context
         self._status = status
@@ -89,6 +92,7 @@ class Runs:
             until=until,
             parent=parent,
             root=root,
+            kind=kind,
         )
 
     async def pause(self, *, at_once: bool = False, limit: int = LIMIT, dry_run: bool = False) -> Tally:
@@ -110,6 +114,27 @@ class Runs:
     async def cancel(self, *, limit: int = LIMIT, dry_run: bool = False) -> Tally:
         """As ``RunHandle.cancel``."""
         return await self._operate(Verb.CANCEL, _OPEN, limit, dry_run=dry_run)
+
+    async def reschedule(
+        self,
+        *,
+        at: datetime | None = None,
+        after: timedelta | None = None,
+        priority: PriorityName | None = None,
+        lane: str | None = None,
+        limit: int = LIMIT,
+        dry_run: bool = False,
+    ) -> Tally:
+        """As ``RunHandle.reschedule``."""
+        wish = Wish(at=at, after=after, priority=priority, lane=lane)
+        runs, more = await self._find(_OPEN, limit)
+        effects: Counter[Effect] = Counter()
+        refused: list[Refusal] = []
+        for start in range(0, 0 if dry_run else len(runs), _BATCH):
+            done, not_done = await reschedule(self._context, runs[start : start + _BATCH], wish)
+            effects.update(done.values())
+            refused += [Refusal(run_id=run_id, reason=reason) for run_id, reason in not_done.items()]
+        return Tally(runs=runs, effects=effects, refused=refused, made=(), more=more, dry_run=dry_run)
 
     async def retry(self, *, timeout: timedelta | None = None, limit: int = LIMIT, dry_run: bool = False) -> Tally:
         """As ``RunHandle.retry``; runs that were retried or rewound before are left out."""

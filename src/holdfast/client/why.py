@@ -167,6 +167,8 @@ def _requests(run: Standing) -> Iterator[Reason]:
         yield Reason(kind="request", text="it was asked to cancel, and may clean up first")
     if run.flags & Flag.WAKE:
         yield Reason(kind="request", text="it was woken")
+    if run.flags & Flag.RESCHEDULED:
+        yield Reason(kind="request", text="it was rescheduled, which its worker obeys when it gives it back")
 
 
 def _held(run: Standing) -> Reason:

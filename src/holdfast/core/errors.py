@@ -25,6 +25,7 @@
     │   ├── UpdateRejected       the run, or its validator, has refused the update
     │   ├── ReplyTimeout         the update has not been answered yet (also a TimeoutError)
     │   ├── KeyConflict          the key belongs to a run with another input
+    │   ├── KeyTaken             the key belongs to a run, and the start was to be refused then
     │   ├── ReceiptLost          the run is not in these hands any more
     │   ├── RunPaused            somebody has paused the run: no step of it is to be begun
     │   ├── StepEnded            the step has an outcome already
@@ -225,6 +226,19 @@ class KeyConflict(RunError):
             run_id,
             f"key {key!r} of {name!r} belongs to run {run_id}, which was started with another input; "
             "use another key, or get that run by its id",
+        )
+
+
+class KeyTaken(RunError):
+    """The key belongs to a run, and the start has asked to be refused then: ``Key(..., taken="reject")``."""
+
+    def __init__(self, run_id: UUID, name: str, key: str) -> None:
+        self.name = name
+        self.key = key
+        super().__init__(
+            run_id,
+            f"key {key!r} of {name!r} is taken by run {run_id}: nothing was started; "
+            "wait until it is free, or start with taken='return_existing' or taken='replace'",
         )
 
 

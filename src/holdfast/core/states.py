@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import Literal
 
 
 class RunKind(IntEnum):
@@ -15,6 +16,16 @@ class RunKind(IntEnum):
     """A run without code, on a queue."""
     DRIVEN = 4
     """A run that is driven by hand: somebody else has its code, and asks for one step after the other."""
+
+
+RunKindName = Literal["workflow", "job", "message", "driven"]
+RUN_KINDS: dict[RunKindName, RunKind] = {
+    "workflow": RunKind.WORKFLOW,
+    "job": RunKind.ACTIVITY,
+    "message": RunKind.MESSAGE,
+    "driven": RunKind.DRIVEN,
+}
+"""What people call them."""
 
 
 class Ending(IntEnum):
@@ -125,3 +136,5 @@ class Flag(IntEnum):
     """It has, or had, rows in ``heartbeat``."""
     AT_ONCE = 512
     """With PAUSED: what runs of it is not waited for."""
+    RESCHEDULED = 8192
+    """To its holder: give it back as soon as nothing of it runs; it is to be due at another time, or elsewhere."""

@@ -1,4 +1,4 @@
-"""Operating runs: pause, resume, wake, terminate, cancel, many in one statement; and why one does not move."""
+"""Operating runs: pause, resume, wake, reschedule and end them, many in one statement; and why one does not move."""
 
 from __future__ import annotations
 
@@ -40,6 +40,25 @@ async def operate(session: Session, verb: Verb, runs: Sequence[UUID]) -> dict[UU
         values["at_once"] = bool(at_once)
     with about(runs[0]):
         return dict(map(tuple, await session.fetch(name, **values)))
+
+
+async def reschedule(
+    session: Session,
+    runs: Sequence[UUID],
+    *,
+    at: datetime | None,
+    after: timedelta | None,
+    priority: str | None,
+    lane: str | None,
+) -> dict[UUID, str]:
+    """Moves each of these runs, and gives what came of each: done, requested, ended, or begun or outside, which refuse.
+
+    Raises:
+        RunNotFound: one of them does not exist; nothing is done to any.
+    """
+    with about(runs[0]):
+        rows = await session.fetch("reschedule_runs", runs=list(runs), at=at, after=after, priority=priority, lane=lane)
+    return dict(map(tuple, rows))
 
 
 class Standing(NamedTuple):

@@ -22,6 +22,11 @@ select o.id,
        case holdfast.cancel(o.id) when 'cancelled' then 'done' when 'requested' then 'requested' else 'ended' end as effect
   from (select id from unnest(:runs::uuid[]) as u (id) order by id offset 0) o
 
+-- name: reschedule_runs
+select o.id,
+       holdfast.reschedule(o.id, :at::timestamptz, :after::interval, :priority::text, :lane::text) as effect
+  from (select id from unnest(:runs::uuid[]) as u (id) order by id offset 0) o
+
 -- name: why_run
 -- Where a run stands, and what stands in its way: from its task, which says what it waited for when it was parked, and from
 -- the workers of its lane.

@@ -66,6 +66,22 @@ async def read_state(session: Session, run_id: UUID, name: str) -> Told | None:
     return None if row is None else Told(row["output"], row["error"])
 
 
+class Reported(NamedTuple):
+    """A run that was asked for, whether it has ended, and one report of how far an attempt is, if there is any."""
+
+    asked: UUID
+    ended: bool
+    key: str | None
+    attempt: int | None
+    report: str | None
+    at: datetime | None
+
+
+async def read_reports(session: Session, runs: Sequence[UUID]) -> list[Reported]:
+    """What attempts of these runs, or of what they have become, have reported; at least a row for each that exists."""
+    return [Reported(*row) for row in await session.fetch("run_reports", runs=list(runs))]
+
+
 class Listed(NamedTuple):
     """A run as lists show it. ``due_at`` is None where it is due only when something wakes it."""
 
@@ -182,6 +198,7 @@ class Filters(NamedTuple):
     """Below this run; both for FAMILY only."""
     parent: UUID | None = None
     """Children of this run."""
+    kind: RunKind | None = None
 
 
 class Place(NamedTuple):

@@ -61,6 +61,20 @@ select s.output, s.error
   ) s on true
  where r.id = holdfast.newest(:run::uuid)
 
+-- name: run_reports
+-- How far attempts that are under way are.
+select a.id as asked, t.run_id is null as ended, h.key, h.attempt, h.progress, h.at
+  from unnest(:runs::uuid[]) as a (id)
+ cross join lateral (
+         select case
+                  when exists (select from holdfast.task o where o.run_id = a.id) then a.id
+                  else holdfast.newest(a.id)
+                end as id
+       ) n
+  join holdfast.run r on r.id = n.id
+  left join holdfast.task t on t.run_id = r.id
+  left join holdfast.heartbeat h on h.run_id = t.run_id and h.progress is not null
+
 -- name: run_journal
 -- Of what was started it says which kind of run that is: a child, or a dispatched activity.
 select j.seq, j.kind, j.key, j.attempts, j.started_at, j.at, j.not_before, j.output, j.error,
@@ -89,7 +103,8 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
    and r.id < :to_id::uuid
    and (:name::text is null or r.name = :name)
    and (:version::text is null or v.version = :version)
-   and (:lane::text is null or r.lane = :lane)
+   and (:lane::text is null or v.lane = :lane)
+   and (:kind::smallint is null or r.kind = :kind)
    and (:tags::text is null or r.tags @> :tags::text::jsonb)
  order by r.id desc
  limit :count::int
@@ -106,7 +121,6 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
        and r.id >= :from_id::uuid
        and r.id < :to_id::uuid
        and (:name::text is null or r.name = :name)
-       and (:lane::text is null or r.lane = :lane)
        and (:tags::text is null or r.tags @> :tags::text::jsonb)
      order by r.id desc
     offset 0
@@ -114,6 +128,8 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
  cross join lateral (select * from holdfast.runs v where v.id = f.id offset 0) v
  where (:statuses::text[] is null or v.status = any (:statuses))
    and (:version::text is null or v.version = :version)
+   and (:lane::text is null or v.lane = :lane)
+   and (:kind::smallint is null or v.kind = :kind)
  order by f.id desc
  limit :count::int
 
@@ -139,6 +155,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
    and (:name::text is null or split_part(t.name, '@', 1) = :name)
    and (:version::text is null or split_part(t.name, '@', 2) = :version)
    and (:lane::text is null or split_part(t.lane, ' ', 1) = :lane)
+   and (:kind::smallint is null or v.kind = :kind)
    and (:tags::text is null or v.tags @> :tags::text::jsonb)
  order by t.run_id desc
  limit :count::int
@@ -164,6 +181,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
    and (:name::text is null or split_part(t.name, '@', 1) = :name)
    and (:version::text is null or split_part(t.name, '@', 2) = :version)
    and (:lane::text is null or split_part(t.lane, ' ', 1) = :lane)
+   and (:kind::smallint is null or v.kind = :kind)
    and (:tags::text is null or v.tags @> :tags::text::jsonb)
  order by t.run_id desc
  limit :count::int
@@ -185,6 +203,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
    and (:name::text is null or v.name = :name)
    and (:version::text is null or v.version = :version)
    and (:lane::text is null or v.lane = :lane)
+   and (:kind::smallint is null or v.kind = :kind)
    and (:tags::text is null or v.tags @> :tags::text::jsonb)
  order by k.run_id desc
  limit :count::int
@@ -201,6 +220,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
    and (:name::text is null or v.name = :name)
    and (:version::text is null or v.version = :version)
    and (:lane::text is null or v.lane = :lane)
+   and (:kind::smallint is null or v.kind = :kind)
    and (:tags::text is null or v.tags @> :tags::text::jsonb)
  order by e.run_id desc
  limit :count::int
@@ -226,6 +246,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
  where (:name::text is null or v.name = :name)
    and (:version::text is null or v.version = :version)
    and (:lane::text is null or v.lane = :lane)
+   and (:kind::smallint is null or v.kind = :kind)
    and (:tags::text is null or v.tags @> :tags::text::jsonb)
  order by e.at desc, e.run_id desc
  limit :count::int

@@ -24,6 +24,18 @@ class Manner(NamedTuple):
     tags: str | None
 
 
+class KeyTerms(NamedTuple):
+    """For how long a key is its run's: so long from now, or for ever, or while it is open; and what if it is taken."""
+
+    window: timedelta | None
+    while_open: bool
+    taken: int
+    """0: the start is answered with that run; 1: it is refused; 2: that run is replaced."""
+
+
+FOREVER = KeyTerms(None, while_open=False, taken=0)
+
+
 class Start(NamedTuple):
     """One run to be. ``input`` is as it is to be stored."""
 
@@ -34,6 +46,8 @@ class Start(NamedTuple):
     digest: bytes | None
     options: str | None = None
     """JSON text."""
+    terms: KeyTerms = FOREVER
+    """Of the key."""
 
 
 class Started(NamedTuple):
@@ -42,6 +56,8 @@ class Started(NamedTuple):
     id: UUID
     existing: bool
     same: bool
+    refused: bool = False
+    """Whether it wants nothing if its key is taken, which it is, by that run."""
 
 
 async def start_plain(session: Session, starts: Sequence[Start], *, hint: bool) -> list[Started]:
@@ -83,6 +99,7 @@ async def start_keyed(session: Session, starts: Sequence[Start], *, hint: bool) 
         digests=[start.digest for start in starts],
         options=_options(starts),
         hint=hint,
+        **_terms(starts),
         **_columns([start.manner for start in starts]),
     )
     return [Started(*row) for row in rows]
@@ -91,6 +108,13 @@ async def start_keyed(session: Session, starts: Sequence[Start], *, hint: bool) 
 def _options(starts: Sequence[Start]) -> Sequence[str | None]:
     # Few starts have any: a column of nulls alone is sent as an empty array, which ``unnest`` fills up.
     return () if all(start.options is None for start in starts) else [start.options for start in starts]
+
+
+def _terms(starts: Sequence[Start]) -> dict[str, Sequence[object]]:
+    names = ("windows", "open", "taken")
+    if all(start.terms is FOREVER for start in starts):
+        return dict.fromkeys(names, ())
+    return dict(zip(names, zip(*(start.terms for start in starts), strict=True), strict=True))
 
 
 def _columns(manners: Sequence[Manner]) -> dict[str, Sequence[object]]:

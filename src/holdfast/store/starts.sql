@@ -50,8 +50,9 @@ select pg_notify('{channel}', :hint::text)
 
 -- name: start_keyed
 -- Runs with and without keys, through the function that SQL's own callers use too. In the order asked for.
-select s.id, s.existing, s.same
+select s.id, s.existing, s.same, s.refused
   from holdfast.start_many(
          :ids::uuid[], :kinds::smallint[], :names::text[], :lanes::text[], :priorities::smallint[],
          :inputs::text[]::json[], :due::timestamptz[], :after::interval[], :timeouts::interval[], :tags::text[]::jsonb[],
-         :options::text[]::json[], :keys::text[], :digests::bytea[], :hint::boolean) s
+         :options::text[]::json[], :keys::text[], :digests::bytea[], :hint::boolean,
+         :windows::interval[], :open::boolean[], :taken::smallint[]) s

@@ -25,7 +25,7 @@ select at, busy, lost, inbox, due, asks, overtaken
          :s_run, :s_number,
          :b_run, :b_hold, :b_set, :b_clear,
          :k_run, :k_reason,
-         :h_run, :h_hold, :h_key, :h_attempt, :h_details,
+         :h_run, :h_hold, :h_key, :h_attempt, :h_details, :h_progress,
          :x_run, :x_child,
          :c_run, :c_hold, :c_id, :c_kind, :c_name, :c_lane, :c_priority, :c_input, :c_timeout, :c_tags, :c_options, :c_key,
          :c_root,

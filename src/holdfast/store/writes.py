@@ -55,6 +55,9 @@ class Beat(NamedTuple):
     key: str
     attempt: int
     details: str | None
+    """For the next attempt."""
+    progress: str | None = None
+    """For people."""
 
 
 class End(NamedTuple):
@@ -202,7 +205,7 @@ def columns(writes: Iterable[Writes]) -> Columns:
         *values,
         *_given(marks, 4),
         *_given(blocked, 2),
-        *_given(beats, 5),
+        *_given(beats, 6),
         *_given(cancels, 2),
         *_given(children, 13),
         *_given(quiet, 3),

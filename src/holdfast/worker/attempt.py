@@ -185,8 +185,10 @@ class Attempt:
         if self.executor is not None and self.executor.surroundings.herald.started:
             self.executor.surroundings.herald.tell_started(self)
 
-    def beat(self, details: str | None) -> bool:
+    def beat(self, details: str | None, progress: str | None = None) -> bool:
         """It is alive, and this far, as JSON text; gives whether its outcome is still wanted. From any thread.
+
+        ``details`` are for the next attempt, ``progress`` is for people.
 
         Raises:
             Unstorable: the details are too large.
@@ -195,13 +197,13 @@ class Attempt:
             return False
         if details is not None:
             self.executor.measure(details)
-        self._pulse().beat(details)
+        self._pulse().beat(details, progress)
         return not self.abandoned
 
-    def say(self, details: str) -> None:
+    def say(self, details: str | None, progress: str | None) -> None:
         """This is to be written of what it has said."""
         if self._owner is not None:
-            self._owner.attempt_beat(self, details)
+            self._owner.attempt_beat(self, details, progress)
 
     async def send_signal(self, run_id: UUID, name: str, payload: str, key: str) -> None:
         """Sends a signal to a child of its run."""
@@ -289,7 +291,7 @@ class Owner(Protocol):
         """It has ended."""
         ...
 
-    def attempt_beat(self, attempt: Attempt, details: str) -> None:
+    def attempt_beat(self, attempt: Attempt, details: str | None, progress: str | None) -> None:
         """How far it is: to be written."""
         ...
 

@@ -97,10 +97,10 @@ class Call:
         open_to_others = self.given or self.outside is not None
         return attempt_key(self.command.key, self.failed + 1) if open_to_others and not known else None
 
-    def beat(self, details: str, seal: Seal) -> Sequence[Beat]:
+    def beat(self, details: str | None, progress: str | None, seal: Seal) -> Sequence[Beat]:
         """What to write of what its attempt says."""
         self.beaten = True
-        return (Beat(self.command.key, self.failed + 1, sealed(details, seal)),)
+        return (Beat(self.command.key, self.failed + 1, sealed(details, seal), sealed(progress, seal)),)
 
     def forgotten(self) -> Sequence[Beat]:
         """What to write when the attempt that said something is over: nothing, if it said nothing."""
@@ -157,7 +157,7 @@ class Calls:
         identity: UUID,
         *,
         done: Callable[[Call, Outcome], None],
-        beat: Callable[[Call, str], None],
+        beat: Callable[[Call, str | None, str | None], None],
     ) -> None:
         self._run_id = claimed.run_id
         self._origin = None if identity == claimed.run_id else identity
@@ -165,7 +165,7 @@ class Calls:
         self._lane = claimed.lane
         self._made_at = claimed.created_at
         self._done: Callable[[Call, Outcome], None] | None = done
-        self._beat: Callable[[Call, str], None] | None = beat
+        self._beat: Callable[[Call, str | None, str | None], None] | None = beat
         self._said: dict[str, tuple[int, str]] = {}
         self._calls: dict[str, Call] = {}
         self._attempts = 0
@@ -349,11 +349,11 @@ class Calls:
             elif self._done is not None:
                 self._done(call, outcome)
 
-    def attempt_beat(self, attempt: Attempt, details: str) -> None:
+    def attempt_beat(self, attempt: Attempt, details: str | None, progress: str | None) -> None:
         """How far it is."""
         call = self._calls.get(attempt.key)
         if call is not None and call.attempt is attempt and self._beat is not None:
-            self._beat(call, details)
+            self._beat(call, details, progress)
 
     def drop_waiting(self) -> None:
         """Takes back what is in line and has not begun."""

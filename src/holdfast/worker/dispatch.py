@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from holdfast.core.dispatched import CallOptions, Dispatched
+from holdfast.core.call_options import CallOptions
+from holdfast.core.dispatched import Dispatched
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
 from holdfast.core.headers import options_with

@@ -6,6 +6,7 @@ import random
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from holdfast.core.call_options import CallOptions
 from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
 from holdfast.core.headers import headers_of
@@ -52,6 +53,7 @@ class JobRun:
         "_handed",
         "_last_error",
         "_marked",
+        "_options",
         "_over",
         "_overtaken",
         "_said",
@@ -80,7 +82,9 @@ class JobRun:
     ) -> None:
         self._desk = desk
         self.activity = activity
-        if dispatched is not None and (options := dispatched.options) is not None:
+        self._options = CallOptions.of_job(claimed.options) if dispatched is None else dispatched.options
+        """What was said for this call alone."""
+        if (options := self._options) is not None:
             self.activity = activity.options(timeout=options.timeout, heartbeat_timeout=options.heartbeat_timeout)
         self._dispatched = dispatched
         """The call of a workflow that it is."""
@@ -178,11 +182,12 @@ class JobRun:
         attempt = self._attempt
         return None if self._over or attempt is None or not hangs(attempt) else FOREVER_AWARE
 
-    def attempt_beat(self, attempt: Attempt, details: str) -> None:
+    def attempt_beat(self, attempt: Attempt, details: str | None, progress: str | None) -> None:
         """How far it is."""
         if not self._over:
             first, self._beaten = not self._beaten, True
-            beat = Beat(self.key, attempt.number, sealed(details, self._desk.seal))
+            seal = self._desk.seal
+            beat = Beat(self.key, attempt.number, sealed(details, seal), sealed(progress, seal))
             self._desk.write(Unit(self, beats=(beat,), beaten=first))
 
     def attempt_done(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -268,8 +273,7 @@ class JobRun:
         self._park((*rows, row), due=None, after=delay, waits=False, quiet=self._quiet)
 
     def _policy(self, error: BaseException) -> Retry:
-        options = None if self._dispatched is None else self._dispatched.options
-        return self.activity.retry if options is None else options.policy(error)
+        return self.activity.retry if self._options is None else self._options.policy(error)
 
     @property
     def _quiet(self) -> str | None:
@@ -364,6 +368,9 @@ class JobRun:
                 self.drain()
         elif seen.inbox_count > self._seen:
             return True
+        elif seen.flags & Flag.RESCHEDULED:
+            # What runs is let run: the request is obeyed when it comes back.
+            self.drain()
         return False
 
     def _cancel(self) -> None:

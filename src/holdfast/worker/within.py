@@ -67,10 +67,10 @@ class Within:
         if not self._done.done():
             self._done.set_result(outcome)
 
-    def attempt_beat(self, attempt: Attempt, details: str) -> None:
+    def attempt_beat(self, attempt: Attempt, details: str | None, progress: str | None) -> None:
         """How far it is."""
         self._attempt.pulse = attempt.pulse
-        self._attempt.say(details)
+        self._attempt.say(details, progress)
 
     def outcome_of(self, value: Any) -> Outcome:
         """What the attempt comes to, when its middleware gives this value."""

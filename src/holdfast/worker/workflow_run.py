@@ -106,6 +106,10 @@ class WorkflowRun(RestingRun):
             return False
         if seen.flags & REQUESTS != self._asked:
             self._obey(seen.flags & REQUESTS)
+        if seen.flags & Flag.RESCHEDULED and not (self._begun or self._over):
+            # Once it has begun, the request is obeyed when it parks.
+            self._give_back()
+            return False
         return seen.inbox_count > self._letterbox.seen
 
     def _obey(self, asked: int) -> None:

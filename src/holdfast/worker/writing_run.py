@@ -183,10 +183,10 @@ class WritingRun(ABC):
             call.rest()
         self._write(Unit(self, journal=[row], beats=call.forgotten(), quiet=quiet))
 
-    def _attempt_beat(self, call: Call, details: str) -> None:
+    def _attempt_beat(self, call: Call, details: str | None, progress: str | None) -> None:
         if not self._over:
             first = not call.beaten
-            self._write(Unit(self, beats=call.beat(details, self._desk.seal), beaten=first))
+            self._write(Unit(self, beats=call.beat(details, progress, self._desk.seal), beaten=first))
 
     # -- what it commits by itself
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic_core import from_json
 
 from holdfast.core.errors import ForbiddenInWorkflow
+from holdfast.core.progress import progress_text
 from holdfast.core.returns import Returns
 from holdfast.core.token import Token
 from holdfast.workflow.current import current_loop
@@ -85,7 +86,7 @@ class Attempted(Protocol):
         """What its code can know: made when it asks, which most code never does."""
         ...
 
-    def beat(self, details: str | None) -> bool:
+    def beat(self, details: str | None, progress: str | None = None) -> bool:
         """It is alive, and this far, as JSON text; gives whether its outcome is still wanted."""
         ...
 
@@ -148,6 +149,28 @@ def heartbeat(details: object = None) -> bool:
             raise ForbiddenInWorkflow("heartbeat() is for the code of activities: a workflow needs none")
         return True
     return attempt.beat(None if details is None else _text(details))
+
+
+def report_progress(fraction: float | None, message: str | None = None) -> bool:
+    """Lets people see how far this attempt of an activity is, from 0 to 1; gives whether to go on, as ``heartbeat()``.
+
+    ``client.get(run_id).progress()`` and ``watch_progress()`` give it, and ``holdfast job show``. Call it as often as
+    you like: it is stored twice a second at most, together with what else its worker writes. It is for people: the
+    next attempt does not get it, and when this one has ended it is gone. It is a heartbeat, too.
+
+    Where no worker runs the code, in a test of the plain function, it does nothing and gives True.
+
+    Raises:
+        InvalidInput: the fraction is not a number from 0 to 1, nor None, or the message no text.
+        ForbiddenInWorkflow: it was called in workflow code; ``set_state`` is for that.
+    """
+    text = progress_text(fraction, message)
+    attempt = current_activity.get(None)
+    if attempt is None:
+        if current_loop() is not None:
+            raise ForbiddenInWorkflow("report_progress() is for the code of activities: a workflow has set_state()")
+        return True
+    return attempt.beat(None, text)
 
 
 _PLAIN = (dict, list, tuple, str, int, float, bool)

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from holdfast.client.why import Why
     from holdfast.core.definition import Call, Definition
     from holdfast.core.export import RunExport
+    from holdfast.core.key import Key
     from holdfast.core.priority import PriorityName
+    from holdfast.core.retry import Retry
     from holdfast.core.signal import SignalType
-    from holdfast.core.states import RunStatus
+    from holdfast.core.states import RunKindName, RunStatus
     from holdfast.integrations.catalogue import BlockingConnection
 
 R = TypeVar("R")
@@ -77,13 +79,14 @@ class BlockingClient:
         wf: Call[R],
         /,
         *,
-        key: str | None = None,
+        key: str | Key | None = None,
         lane: str = "default",
         priority: PriorityName = "medium",
         at: datetime | None = None,
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        retry: Retry | None = None,
         headers: Mapping[str, str] | None = None,
         connection: BlockingConnection | None = None,
     ) -> BlockingRunHandle[R]: ...
@@ -93,13 +96,14 @@ class BlockingClient:
         wf: Callable[[*Ts], Coroutine[Any, Any, R]],
         /,
         *args: *Ts,
-        key: str | None = None,
+        key: str | Key | None = None,
         lane: str = "default",
         priority: PriorityName = "medium",
         at: datetime | None = None,
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        retry: Retry | None = None,
         headers: Mapping[str, str] | None = None,
         connection: BlockingConnection | None = None,
     ) -> BlockingRunHandle[R]: ...
@@ -108,13 +112,14 @@ class BlockingClient:
         wf: object,
         /,
         *args: object,
-        key: str | None = None,
+        key: str | Key | None = None,
         lane: str = "default",
         priority: str = "medium",
         at: datetime | None = None,
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        retry: Retry | None = None,
         headers: Mapping[str, str] | None = None,
         connection: BlockingConnection | None = None,
     ) -> BlockingRunHandle[Any]:
@@ -131,6 +136,7 @@ class BlockingClient:
                 after=after,
                 tags=tags,
                 timeout=timeout,
+                retry=retry,
                 headers=headers,
                 connection=connection,
             )
@@ -142,14 +148,16 @@ class BlockingClient:
         name: str,
         input: Mapping[str, object] | None = None,
         *,
-        key: str | None = None,
+        key: str | Key | None = None,
         lane: str = "default",
         priority: PriorityName = "medium",
         at: datetime | None = None,
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        retry: Retry | None = None,
         headers: Mapping[str, str] | None = None,
+        job: bool = False,
         connection: BlockingConnection | None = None,
     ) -> BlockingRunHandle[Any]:
         """As ``start``, without the code: ``input`` is plain JSON by the names of the parameters."""
@@ -167,7 +175,9 @@ class BlockingClient:
                     after=after,
                     tags=tags,
                     timeout=timeout,
+                    retry=retry,
                     headers=headers,
+                    job=job,
                     connection=connection,
                 )
             ),
@@ -177,13 +187,14 @@ class BlockingClient:
         self,
         calls: Iterable[Call[R]],
         *,
-        keys: Iterable[str] | None = None,
+        keys: Iterable[str | Key] | None = None,
         lane: str = "default",
         priority: PriorityName = "medium",
         at: datetime | None = None,
         after: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
+        retry: Retry | None = None,
         headers: Mapping[str, str] | None = None,
         connection: BlockingConnection | None = None,
     ) -> list[BlockingRunHandle[R]]:
@@ -201,6 +212,7 @@ class BlockingClient:
                     after=after,
                     tags=tags,
                     timeout=timeout,
+                    retry=retry,
                     headers=headers,
                     connection=connection,
                 )
@@ -299,6 +311,7 @@ class BlockingClient:
         version: int | str | None = None,
         status: RunStatus | str | Iterable[RunStatus | str] | None = None,
         lane: str | None = None,
+        kind: RunKindName | None = None,
         tags: Mapping[str, str] | None = None,
         parent: UUID | str | None = None,
         root: UUID | str | None = None,
@@ -309,7 +322,16 @@ class BlockingClient:
         return BlockingRuns(
             self._bridge,
             lambda client: client.runs(
-                name=name, version=version, status=status, lane=lane, tags=tags, since=since, until=until
+                name=name,
+                version=version,
+                status=status,
+                lane=lane,
+                kind=kind,
+                tags=tags,
+                parent=parent,
+                root=root,
+                since=since,
+                until=until,
             ),
         )
 
@@ -320,6 +342,7 @@ class BlockingClient:
         version: int | str | None = None,
         status: RunStatus | str | Iterable[RunStatus | str] | None = None,
         lane: str | None = None,
+        kind: RunKindName | None = None,
         tags: Mapping[str, str] | None = None,
         parent: UUID | str | None = None,
         root: UUID | str | None = None,
@@ -335,6 +358,7 @@ class BlockingClient:
                 version=version,
                 status=status,
                 lane=lane,
+                kind=kind,
                 tags=tags,
                 parent=parent,
                 root=root,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from uuid import UUID
 
@@ -12,13 +12,15 @@ from holdfast.integrations.catalogue import of_this_thread
 if TYPE_CHECKING:
     from holdfast.app.blocking.bridge import Bridge
     from holdfast.client.client import Client
-    from holdfast.client.description import RunDescription
+    from holdfast.client.description import AttemptView, RunDescription
     from holdfast.client.handle import RunHandle
     from holdfast.client.operations import Effect
     from holdfast.client.sending import Cancellation
     from holdfast.client.why import Why
     from holdfast.core.definition import Definition
     from holdfast.core.export import RunExport
+    from holdfast.core.priority import PriorityName
+    from holdfast.core.progress import Progress
     from holdfast.core.signal import SignalType, StateType, UpdateType
     from holdfast.core.states import RunStatus
     from holdfast.integrations.catalogue import BlockingConnection
@@ -74,6 +76,10 @@ class BlockingRunHandle(Generic[R_co]):
         """All that is known of the run: its journal, its attempts, what it waits for and since when."""
         return self._bridge.call(lambda client: self._on(client).describe(exact=exact))
 
+    def attempts(self) -> Sequence[AttemptView]:
+        """Every failed attempt with its error, oldest first; of a job also the one that it has failed with."""
+        return self._bridge.call(lambda client: self._on(client).attempts())
+
     def why(self) -> Why:
         """Why the run stands where it stands: what it waits for, and what would move it."""
         return self._bridge.call(lambda client: self._on(client).why())
@@ -90,6 +96,20 @@ class BlockingRunHandle(Generic[R_co]):
         """What the run lets everybody know under this key, at the moment or at its end."""
         outcome: Any = self._bridge.call(lambda client: cast("Any", self._on(client)).state(key))
         return outcome
+
+    def progress(self) -> Progress | None:
+        """How far the attempt under way is, as its code has said last by ``report_progress``; None where it is not."""
+        return self._bridge.call(lambda client: self._on(client).progress())
+
+    def next_progress(self, seen: Progress | None = None) -> Progress | None:
+        """Waits for a report that is another one than ``seen``, and gives it; None once the run has ended."""
+        return self._bridge.call(lambda client: self._on(client).next_progress(seen))
+
+    def watch_progress(self) -> Iterator[Progress]:
+        """Each report that ``next_progress`` gives, until the run has ended: ``async for``."""
+        seen: Progress | None = None
+        while (seen := self.next_progress(seen)) is not None:
+            yield seen
 
     def signal(
         self, signal: SignalType[T], value: T, *, key: str | None = None, connection: BlockingConnection | None = None
@@ -138,6 +158,23 @@ class BlockingRunHandle(Generic[R_co]):
         """Ends a sleep early: the earliest timer that is open rings now, or the next attempt of a back-off begins."""
         connection = of_this_thread(connection)
         return self._bridge.call(lambda client: self._on(client).wake(connection=connection))
+
+    def reschedule(
+        self,
+        *,
+        at: datetime | None = None,
+        after: timedelta | None = None,
+        priority: PriorityName | None = None,
+        lane: str | None = None,
+        connection: BlockingConnection | None = None,
+    ) -> Effect:
+        """Moves the run to another time, priority or lane; what is not said stays as it is."""
+        connection = of_this_thread(connection)
+        return self._bridge.call(
+            lambda client: self._on(client).reschedule(
+                at=at, after=after, priority=priority, lane=lane, connection=connection
+            )
+        )
 
     def retry(self, *, timeout: timedelta | None = None) -> BlockingRunHandle[R_co]:
         """Tries a failed or cancelled run again from its last good step, as a new run that takes its place."""

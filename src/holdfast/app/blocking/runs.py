@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from holdfast.client.selection import LIMIT
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from holdfast.app.blocking.bridge import Bridge
     from holdfast.client.client import Client
     from holdfast.client.selection import Runs, Tally
+    from holdfast.core.priority import PriorityName
 
 
 class BlockingRuns:
@@ -43,6 +44,23 @@ class BlockingRuns:
     def cancel(self, *, limit: int = LIMIT, dry_run: bool = False) -> Tally:
         """As ``RunHandle.cancel``."""
         return self._bridge.call(lambda client: self._on(client).cancel(limit=limit, dry_run=dry_run))
+
+    def reschedule(
+        self,
+        *,
+        at: datetime | None = None,
+        after: timedelta | None = None,
+        priority: PriorityName | None = None,
+        lane: str | None = None,
+        limit: int = LIMIT,
+        dry_run: bool = False,
+    ) -> Tally:
+        """As ``RunHandle.reschedule``."""
+        return self._bridge.call(
+            lambda client: self._on(client).reschedule(
+                at=at, after=after, priority=priority, lane=lane, limit=limit, dry_run=dry_run
+            )
+        )
 
     def retry(self, *, timeout: timedelta | None = None, limit: int = LIMIT, dry_run: bool = False) -> Tally:
         """As ``RunHandle.retry``; runs that were retried or rewound before are left out."""

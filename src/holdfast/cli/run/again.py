@@ -12,15 +12,16 @@ from holdfast.cli.options import Door, with_door
 from holdfast.cli.run.target import Target, tell, with_target
 from holdfast.cli.words import duration, read_input
 from holdfast.client import RunHandle
+from holdfast.core.states import RunKindName
 
-_timeout = click.option(
+with_timeout = click.option(
     "--timeout", type=duration, metavar="TIME", help="The new run fails if it has not ended by then."
 )
 
 
 @click.command()
 @with_target
-@_timeout
+@with_timeout
 @with_door()
 async def retry(door: Door, *, target: Target, timeout: timedelta | None) -> int | None:
     """Try the failed or cancelled run ID, or all that fit the filters, again from its last good step.
@@ -35,9 +36,16 @@ async def retry(door: Door, *, target: Target, timeout: timedelta | None) -> int
     JSON: {"id", "continued_from"}, the id of the new run; with --all {"runs", "effects", "made", "refused", "more",
     "dry_run"}
     """  # noqa: D301 - \b keeps click from wrapping the examples
-    async with door.app_as_it_is.client(application="holdfast run retry", hints=False) as client:
+    return await retry_target(door, target, timeout)
+
+
+async def retry_target(
+    door: Door, target: Target, timeout: timedelta | None, kind: RunKindName | None = None
+) -> int | None:
+    """Tries them again, and answers; gives the exit code."""
+    async with door.app_as_it_is.client(application="holdfast retry", hints=False) as client:
         if target.id is None:
-            runs = target.runs(client)
+            runs = target.runs(client, kind)
             return tell(door, await runs.retry(timeout=timeout, limit=target.limit, dry_run=target.dry_run))
         _answer(door, target.id, await client.get(target.id).retry(timeout=timeout))
     return None
@@ -46,7 +54,7 @@ async def retry(door: Door, *, target: Target, timeout: timedelta | None) -> int
 @click.command()
 @with_target
 @click.option("--to", required=True, metavar="KEY", help="The first outcome that is not kept: charge#1.")
-@_timeout
+@with_timeout
 @with_door()
 async def rewind(door: Door, *, target: Target, to: str, timeout: timedelta | None) -> int | None:
     """Take the run ID, or all that fit the filters, back to before one of its outcomes.
@@ -70,7 +78,7 @@ async def rewind(door: Door, *, target: Target, to: str, timeout: timedelta | No
 @with_target
 @click.option("--from", "from_", metavar="KEY", help="The first outcome that is not kept; without, none is.")
 @click.option("--input", "document", metavar="JSON", help="Another input, as one JSON object.")
-@_timeout
+@with_timeout
 @with_door()
 async def fork(
     door: Door, *, target: Target, from_: str | None, document: str | None, timeout: timedelta | None

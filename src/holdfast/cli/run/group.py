@@ -8,6 +8,7 @@ from holdfast.cli.run.again import fork, retry, rewind
 from holdfast.cli.run.complete import complete, fail
 from holdfast.cli.run.export import export
 from holdfast.cli.run.listing import list_runs
+from holdfast.cli.run.move import reschedule
 from holdfast.cli.run.operate import pause, resume, terminate, wake
 from holdfast.cli.run.send import cancel, signal, update
 from holdfast.cli.run.show import show
@@ -51,6 +52,7 @@ for command in (
     pause,
     resume,
     wake,
+    reschedule,
     terminate,
 ):
     run.add_command(command)

@@ -1,52 +1,79 @@
-"""``holdfast run list``."""
+"""``holdfast run list``, and what it shares with ``holdfast job list``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import click
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.cli.options import Door, with_door
+from holdfast.cli.options import Command, Door, with_door
 from holdfast.cli.run.colours import COLOURS
 from holdfast.cli.run.target import time_or_age
 from holdfast.cli.run.view import as_json
 from holdfast.cli.words import run_id, tag
 from holdfast.client import RunSummary
-from holdfast.core.states import RunStatus
+from holdfast.core.states import RunKindName, RunStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Which runs to list."""
+
+    name: str | None
+    version: str | None
+    status: str | None
+    lane: str | None
+    tags: Sequence[tuple[str, str]]
+    parent: UUID | None
+    root: UUID | None
+    since: datetime | None
+    until: datetime | None
+    limit: int
+    after: str | None
+
+
+def with_listing(fn: Callable[..., Any]) -> Command:
+    """Gives a command its ``listing``: filters, and which page."""
+
+    @functools.wraps(fn)
+    def command(*args: Any, **kwargs: Any) -> Any:
+        listing = Listing(**{name: kwargs.pop(name) for name in Listing.__dataclass_fields__})
+        return fn(*args, listing=listing, **kwargs)
+
+    wrapped: Command = command
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+_OPTIONS = (
+    click.option("--name", "--workflow", "name", metavar="NAME", help="Of this workflow or activity."),
+    click.option("--version", metavar="VERSION", help="Begun with this version of its workflow."),
+    click.option("--status", metavar="STATUS,...", help=f"One or more of: {', '.join(RunStatus)}."),
+    click.option("--lane", metavar="LANE", help="In this lane."),
+    click.option(
+        "--tag", "tags", type=tag, multiple=True, metavar="NAME=VALUE", help="With this tag; may be repeated."
+    ),
+    click.option("--parent", type=run_id, metavar="ID", help="Children of this run."),
+    click.option("--root", type=run_id, metavar="ID", help="Below this run, which is nobody's child."),
+    click.option("--since", type=time_or_age, metavar="TIME", help="Started then or later; 2d is two days ago."),
+    click.option("--until", type=time_or_age, metavar="TIME", help="Started before then."),
+    click.option("--limit", type=click.IntRange(1, 1000), default=25, metavar="N", help="So many.  [default: 25]"),
+    click.option("--after", metavar="PLACE", help="Go on after a page: what it gave as the next place."),
+)
 
 
 @click.command("list")
-@click.option("--name", "--workflow", "name", metavar="NAME", help="Of this workflow or activity.")
-@click.option("--version", metavar="VERSION", help="Begun with this version of its workflow.")
-@click.option("--status", metavar="STATUS,...", help=f"One or more of: {', '.join(RunStatus)}.")
-@click.option("--lane", metavar="LANE", help="In this lane.")
-@click.option("--tag", "tags", type=tag, multiple=True, metavar="NAME=VALUE", help="With this tag; may be repeated.")
-@click.option("--parent", type=run_id, metavar="ID", help="Children of this run.")
-@click.option("--root", type=run_id, metavar="ID", help="Below this run, which is nobody's child.")
-@click.option("--since", type=time_or_age, metavar="TIME", help="Started then or later; 2d is two days ago.")
-@click.option("--until", type=time_or_age, metavar="TIME", help="Started before then.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=25, metavar="N", help="So many.  [default: 25]")
-@click.option("--after", metavar="PLACE", help="Go on after a page: what it gave as the next place.")
+@with_listing
 @with_door()
-async def list_runs(
-    door: Door,
-    *,
-    name: str | None,
-    version: str | None,
-    status: str | None,
-    lane: str | None,
-    tags: Sequence[tuple[str, str]],
-    parent: UUID | None,
-    root: UUID | None,
-    since: datetime | None,
-    until: datetime | None,
-    limit: int,
-    after: str | None,
-) -> None:
+async def list_runs(door: Door, *, listing: Listing) -> None:
     """List runs, newest first, page by page.
 
     \b
@@ -58,23 +85,29 @@ async def list_runs(
     JSON: {"runs": [{"id", "kind", "name", "lane", "priority", "status", "tags", "created_at", "due_at",
     "first_claim_at", "ended_at", "worker", "version"}], "next"}; next is for --after, null on the last page
     """  # noqa: D301 - \b keeps click from wrapping the examples
-    async with door.app_as_it_is.client(application="holdfast run list", hints=False) as client:
+    await answer_page(door, listing)
+
+
+async def answer_page(door: Door, listing: Listing, kind: RunKindName | None = None) -> None:
+    """Answers with the page."""
+    async with door.app_as_it_is.client(application="holdfast list", hints=False) as client:
         page = await client.list(
-            name=name,
-            version=version,
-            status=[word.strip() for word in status.split(",")] if status else None,
-            lane=lane,
-            tags=dict(tags) or None,
-            parent=parent,
-            root=root,
-            since=since,
-            until=until,
-            limit=limit,
-            after=after,
+            name=listing.name,
+            version=listing.version,
+            status=[word.strip() for word in listing.status.split(",")] if listing.status else None,
+            lane=listing.lane,
+            kind=kind,
+            tags=dict(listing.tags) or None,
+            parent=listing.parent,
+            root=listing.root,
+            since=listing.since,
+            until=listing.until,
+            limit=listing.limit,
+            after=listing.after,
         )
     door.out.answer(
         {"runs": [as_json(run) for run in page], "next": page.next},
-        _table(page.items) if page.items else "no runs",
+        _table(page.items) if page.items else f"no {kind or 'run'}s",
     )
     if page.next is not None:
         door.out.note(f"more: --after {page.next}")

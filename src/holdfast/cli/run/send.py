@@ -13,6 +13,7 @@ from holdfast.cli.options import Door, with_door
 from holdfast.cli.run.target import Target, tell, with_target
 from holdfast.cli.words import duration, read_json, run_id
 from holdfast.client import Cancellation
+from holdfast.core.states import RunKindName
 
 
 @click.command()
@@ -84,9 +85,14 @@ async def cancel(door: Door, *, target: Target) -> int:
     JSON: {"id", "cancellation": "cancelled|requested|ended"}; with --all {"runs", "effects", "made", "refused", "more",
     "dry_run"}
     """  # noqa: D301 - \b keeps click from wrapping the examples
-    async with door.app_as_it_is.client(application="holdfast run cancel", hints=False) as client:
+    return await cancel_target(door, target)
+
+
+async def cancel_target(door: Door, target: Target, kind: RunKindName | None = None) -> int:
+    """Cancels them, and answers; gives the exit code."""
+    async with door.app_as_it_is.client(application="holdfast cancel", hints=False) as client:
         if target.id is None:
-            return tell(door, await target.runs(client).cancel(limit=target.limit, dry_run=target.dry_run))
+            return tell(door, await target.runs(client, kind).cancel(limit=target.limit, dry_run=target.dry_run))
         became = await client.get(target.id).cancel()
     door.out.answer({"id": target.id, "cancellation": became}, _CANCELLED[became])
     return ExitCode.REFUSED if became is Cancellation.ENDED else ExitCode.OK

@@ -26,10 +26,16 @@ async def show(door: Door, *, id: UUID, everything: bool, exact: bool) -> None:
 
     JSON: what `run list` gives of a run, and {"input", "output", "failure", "waits_for", "since", "deadline",
     "crashes", "cancel_requested", "blocked_reason", "parent", "root", "continued_from", "continuation",
-    "state": {KEY: VALUE},
+    "state": {KEY: VALUE}, "progress": {KEY: {"fraction", "message", "key", "attempt", "at"}},
+    "attempts": [{"key", "number", "started_at", "at", "next_at", "failure"}],
     "journal": [{"key", "kind", "attempts", "started_at", "at", "output", "failure", "failed", "child"}],
     "inbox": [{"number", "kind", "name", "key", "payload", "at"}]}
     """  # noqa: D301 - \b keeps click from wrapping the examples
-    async with door.app_as_it_is.client(application="holdfast run show", hints=False) as client:
+    await show_run(door, id, everything=everything, exact=exact)
+
+
+async def show_run(door: Door, id: UUID, *, everything: bool, exact: bool) -> None:
+    """Answers with all that is known of it."""
+    async with door.app_as_it_is.client(application="holdfast show", hints=False) as client:
         description = await client.get(id).describe(exact=exact)
     door.out.answer(as_json(description), draw(description, width=door.out.people.width, everything=everything))

@@ -16,7 +16,7 @@ from holdfast.cli.options import Command, Door
 from holdfast.cli.words import duration, moment, run_id, tag
 from holdfast.client import Client, Effect, Runs, Tally
 from holdfast.client.selection import LIMIT
-from holdfast.core.states import RunStatus
+from holdfast.core.states import RunKindName, RunStatus
 
 
 def time_or_age(text: str) -> datetime:
@@ -43,9 +43,10 @@ class Target:
     limit: int
     dry_run: bool
 
-    def runs(self, client: Client) -> Runs:
-        """All of them."""
+    def runs(self, client: Client, kind: RunKindName | None = None) -> Runs:
+        """All of them, or of a kind."""
         return client.runs(
+            kind=kind,
             name=self.name,
             version=self.version,
             status=self.status,

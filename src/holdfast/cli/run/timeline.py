@@ -16,6 +16,7 @@ from holdfast.cli.run.colours import COLOURS
 from holdfast.cli.run.view import kind_word
 from holdfast.client import AttemptView, RunDescription, Sealed, StepView
 from holdfast.core.failure import Failure
+from holdfast.core.progress import Progress
 
 _BAR = 32
 _FIRST, _LAST = 30, 10
@@ -54,6 +55,9 @@ def draw(run: RunDescription, *, width: int = 120, everything: bool = False) -> 
     parts.append(_labelled("input", _short(run.input, longest)))
     if run.journal:
         parts.append(_steps(run, width=width, everything=everything))
+    parts += [
+        _labelled("progress", f"{progress_words(one)}  ({key})", style="cyan") for key, one in run.progress.items()
+    ]
     parts += [_labelled("state", f"{name} = {_short(value, longest)}") for name, value in run.state.items()]
     parts += [
         _labelled("inbox", f"{letter.kind} {letter.name}, since {_clock(letter.at)}, not seen yet")
@@ -73,6 +77,13 @@ def step_line(step: StepView) -> Text:
     line.append("  ")
     line.append(_outcome(step, _VALUE))
     return line
+
+
+def progress_words(progress: Progress) -> str:
+    """How far an attempt is: ``40 %, page 12 of 30``."""
+    share = [] if progress.fraction is None else [f"{progress.fraction:.0%}".replace("%", " %")]
+    message = [] if progress.message is None else [progress.message]
+    return f"{', '.join([*share, *message]) or 'under way'}, at {_clock(progress.at)}"
 
 
 def span_words(span: timedelta) -> str:

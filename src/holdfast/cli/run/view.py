@@ -7,14 +7,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
 from holdfast.client import RunDescription, RunSummary
-from holdfast.core.states import RunKind
+from holdfast.core.states import RUN_KINDS, RunKind
 
-_KINDS = {
-    RunKind.WORKFLOW: "workflow",
-    RunKind.ACTIVITY: "job",
-    RunKind.MESSAGE: "message",
-    RunKind.DRIVEN: "driven",
-}
+_KINDS = {kind: word for word, kind in RUN_KINDS.items()}
 
 
 def as_json(run: RunSummary | RunDescription) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -13,11 +13,12 @@ from rich.live import Live
 from holdfast.cli.options import Door, with_door
 from holdfast.cli.output import Output
 from holdfast.cli.run.ending import exit_code_of, failure_words
-from holdfast.cli.run.timeline import draw, step_line
+from holdfast.cli.run.timeline import draw, progress_words, step_line
 from holdfast.cli.run.view import as_json
 from holdfast.cli.words import run_id
 from holdfast.client import RunDescription, RunHandle
 from holdfast.core.errors import RunCancelled, RunFailed
+from holdfast.core.progress import Progress
 
 _PACE = 0.5
 """Seconds between two looks."""
@@ -67,11 +68,16 @@ async def _live(out: Output, handle: RunHandle[Any]) -> RunDescription:
 async def _lines(out: Output, handle: RunHandle[Any]) -> RunDescription:
     told = 0
     status = None
+    progress: Mapping[str, Progress] = {}
     async for run in _changes(handle):
         ended = [step for step in run.journal if step.at is not None]
         for step in ended[told:]:
             out.people.print(step_line(step))
         told = len(ended)
+        for key, one in run.progress.items():
+            if progress.get(key) != one:
+                out.people.print(f"  {key}  {progress_words(one)}")
+        progress = run.progress
         if run.status is not status:
             status = run.status
             waits = f", waits for {', '.join(run.waits_for)}" if run.waits_for else ""
@@ -88,7 +94,8 @@ async def _changes(handle: RunHandle[Any], *, every_look: bool = False) -> Async
         seen: object = None
         while True:
             run = await handle.describe()
-            look = (run.status, run.worker, len(run.journal), len(run.inbox), [step.attempts for step in run.journal])
+            steps = [step.attempts for step in run.journal]
+            look = (run.status, run.worker, len(run.journal), len(run.inbox), steps, run.progress)
             if look != seen or every_look:
                 seen = look
                 yield run

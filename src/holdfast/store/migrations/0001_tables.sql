@@ -12,7 +12,7 @@
 -- SQLSTATEs of our own: HF001 the worker is fenced, HF002 wrong isolation level, HF003 there is no such run,
 -- HF004 the run has ended, HF005 the key belongs to a run with another input, HF006 a run in this flush is another
 -- holder's (its ids in the detail), HF007 bad argument, HF008 the run is not in a state for this, HF009 the run has
--- refused the update.
+-- refused the update, HF010 the key is taken.
 --
 -- Hints travel on one channel, named for the schema: `due LANE`, `inbox BUCKET`, `end RUN RUN …`, `reply RUN RUN …`,
 -- `worker`, `cancel`. They only make things faster.
@@ -135,6 +135,9 @@ create table holdfast.start_key (
   run_id uuid not null,
   digest bytea,
   at     timestamptz not null,
+  -- How long the key is that run's: until then, or while that run is open; else for ever.
+  until      timestamptz,
+  while_open boolean not null default false,
   primary key (name, key)
 );
 
@@ -201,7 +204,7 @@ create view holdfast.runs as
 select r.id,
        r.kind,
        r.name,
-       r.lane,
+       coalesce(split_part(t.lane, ' ', 1), r.lane) as lane,
        coalesce(t.priority, r.priority) as priority,
        case when e.status = 1 then 'succeeded'
             when e.status = 2 then 'failed'

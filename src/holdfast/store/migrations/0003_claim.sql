@@ -88,10 +88,11 @@ begin
            first_claim_at = coalesce(t.first_claim_at, v_now)
       from placed d
      where t.run_id = d.run_id
-    returning t.run_id, t.bucket_id, t.due_at, t.hold, t.priority, t.inbox_count, t.crashes, t.flags,
+    returning t.run_id, t.bucket_id, t.due_at, t.hold, t.inbox_count, t.crashes, t.flags,
               t.first_claim_at, t.deadline, t.name
   )
-  select u.run_id, u.bucket_id, u.due_at, u.hold, r.kind, r.name, r.lane, u.priority,
+  -- Lane and priority are those of the start, as its code sees them at every replay; where it stands says its bucket.
+  select u.run_id, u.bucket_id, u.due_at, u.hold, r.kind, r.name, r.lane, r.priority,
          r.input, u.inbox_count, u.crashes, u.flags, u.first_claim_at, u.deadline,
          r.tags, r.options, r.parent, r.root, r.created_at, u.name, v_now
     from taken u

@@ -36,7 +36,7 @@ begin
   )
   select count(*)::int,
          array_agg(d.run_id) filter (where d.inbox_count > 0),
-         array_agg(d.run_id) filter (where d.flags & 3 <> 0),
+         array_agg(d.run_id) filter (where d.flags & 8195 <> 0),
          array_agg(d.run_id) filter (where d.flags & 16 <> 0 and d.status <> 4),
          array_agg(d.run_id) filter (where d.flags & 32 <> 0),
          array_agg(d.run_id) filter (where d.flags & 1024 <> 0)
@@ -52,6 +52,7 @@ begin
   if v_marked is not null then
     delete from holdfast.blockage k where k.run_id = any (v_marked);
     delete from holdfast.pause p where p.run_id = any (v_marked);
+    delete from holdfast.reschedule w where w.run_id = any (v_marked);
   end if;
   if v_told is not null then
     select p.inbox, p.due into inbox, due from holdfast.tell_parents(v_told) p;
@@ -74,6 +75,7 @@ create function holdfast.flush(
   b_run uuid[], b_hold int[], b_set smallint[], b_clear smallint[],
   k_run uuid[], k_reason text[],
   h_run uuid[], h_hold int[], h_key text[], h_attempt smallint[], h_details json[],
+  h_progress json[],
   x_run uuid[], x_child uuid[],
   c_run uuid[], c_hold int[], c_id uuid[], c_kind smallint[], c_name text[], c_lane text[], c_priority smallint[],
   c_input json[], c_timeout interval[], c_tags jsonb[], c_options json[], c_key text[], c_root uuid[],
@@ -109,6 +111,8 @@ declare
   v_due     text[];
   v_asks    boolean := false;
   v_late    text[];
+  v_moved   uuid[];
+  v_begun   boolean[];
 begin
   perform holdfast.fence(p_worker, p_epoch);
   v_now := holdfast.now();
@@ -298,20 +302,30 @@ begin
   -- What attempts that are under way have said of themselves. Only of runs that are held still: a row that outlived its run
   -- would stay for ever. Then what is said of attempts that have ended (0) goes.
   if cardinality(h_run) > 0 then
-    insert into holdfast.heartbeat as o (run_id, key, attempt, hold, details, at)
-    select distinct on (h.run_id, h.key) h.run_id, h.key, h.attempt, h.hold, h.details, v_now
-      from unnest(h_run, h_hold, h_key, h_attempt, h_details) with ordinality
-           as h (run_id, hold, key, attempt, details, n)
+    -- Of several about one attempt each may say what the others do not: the last of each counts.
+    insert into holdfast.heartbeat as o (run_id, key, attempt, hold, details, progress, at)
+    select h.run_id, h.key, (array_agg(h.attempt order by h.n desc))[1], max(h.hold),
+           (array_agg(h.details order by h.n desc) filter (where h.details is not null))[1],
+           (array_agg(h.progress order by h.n desc) filter (where h.progress is not null))[1],
+           v_now
+      from unnest(h_run, h_hold, h_key, h_attempt, h_details, h_progress) with ordinality
+           as h (run_id, hold, key, attempt, details, progress, n)
       join holdfast.task t on t.run_id = h.run_id
                           and t.hold = h.hold
                           and t.bucket_id is not null
      where h.attempt > 0
        and h.run_id <> all (v_out)
-     order by h.run_id, h.key, h.n desc
+     group by h.run_id, h.key
     on conflict (run_id, key) do update
        set attempt = excluded.attempt,
            hold = excluded.hold,
-           details = excluded.details,
+           -- What an earlier attempt has said is for the next one; how far it was is not true any more.
+           details = coalesce(excluded.details, o.details),
+           progress = case
+                        when (o.hold, o.attempt) = (excluded.hold, excluded.attempt)
+                        then coalesce(excluded.progress, o.progress)
+                        else excluded.progress
+                      end,
            at = excluded.at
      where o.hold <= excluded.hold;
     delete from holdfast.heartbeat o
@@ -352,11 +366,17 @@ begin
          -- The same call again finds it given back already, and must not undo what came since.
          and t.bucket_id is not null
          and t.run_id <> all (v_out)
-      returning t.run_id, m.clear & 2 <> 0 as unblocked
+      returning t.run_id, m.clear & 2 <> 0 as unblocked, t.flags & 8192 <> 0 as rescheduled, m.progress
     )
-    select array_agg(run_id) into v_blocked from moved where unblocked;
+    select array_agg(run_id) filter (where unblocked), array_agg(run_id) filter (where rescheduled),
+           array_agg(progress) filter (where rescheduled)
+      into v_blocked, v_moved, v_begun
+      from moved;
     if v_blocked is not null then
       delete from holdfast.blockage k where k.run_id = any (v_blocked);
+    end if;
+    if v_moved is not null then
+      v_due := v_due || holdfast.move_runs(v_moved, v_begun);
     end if;
   end if;
 

@@ -35,6 +35,7 @@ begin
     from held h
    where t.run_id = h.run_id;
   get diagnostics v_given = row_count;
+  perform holdfast.move_given_back();
   -- A row that somebody else's transaction holds on to is not waited for: it is left to recovery, with its bucket.
   delete from holdfast.bucket b
    where b.worker_id = p_worker
@@ -162,6 +163,7 @@ begin
       from held h
      where t.run_id = h.run_id;
     get diagnostics v_count = row_count;
+    perform holdfast.move_given_back();
     delete from holdfast.bucket b
      where b.worker_id = v_worker.id
        and not exists (select 1 from holdfast.task t where t.bucket_id = b.id);
@@ -210,6 +212,7 @@ begin
                            join holdfast.worker w on w.id = b.worker_id
                           where b.id = t.bucket_id);
       get diagnostics v_count = row_count;
+      perform holdfast.move_given_back();
       if v_count > 0 then
         return query select 0, 'nobody', v_count, v_count < p_limit;
         return;

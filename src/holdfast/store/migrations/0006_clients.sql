@@ -4,8 +4,11 @@
 create function holdfast.start_many(
   p_ids uuid[], p_kinds smallint[], p_names text[], p_lanes text[], p_priorities smallint[], p_inputs json[],
   p_due timestamptz[], p_after interval[], p_timeouts interval[], p_tags jsonb[], p_options json[],
-  p_keys text[], p_digests bytea[], p_hint boolean
-) returns table (id uuid, existing boolean, same boolean)
+  p_keys text[], p_digests bytea[], p_hint boolean,
+  -- How long from now a key is its run's (null: for ever), or whether while that is open; and what if it is another's: 0 the
+  -- start is answered with that run, 1 it is refused, 2 that run is replaced.
+  p_windows interval[] default '{}', p_open boolean[] default '{}', p_taken smallint[] default '{}'
+) returns table (id uuid, existing boolean, same boolean, refused boolean)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -15,23 +18,53 @@ set jit = off
 as $$
 #variable_conflict use_column
 declare
-  v_now timestamptz;
+  v_now  timestamptz;
+  v_new  int;
+  v_keys record;
+  v_own  uuid[] := '{}';
+  v_not  uuid[] := '{}';
 begin
   -- Keys in order, so that two batches with the same keys queue up instead of meeting in a deadlock; of two starts in one
   -- batch with the same key the first makes the run.
-  insert into holdfast.start_key (name, key, run_id, digest, at)
-  select s.name, s.key, s.id, s.digest, holdfast.now()
-    from unnest(p_ids, p_names, p_keys, p_digests) with ordinality as s (id, name, key, digest, n)
+  insert into holdfast.start_key (name, key, run_id, digest, at, until, while_open)
+  select s.name, s.key, s.id, s.digest, holdfast.now(), holdfast.now() + s.span, coalesce(s.open, false)
+    from unnest(p_ids, p_names, p_keys, p_digests, p_windows, p_open) with ordinality
+         as s (id, name, key, digest, span, open, n)
    where s.key is not null
    order by s.name, s.key, s.n
   on conflict do nothing;
+  get diagnostics v_new = row_count;
+  if v_new < cardinality(array_remove(p_keys, null)) then
+    -- Some are another's: for how long, and what that comes to, is seen in later statements and under their locks.
+    select k.own, k.replaced, k.refused
+      into strict v_keys
+      from holdfast.take_keys(p_ids, p_names, p_keys, p_digests, p_windows, p_open, p_taken, p_hint) k;
+    v_not := v_keys.refused;
+    v_own := v_keys.own || v_keys.replaced;
+    if v_keys.replaced <> '{}' then
+      -- Another start of this very call has taken their keys: they are over before they began.
+      v_now := holdfast.now();
+      with made as (
+        insert into holdfast.run (id, kind, name, lane, priority, input, tags, options, created_at)
+        select s.id, s.kind, s.name, split_part(s.lane, ' ', 1), s.priority, s.input, s.tags, s.options, v_now
+          from unnest(p_ids, p_kinds, p_names, p_lanes, p_priorities, p_inputs, p_tags, p_options)
+               as s (id, kind, name, lane, priority, input, tags, options)
+         where s.id = any (v_keys.replaced)
+        on conflict (id) do nothing
+        returning id
+      )
+      insert into holdfast.result (run_id, at, status)
+      select m.id, v_now, 3 from made m;
+    end if;
+  end if;
   -- After the keys, for which another's transaction may have had to be waited for: a run must not become due in the past,
   -- where no claim looks any more.
   v_now := holdfast.now();
   -- Who holds each key is read in a second statement: in the one that inserts, a caller that lost the race sees nothing.
   return query
   with asked as materialized (
-    select s.*, coalesce(k.run_id, s.id) as owner, k.digest as held_digest
+    select s.*, case when s.id = any (v_own) then s.id else coalesce(k.run_id, s.id) end as owner,
+           k.digest as held_digest
       from unnest(p_ids, p_kinds, p_names, p_lanes, p_priorities, p_inputs, p_due, p_after, p_timeouts, p_tags,
                   p_options, p_keys, p_digests) with ordinality
            as s (id, kind, name, lane, priority, input, due, after, timeout, tags, options, key, digest, n)
@@ -67,7 +100,8 @@ begin
                               where o.id = a.owner
                               limit 1),
                             true)
-         end
+         end,
+         a.id = any (v_not)
     from asked a
    order by a.n;
   if p_hint then

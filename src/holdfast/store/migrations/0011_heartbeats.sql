@@ -8,6 +8,7 @@ create table holdfast.heartbeat (
   attempt smallint not null,
   hold    int not null,
   details json,
+  progress json,                   -- how far it is, as people see it
   at      timestamptz not null,
   primary key (run_id, key)
 ) with (

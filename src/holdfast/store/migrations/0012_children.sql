@@ -232,14 +232,21 @@ declare
   v_number int;
   v_flags  int;
 begin
-  select t.deadline, t.flags into v_task from holdfast.task t where t.run_id = p_run and t.hold = p_hold;
+  -- Where it stands in line now, or is to stand: it may have been moved since its start.
+  select t.deadline, t.flags,
+         coalesce(w.lane, split_part(t.lane, ' ', 1)) as lane, coalesce(w.priority, t.priority) as priority
+    into v_task
+    from holdfast.task t
+    left join holdfast.reschedule w on w.run_id = t.run_id and t.flags & 8192 <> 0
+   where t.run_id = p_run
+     and t.hold = p_hold;
   if not found then
     return null;
   end if;
   insert into holdfast.run (id, kind, name, lane, priority, input, parent, root, parent_key, tags, options, trace, created_at,
                             continued_from, continuation)
-  select p_new, r.kind, r.name, r.lane, r.priority, p_input, r.parent, r.root, r.parent_key, r.tags, r.options, r.trace, v_now,
-         p_run, 1
+  select p_new, r.kind, r.name, v_task.lane, v_task.priority, p_input, r.parent, r.root, r.parent_key, r.tags, r.options,
+         r.trace, v_now, p_run, 1
     from holdfast.run r
    where r.id = p_run
   on conflict (id) do nothing;

@@ -156,7 +156,7 @@ class _Attempt:
         self._message = message
         self._seal = Seal(limit=message["limit"])
         self._guard = threading.Lock()
-        self._held: tuple[str | None] | None = None
+        self._held: tuple[str | None, str | None] | None = None
         self._sent_at = float("-inf")
         self._over = False
 
@@ -183,13 +183,14 @@ class _Attempt:
             home=None if message["home"] is None else UUID(message["home"]),
         )
 
-    def beat(self, details: str | None) -> bool:
+    def beat(self, details: str | None, progress: str | None = None) -> bool:
         """Tells the worker, now or in a moment: code that says it very often shall not keep the worker busy."""
         if details is not None:
             self._seal.measure(details, what="the details of a heartbeat")
         with self._guard:
             waiting = self._held is not None
-            self._held = (details if details is not None or self._held is None else self._held[0],)
+            before = self._held or (None, None)
+            self._held = (before[0] if details is None else details, before[1] if progress is None else progress)
             if not waiting:
                 wait = self._sent_at + _PAUSE - time.monotonic()
                 if wait <= 0:
@@ -213,7 +214,7 @@ class _Attempt:
 
     def _send(self) -> None:
         assert self._held is not None
-        self._inside.send({"say": "beat", "details": self._held[0]})
+        self._inside.send({"say": "beat", "details": self._held[0], "progress": self._held[1]})
         self._held = None
         self._sent_at = time.monotonic()
 

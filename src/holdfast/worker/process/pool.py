@@ -171,7 +171,7 @@ class ProcessPool:
                 self._began(seat)
             case "beat":
                 if seat.attempt is not None and seat.verdict is None:
-                    seat.attempt.beat(message["details"])
+                    seat.attempt.beat(message["details"], message["progress"])
             case _:
                 self._finish(seat, message)
 
