@@ -81,9 +81,10 @@ class ForeignSession(Session):
         row = await self.row(name, **values)
         return None if row is None else row[0]
 
-    async def call(self, name: str, /, values: Sequence[object]) -> list[asyncpg.Record]:
-        """With the values in the statement's order."""
-        return await self.fetch(name, **dict(zip(self.statements[name].parameters, values, strict=True)))
+    async def call(self, name: str, /, values: Sequence[object], *, without: str = "") -> list[asyncpg.Record]:
+        """With the values in the statement's order; nothing that is called here has groups to be left out."""
+        parameters = self.statements.without(name, without).parameters
+        return await self.fetch(name, **dict(zip(parameters, values, strict=True)))
 
 
 @cache
