@@ -184,6 +184,48 @@ select s.name, s.made, s.last_run,
     or s.last_run is not null and not exists (select from holdfast.run r where r.id = s.last_run)
  limit 10
 
+-- invariant: 9d. as many permits of a key are held as its row says, and no more than there are
+select k.name, k.key, k.taken, k.most, k.full_at,
+       (select count(*) from holdfast.permit p where p.name = k.name and p.key = k.key) as permits
+  from holdfast.limit_key k
+ where k.taken <> (select count(*) from holdfast.permit p where p.name = k.name and p.key = k.key)
+    or k.taken > k.most
+union all
+select p.name, p.key, null, null, null, count(*)
+  from holdfast.permit p
+ where not exists (select from holdfast.limit_key k where k.name = p.name and k.key = p.key)
+ group by p.name, p.key
+ limit 10
+
+-- invariant: 9e. a permit is of a run that is held or due, or of a workflow that has not ended; its flags say so
+select p.run_id, p.name, p.key, p.kept, t.flags, t.bucket_id, t.due_at
+  from holdfast.permit p
+  left join holdfast.task t on t.run_id = p.run_id
+ where t.run_id is null
+    or t.flags & 2048 = 0
+    or not p.kept and t.bucket_id is null and t.due_at > holdfast.now()
+ limit 10
+
+-- invariant: 9f. who waits for a permit stands in a line, which is open while one is free
+select w.run_id, w.name, w.key, g.opens_at, k.taken, k.most
+  from holdfast.permit_wait w
+  left join holdfast.permit_line g on (g.name, g.key, g.lane, g.priority) = (w.name, w.key, w.lane, w.priority)
+  left join holdfast.limit_key k on (k.name, k.key) = (w.name, w.key)
+ where g.name is null
+    or k.name is null
+    or w.name not like 'rate %' and k.taken < k.most and g.opens_at > holdfast.now()
+ limit 10
+
+-- invariant: 9g. a run that has left the line of what is due for want of a permit waits in one of a key, and none else does
+select coalesce(t.run_id, w.run_id) as run_id, t.flags, t.due_at, t.bucket_id, w.name, w.key
+  from holdfast.permit_wait w
+  full join holdfast.task t on t.run_id = w.run_id
+ where t.run_id is null
+    or w.run_id is not null and (t.bucket_id is not null or t.flags & 2048 = 0)
+    or w.run_id is null and t.flags & 2049 = 2048 and t.bucket_id is null and t.due_at = 'infinity'
+       and not t.waits_inbox and not exists (select from holdfast.permit p where p.run_id = t.run_id)
+ limit 10
+
 -- invariant: 4b. a heartbeat is of a run that has not ended, and whose flags say that it has some
 select h.run_id, h.key, t.flags
   from holdfast.heartbeat h

@@ -114,6 +114,7 @@ from holdfast.core.events import (
 from holdfast.core.export import ExportedResult, RunExport
 from holdfast.core.key import Key
 from holdfast.core.progress import Progress
+from holdfast.core.limit import Limit, Rate
 from holdfast.core.retry import Retry
 from holdfast.core.schedule import CatchUp, Overlap
 from holdfast.core.seal import Codec
@@ -211,6 +212,7 @@ __all__ = [
     "KeyTaken",
     "LeaseLost",
     "LeaseRenewed",
+    "Limit",
     "LintReport",
     "LogContext",
     "Middleware",
@@ -221,6 +223,7 @@ __all__ = [
     "Page",
     "PassOutcome",
     "Progress",
+    "Rate",
     "Reason",
     "ReceiptLost",
     "Refusal",

@@ -104,8 +104,12 @@ async def use_everything_of_a_client(rooms: Rooms) -> None:
             f"update {rooms.schema}.run set parent = $2, root = $2, parent_key = 'idle#2' where id = $1",
             *(child.id, keyed.id),
         )
-        await rooms.owner.execute(f"update {rooms.schema}.task set flags = flags | 1058 where run_id = $1", keyed.id)
+        # With children, a blockage, heartbeats, and a permit, which is given back.
+        await rooms.owner.execute(f"update {rooms.schema}.task set flags = flags | 3106 where run_id = $1", keyed.id)
+        await rooms.owner.execute(f"insert into {rooms.schema}.permit values ('{keyed.id}', 'idle', 'a', true)")
+        await rooms.owner.execute(f"insert into {rooms.schema}.limit_key values ('idle', 'a', 1, null, 1, now())")
         assert await keyed.terminate() == "done"
+        assert not await rooms.owner.fetchval(f"select count(*) from {rooms.schema}.permit")
         await client.schedules.create("daily", "idle", "every day at 09:00")
         await client.schedules.update("daily", lane="other")
         await client.schedules.pause("daily")

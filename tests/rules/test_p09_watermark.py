@@ -85,7 +85,7 @@ async def test_p09_a_sweep_lowers_the_watermark(ground: Ground, expected: int) -
     assert [run for claim in found for run in claim] == late[: 2 * expected]
 
 
-@shown("by a sweep", sweeping=(replaced("holdfast.worker.claimer._SWEEP_EVERY", float("inf")), "not at all"))
+@shown("by a sweep", sweeping=(replaced("holdfast.worker.sweeps._EVERY", float("inf")), "not at all"))
 async def test_p09_what_commits_late_is_found_while_there_is_room(
     house: House, monkeypatch: pytest.MonkeyPatch, expected: str
 ) -> None:

@@ -14,6 +14,7 @@ from holdfast.core.definition import Call, Definition
 from holdfast.core.digest import canonical, digest_of
 from holdfast.core.errors import DefinitionError, InvalidInput
 from holdfast.core.key import WHEN_TAKEN, Key
+from holdfast.core.limit import noted
 from holdfast.core.states import RunKind
 from holdfast.core.version import rank
 from holdfast.store.starts import FOREVER, KeyTerms, Manner, Start
@@ -98,6 +99,8 @@ class Encoder:
         self, text: str, manner: Manner, options: str | None, key: str | Key | None = None, digest: bytes | None = None
     ) -> Start:
         sealed = self._seal.close(text, what=f"the input of {manner.name!r}")
+        if self._seal.seals and (definition := self._definitions.get(manner.name)) is not None:
+            options = noted(options, definition, text, self._seal)
         if not isinstance(key, Key):
             return Start(self._ids.next(), sealed, manner, key, digest, options)
         return Start(self._ids.next(), sealed, manner, key.text, digest, options, _terms(key))

@@ -10,9 +10,11 @@ from uuid import UUID
 
 from holdfast.client.outcome import read_failure
 from holdfast.core.errors import RunNotFound, Unreadable
+from holdfast.core.limit import RATE
 from holdfast.core.priority import Priority
 from holdfast.core.span import span_in_words
 from holdfast.core.states import Flag, RunKind, RunStatus
+from holdfast.store.limits import WaitingFor, waiting_for
 from holdfast.store.operations import Awaited, LastAttempt, Standing, read_standing
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ ReasonKind = Literal[
     "child",
     "outcome",
     "request",
+    "limit",
 ]
 
 
@@ -77,7 +80,13 @@ async def why(context: Context, run_id: UUID) -> Why:
     if found is None:
         raise RunNotFound(run_id)
     standing, attempts, children = found
-    reasons = tuple(_reasons(standing, attempts, children, context.seal))
+    permit = None
+    if standing.flags & Flag.LIMITED and not standing.held:
+        permit = await context.database.call(lambda session: waiting_for(session, standing.id))
+    if permit is not None:
+        reasons = (*_requests(standing), _limited(standing, permit), *_nobody(standing))
+    else:
+        reasons = tuple(_reasons(standing, attempts, children, context.seal))
     return Why(run_id=standing.id, name=standing.name, status=standing.status, reasons=reasons)
 
 
@@ -204,6 +213,30 @@ def _in_line(run: Standing) -> Iterator[Reason]:
         text=f"{since}, {ahead.get(run.ahead, f'{run.ahead:,} runs are before it in line')}",
         since=run.due_at,
         remedy="more workers, or a higher parallelism_factor" if run.ahead else None,
+    )
+
+
+def _limited(run: Standing, permit: WaitingFor) -> Reason:
+    rate = permit.name.startswith(RATE)
+    what = f"{'rate' if rate else 'limit'} {permit.name.removeprefix(RATE)!r}"
+    key = f", key {permit.key!r}" if permit.key else ""
+    place = {0: "next in line", 1: "one run is before it", 1000: "1,000 runs or more are before it"}
+    ahead = place.get(permit.ahead, f"{permit.ahead:,} runs are before it")
+    if rate:
+        text, remedy = f"waits for {what}{key}; {ahead}", None
+        if permit.ahead == 0 and permit.opens_at is not None:
+            text = f"{text}: {_then(run, permit.opens_at)}"
+    else:
+        taken = "" if permit.taken is None else f": {permit.taken} of {permit.most} permits are taken"
+        text = f"waits for a permit of {what}{key}{taken}; {ahead}"
+        remedy = f"held by {', '.join(map(str, permit.holders))}" if permit.holders else None
+    return Reason(
+        kind="limit",
+        text=text,
+        what=permit.name,
+        since=permit.since,
+        until=permit.opens_at if rate and permit.ahead == 0 else None,
+        remedy=remedy,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from holdfast.core.errors import DefinitionError
 from holdfast.core.hints import Hints
@@ -13,6 +13,9 @@ from holdfast.core.parameters import Parameters
 from holdfast.core.returns import Returns
 from holdfast.core.states import RunKind
 from holdfast.core.version import MARK, checked_version, task_name
+
+if TYPE_CHECKING:
+    from holdfast.core.limit import Ticket
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,6 +44,8 @@ class Definition(Generic[P, R]):
     """Whether ``fn`` is an ``async def``."""
     parameters: Parameters
     returns: Returns[R]
+    tickets: tuple[Ticket, ...] = ()
+    """Its limits."""
 
     def __init__(
         self,

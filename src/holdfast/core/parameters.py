@@ -45,6 +45,7 @@ class Parameters:
             del parameters[without]
         self.names = tuple(parameters)
         """In the order of the signature."""
+        self._defaults = {name: one.default for name, one in parameters.items() if one.default is not one.empty}
         self._required = frozenset(name for name, one in parameters.items() if one.default is one.empty)
         self._positional = tuple(name for name, one in parameters.items() if one.kind is not one.KEYWORD_ONLY)
         self._unnamed = tuple(name for name, one in parameters.items() if one.kind is one.POSITIONAL_ONLY)
@@ -98,6 +99,15 @@ class Parameters:
                 break
             args.append(values.pop(name))
         return tuple(args), values
+
+    def default_text(self, name: str) -> str | None:
+        """The default of a parameter, as JSON text; None if it has none, or one that is not fit to be an argument."""
+        if name not in self._defaults:
+            return None
+        try:
+            return to_json(self._defaults[name], by_alias=True).decode()
+        except Exception:
+            return None
 
     def _written(self, values: dict[str, object]) -> str:
         if not self._presorted:

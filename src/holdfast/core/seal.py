@@ -35,6 +35,11 @@ class Seal:
         self._codec = codec
         self.limit = limit
 
+    @property
+    def seals(self) -> bool:
+        """Whether there is a codec: then the database cannot read what is stored."""
+        return self._codec is not None
+
     def close(self, text: str, *, what: str) -> str:
         """The text to store for ``text``.
 

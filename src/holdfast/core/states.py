@@ -136,5 +136,7 @@ class Flag(IntEnum):
     """It has, or had, rows in ``heartbeat``."""
     AT_ONCE = 512
     """With PAUSED: what runs of it is not waited for."""
+    LIMITED = 2048
+    """It holds permits, or did, or waits for one."""
     RESCHEDULED = 8192
     """To its holder: give it back as soon as nothing of it runs; it is to be due at another time, or elsewhere."""

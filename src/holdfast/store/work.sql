@@ -64,6 +64,12 @@ select exists (
      and t.bucket_id is null
      and t.due_at <= holdfast.now()
      and t.name = any (:names::text[])
+) or exists (
+  -- Or waits for a permit, and there is one.
+  select 1
+    from holdfast.permit_line g
+   where g.lane = holdfast.lane_alone(:lane)
+     and g.opens_at <= holdfast.now()
 )
 
 -- name: expire

@@ -237,7 +237,7 @@ class Calls:
         """Begins an attempt at each that is due, and tells of what has come of those that were handed over.
 
         ``run`` gives turns to those that commit by themselves. Gives those that are to be dispatched, with the time
-        that they have left: they have another lane, or there is no room for them here.
+        that they have left: they have another lane, or limits, or there is no room for them here.
         """
         if not self.resting:
             return ()
@@ -250,7 +250,8 @@ class Calls:
                 handed.append(call)
             elif call.not_before is None or call.not_before <= clock.now():
                 activity = call.command.activity
-                if (activity.lane is not None and activity.lane != self._lane) or executor.is_full(activity):
+                elsewhere = activity.lane is not None and activity.lane != self._lane
+                if elsewhere or activity.tickets or executor.is_full(activity):
                     left = call.left(clock.now())
                     if left is None or left > 0:
                         away.append((call, None if left is None else timedelta(seconds=left)))

@@ -8,6 +8,7 @@ from holdfast.core.errors import ChildCancelled, HoldfastError
 from holdfast.core.failure import Failure
 from holdfast.core.headers import options_with
 from holdfast.core.journal import EntryKind, letter_digest, started_key
+from holdfast.core.limit import noted
 from holdfast.core.priority import Priority
 from holdfast.core.remake import type_name
 from holdfast.core.states import Ending, RunKind
@@ -15,7 +16,6 @@ from holdfast.store.children import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from uuid import UUID
 
     from holdfast.core.headers import Headers
     from holdfast.store.work import Letter
@@ -58,7 +58,7 @@ def start_all(
             error = desk.sealed(Failure.of(refusal))
             rows.append(row(EntryKind.CHILD, start.key, digest=start.digest, error=error))
             continue
-        child = _child(parent, headers, start, desk.ids.next(), text)
+        child = _child(parent, headers, start, desk, text)
         children.append(child)
         rows.append(row(EntryKind.STARTED, started_key(start.key), digest=start.digest, output=f'"{child.id}"'))
     return rows, children
@@ -79,20 +79,21 @@ class _Arrived(NamedTuple):
     error: str | None
 
 
-def _child(parent: RunInfo, headers: Headers, command: StartChild, run_id: UUID, input_text: str) -> Child:
+def _child(parent: RunInfo, headers: Headers, command: StartChild, desk: Desk, input_text: str) -> Child:
     """The run that the command asks for; what it does not say is as in its parent."""
-    options = command.options
-    close = options.on_parent_close
+    asked = command.options
+    close = asked.on_parent_close
+    options = options_with(None if close == "cancel" else f'{{"on_parent_close":"{close}"}}', headers)
     return Child(
-        id=run_id,
+        id=desk.ids.next(),
         kind=RunKind.WORKFLOW,
         name=command.workflow.name,
-        lane=options.lane or parent.lane,
-        priority=options.priority or Priority.of(parent.priority),
+        lane=asked.lane or parent.lane,
+        priority=asked.priority or Priority.of(parent.priority),
         input=input_text,
-        timeout=options.timeout,
-        tags=options.tags,
-        options=options_with(None if close == "cancel" else f'{{"on_parent_close":"{close}"}}', headers),
+        timeout=asked.timeout,
+        tags=asked.tags,
+        options=noted(options, command.workflow, command.input, desk.seal),
         key=command.key,
         root=parent.root,
     )

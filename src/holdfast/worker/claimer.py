@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,11 @@ import asyncpg
 
 from holdfast.core.errors import HoldfastError, WorkerFenced
 from holdfast.core.states import Flag
-from holdfast.store import work
+from holdfast.store import limits, work
 from holdfast.store.connect import is_away, said, translate
 from holdfast.store.writes import Beat
 from holdfast.supervise.backoff import Backoff
+from holdfast.worker.sweeps import Sweeps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from holdfast.worker.bucket import Bucket
     from holdfast.worker.clock import DatabaseClock
     from holdfast.worker.herald import Herald
+    from holdfast.worker.limited import Limited
     from holdfast.worker.repertoire import Repertoire
 
 log = logging.getLogger("holdfast.worker")
@@ -37,8 +39,7 @@ AHEAD = timedelta(seconds=2)
 """How far ahead a claim asks when the next run is due."""
 
 _SHORTEST_POLL = 0.025
-_SWEEP_EVERY = 0.04
-_SWEEP_SHARE = 20  # a sweep may cost a twentieth of the time
+_BUSY_POLL = 0.02  # where a permit is free, and who waits for it could not be taken at once
 
 _GUESTS_SHARE = 0.85  # of a poll: so that each poll looks for guests too
 
@@ -80,6 +81,7 @@ class Claimer:
         clock: DatabaseClock,
         *,
         repertoire: Repertoire,
+        limited: Limited | None,
         poll: timedelta,
         limit: float,
         listening: Callable[[], bool],
@@ -98,6 +100,7 @@ class Claimer:
         self._buckets = buckets
         self._clock = clock
         self._repertoire = repertoire
+        self._limited = limited
         self._poll = poll.total_seconds()
         self._limit = limit
         self._listening = listening
@@ -115,9 +118,7 @@ class Claimer:
         self._single = single
         self._wake = asyncio.Event()
         self._pause = self._poll
-        self._swept_at = 0.0
-        self._sweep_cost = 0.0
-        self._owed = False
+        self._sweeps = Sweeps()
         self._guests_at = 0.0
         """When to look for guests again: no claim pays for it that is made for something else."""
         self.paused = False
@@ -128,7 +129,9 @@ class Claimer:
 
     def hint(self) -> None:
         """Something may have become due, or visible though it was due long ago."""
-        self._owed = True
+        self._sweeps.owed = True
+        if self._limited is not None:
+            self._limited.sweeps.owed = True
         self._wake.set()
 
     def hint_guests(self) -> None:
@@ -150,6 +153,8 @@ class Claimer:
                 self._wake.set()
                 if bucket.guests:
                     self._guests_at = 0.0
+        if self._limited is not None and any(self._limited_more()):
+            self._wake.set()
         if self._single is not None:
             self._wake.set()
 
@@ -218,22 +223,115 @@ class Claimer:
     async def _claim(self) -> float:
         """One claim; gives how long to wait for the next, unless something comes."""
         began = time.monotonic()
-        # A sweep looks below the watermarks: for what became visible late. It is a claim like any other, but it may
-        # have to walk the dead; so how often it is made depends on what the last one cost.
-        sweep = began - self._swept_at > self._sweep_pace
         for bucket in self._buckets:
             bucket.measure()
         welcome: Sequence[str] | None = ()
         if began >= self._guests_at:
             welcome = self._guests()
             self._guests_at = began + self._poll * _GUESTS_SHARE
-        asked = [self._rotate()] if self._single is not None else self._wanted(guests=welcome is None)
-        if welcome and (rooms := self._wanted(guests=True, others=False)):
-            await self._claim_from(rooms, sweep=sweep, names=welcome)
+        limited = self._limited
+        if limited is None:
+            return await self._claim_unlimited(welcome)
+        limited.first = self._single is not None or not self._repertoire.names or not limited.first
+        wait = await self._claim_limited(limited, welcome) if limited.first else self._poll
+        if self._one_is_held() or not (self._repertoire.names or self._single is not None):
+            return wait
+        if limited.first:
+            return min(wait, await self._claim_unlimited(welcome))
+        wait = await self._claim_unlimited(welcome)
+        return min(wait, await self._claim_limited(limited, welcome))
+
+    async def _claim_limited(self, limited: Limited, welcome: Sequence[str] | None) -> float:
+        """The same for runs that have limits."""
+        began = time.monotonic()
+        if limited.is_untidy():
+            async with asyncio.timeout(self._limit), self._link.session() as session:
+                await limits.tidy_limits(session)
+        sweep = limited.sweeps.is_due(began)
+        known = limited.repertoire
+        if welcome and (names := set(welcome).intersection(known.names)):
+            guests = [(one, limited.wanted(one)) for one in self._buckets if one.guests and one.room()]
+            if guests:
+                await self._take_limited(limited, known.only(names), guests, sweep=sweep)
+        asked = self._wanted_limited(limited, guests=welcome is None)
         if not asked:
             return self._poll
         if sweep:
-            self._owed = False
+            limited.sweeps.owed = False
+        claim = await self._take_limited(limited, known, asked, sweep=sweep)
+        if sweep:
+            limited.sweeps.made(began, time.monotonic())
+        elif welcome is None or welcome:
+            self._guests_at = 0.0
+        self._note_limited(limited, asked, claim)
+        more = set(self._limited_more())
+        if more:
+            return 0.0 if claim.runs or not more.isdisjoint(claim.full) else _BUSY_POLL
+        return self._pause_after(claim, limited.sweeps)
+
+    def _wanted_limited(self, limited: Limited, *, guests: bool) -> list[tuple[Bucket, work.Wanted]]:
+        if self._single is not None:
+            # The one that is next in turn.
+            bucket = self._buckets[self._turn % len(self._buckets)]
+            return [(bucket, limited.wanted(bucket, 1))]
+        # Where there is no room it is not known what is in line.
+        limited.more.update(one.id for one in self._buckets if not one.room())
+        return [(one, limited.wanted(one)) for one in self._buckets if one.room() and (guests or not one.guests)]
+
+    def _note_limited(
+        self, limited: Limited, asked: Sequence[tuple[Bucket, work.Wanted]], claim: limits.LimitedClaim
+    ) -> None:
+        if claim.runs:
+            self._empty = 0
+        for bucket, _ in asked:
+            limited.looked(bucket, claim)
+            if bucket.guests and (due := claim.next_due.get(bucket.id)) is not None:
+                self._guests_at = min(self._guests_at, time.monotonic() + self._clock.until(due))
+            if bucket.guests and bucket.id in limited.more:
+                self._guests_at = 0.0
+
+    async def _take_limited(
+        self, limited: Limited, known: Repertoire, asked: Sequence[tuple[Bucket, work.Wanted]], *, sweep: bool
+    ) -> limits.LimitedClaim:
+        began = time.monotonic()
+        async with asyncio.timeout(self._limit), self._link.session() as session:
+            claim = await limits.claim_limited(
+                session,
+                self._identity,
+                [want for _, want in asked],
+                names=known.names,
+                fresh=known.fresh,
+                begun=known.begun,
+                tickets=limited.tickets,
+                sweep=sweep,
+                ahead=AHEAD,
+            )
+            self.claims += 1
+            self.runs += len(claim.runs)
+            self._clock.observe(claim.at)
+        self._tell(claim, time.monotonic() - began if sweep else None)
+        if claim.runs:
+            self._taken(await self._loaded(claim.runs, began))
+        return claim
+
+    def _limited_more(self) -> Iterator[int]:
+        """The buckets that have room for what waits in line and has limits."""
+        if self._limited is not None:
+            yield from (one.id for one in self._buckets if one.id in self._limited.more and one.hungry())
+
+    async def _claim_unlimited(self, welcome: Sequence[str] | None) -> float:
+        # A sweep looks below the watermarks: for what became visible late.
+        sweep = self._sweeps.is_due(time.monotonic())
+        asked = [self._rotate()] if self._single is not None else self._wanted(guests=welcome is None)
+        if welcome and (rooms := self._wanted(guests=True, others=False)):
+            if self._limited is not None:
+                welcome = [name for name in welcome if name not in self._limited.tickets]
+            if welcome:
+                await self._claim_from(rooms, sweep=sweep, names=welcome)
+        if not asked:
+            return self._poll
+        if sweep:
+            self._sweeps.owed = False
         claim = await self._claim_from(asked, sweep=sweep)
         if not sweep and (welcome is None or welcome):
             # What they told of may lie below the watermarks: with the next sweep they are looked for again.
@@ -246,7 +344,7 @@ class Claimer:
         self._empty = 0
         if any(bucket.more and bucket.hungry() for bucket in self._buckets if not bucket.guests or not self._guests_at):
             return 0.0
-        return self._pause_after(claim)
+        return self._pause_after(claim, self._sweeps)
 
     async def _claim_from(
         self, asked: Sequence[tuple[Bucket, work.Wanted]], *, sweep: bool, names: Sequence[str] | None = None
@@ -269,9 +367,7 @@ class Claimer:
             self.runs += len(claim.runs)
             self._clock.observe(claim.at)
             if sweep and names is None:
-                self._swept_at = time.monotonic()
-                # Believed by and by: one that was slow by chance shall not keep the next away for long.
-                self._sweep_cost = min(self._swept_at - began, 2 * self._sweep_cost + 0.005)
+                self._sweeps.made(began, time.monotonic())
         self._tell(claim, time.monotonic() - began if sweep else None)
         self._note(asked, claim)
         if claim.runs:
@@ -282,7 +378,7 @@ class Claimer:
         looked = [bucket for bucket in self._buckets if (guests if bucket.guests else others)]
         return [(bucket, bucket.wanted()) for bucket in looked if bucket.room()]
 
-    def _pause_after(self, claim: work.Claim) -> float:
+    def _pause_after(self, claim: work.Claim, sweeps: Sweeps) -> float:
         if self._listening():
             # What comes now comes with a hint.
             self._pause = self._poll
@@ -292,9 +388,9 @@ class Claimer:
         upcoming = [due for due in claim.next_due.values() if due is not None]
         if upcoming:
             wait = min(wait, self._clock.until(min(upcoming)))
-        if self._owed:
+        if sweeps.owed:
             # A hint came too soon after the last sweep: what it told of may lie below the watermarks.
-            wait = min(wait, self._swept_at + self._sweep_pace - time.monotonic())
+            wait = min(wait, sweeps.due_in(time.monotonic()))
         return max(wait, 0.0005)
 
     def _tell(self, claim: work.Claim, swept: float | None) -> None:
@@ -303,10 +399,6 @@ class Claimer:
             self._herald.tell_swept(claim, swept)
         if self._herald.claimed:
             self._herald.tell_claimed(claim)
-
-    @property
-    def _sweep_pace(self) -> float:
-        return max(_SWEEP_EVERY, self._sweep_cost * _SWEEP_SHARE)
 
     def _has_room(self) -> bool:
         return any(bucket.room() for bucket in self._buckets) and not self._one_is_held() and not self._saturated()

@@ -14,6 +14,7 @@ from holdfast.core.errors import HoldfastError
 from holdfast.core.failure import Failure
 from holdfast.core.headers import options_with
 from holdfast.core.journal import EntryKind, started_key
+from holdfast.core.limit import noted
 from holdfast.core.priority import Priority
 from holdfast.core.states import RunKind
 from holdfast.store.children import Child
@@ -49,7 +50,7 @@ def dispatch(
 ) -> Iterator[Batch]:
     """What to write so that these calls are executed elsewhere, each within the time that it has left.
 
-    Where an input cannot be stored, that is the outcome of the call if it has a lane of its own.
+    Where an input cannot be stored, that is the outcome of the call if it has a lane of its own, or limits.
     """
     rows: list[JournalWrite] = []
     runs: list[Child] = []
@@ -61,7 +62,8 @@ def dispatch(
     for call, left in calls:
         command = call.command
         activity = command.activity
-        crowded = activity.lane in (None, parent.lane)
+        here = activity.lane in (None, parent.lane)
+        crowded = here and not activity.tickets
         try:
             text = desk.seal.close(command.input, what=f"the input of {activity.what}")
         except HoldfastError as refusal:
@@ -87,12 +89,12 @@ def dispatch(
                 child,
                 RunKind.ACTIVITY,
                 activity.name,
-                guest_lane(parent.lane) if crowded else activity.lane or parent.lane,
+                guest_lane(parent.lane) if here else activity.lane or parent.lane,
                 priority,
                 text,
                 left,
                 None,
-                options_with(asked.to_json(), run.headers),
+                noted(options_with(asked.to_json(), run.headers), activity, command.input, desk.seal),
                 command.key,
                 parent.root,
             )

@@ -297,7 +297,8 @@ class JobRun:
             seen=self._seen,
             waits=waits,
             set=0,
-            clear=Flag.BEGUN | (self._claimed.flags & Flag.BLOCKED),
+            # Between two attempts it holds no permit.
+            clear=Flag.BEGUN | (self._claimed.flags & (Flag.BLOCKED | Flag.LIMITED)),
             progress=bool(rows),
             what=outside_line(self.key) if waits else None,
         )
@@ -440,7 +441,7 @@ class JobRun:
             seen=self._seen,
             waits=False,
             set=0,
-            clear=Flag.BEGUN,
+            clear=Flag.BEGUN | (self._claimed.flags & Flag.LIMITED),
             progress=False,
         )
         self._desk.write(Unit(self, move=move))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,15 @@ class Repertoire:
             return task_name(name, version)
         pins = self.begun if begun else self.fresh
         return (pins[self.names.index(name)] if pins and name in self.names else None) or name
+
+    def only(self, names: Collection[str]) -> Repertoire:
+        """What of it has one of these names."""
+        places = [place for place, name in enumerate(self.names) if name in names]
+
+        def those(column: Sequence[Any]) -> Sequence[Any]:
+            return [column[place] for place in places] if column else column
+
+        return Repertoire(names=those(self.names), fresh=those(self.fresh), begun=those(self.begun))
 
     @classmethod
     def of(cls, definitions: Mapping[str, Definition[..., Any]]) -> Repertoire:

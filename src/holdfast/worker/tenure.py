@@ -28,6 +28,7 @@ from holdfast.worker.heartbeat import Heartbeat
 from holdfast.worker.held import Unit
 from holdfast.worker.hints import Hints, Listener
 from holdfast.worker.holdings import Holdings
+from holdfast.worker.limited import Limited
 from holdfast.worker.membership import Membership
 from holdfast.worker.post import Post
 from holdfast.worker.recovery import Recovery
@@ -124,6 +125,7 @@ class Tenure:
         )
         self._seams = seams
         self._repertoire = Repertoire.of(definitions)
+        self._limited, self._unlimited = Limited.of(self._repertoire, definitions)
         self._guests = Guests(definitions, self._executor)
         self._executor.place_made = self._relay.place_made
         self._settings = settings
@@ -260,7 +262,8 @@ class Tenure:
             identity,
             list(self._holdings.buckets.values()),
             self._holdings.clock,
-            repertoire=self._repertoire,
+            repertoire=self._unlimited,
+            limited=self._limited,
             poll=settings.poll,
             limit=limit,
             listening=lambda: self._control.is_listening,

@@ -7,7 +7,7 @@ import copy
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, get_args, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, get_args, overload
 
 from holdfast.client.options import lane_mistakes
 from holdfast.core.definition import Definition
@@ -21,6 +21,9 @@ from holdfast.workflow.reference import Reference
 from holdfast.workflow.saga import Compensation
 from holdfast.workflow.step import Step
 from holdfast.workflow.transactional import Transactional, connection_parameter
+
+if TYPE_CHECKING:
+    from holdfast.core.limit import Ticket
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -273,17 +276,30 @@ class Activity(Definition[P, R]):
             # An error that is raised here refers to this frame, and the step to the error.
             del step
 
+    def limit(self, tickets: tuple[Ticket, ...]) -> None:
+        """Gives it these limits.
+
+        Raises:
+            DefinitionError: it cannot have any.
+        """
+        if tickets:
+            self._check_commits("concurrency= or rate=", "gives its permits back")
+        self.tickets = tickets
+
     def _checked_lane(self, lane: object) -> str | None:
         if lane is None:
             return None
         for mistake in lane_mistakes(lane):
             raise DefinitionError(f"{self.what}: {mistake}")
+        self._check_commits("lane=", "tells its workflow of its end")
+        return cast("str", lane)
+
+    def _check_commits(self, option: str, does: str) -> None:
         if self.transactional is not None and self.transactional.isolation_level not in (None, "read committed"):
             raise DefinitionError(
-                f"{self.what}: with lane= its transaction tells its workflow of its end, as others do meanwhile; "
-                f"under {self.transactional.isolation_level} they fail each other: leave lane= or isolation_level= out"
+                f"{self.what}: with {option} its transaction {does}, as others do meanwhile; under "
+                f"{self.transactional.isolation_level} they fail each other: leave {option} or isolation_level= out"
             )
-        return cast("str", lane)
 
     def _checked_limit(self, most: object) -> int | None:
         if most is None:

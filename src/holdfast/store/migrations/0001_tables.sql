@@ -217,6 +217,7 @@ select r.id,
             when t.flags & 8 <> 0 and t.due_at > holdfast.now() then 'running'
             when t.flags & 2 <> 0 then 'blocked'
             when t.due_at <= holdfast.now() then 'ready'
+            when t.flags & 2048 <> 0 and t.due_at = 'infinity' then 'waiting'
             when t.first_claim_at is null then 'scheduled'
             else 'waiting'
        end as status,

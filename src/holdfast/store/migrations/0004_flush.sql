@@ -5,14 +5,14 @@ create function holdfast.end_held(
   e_run uuid[], e_hold int[], e_status smallint[], e_output json[], e_error json[],
   p_not uuid[],        -- of these runs nothing is written
   p_at timestamptz,
-  out ended int, out inbox bigint[], out due text[], out asks boolean
+  out ended int, out inbox bigint[], out due text[], out asks boolean, out limited uuid[]
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 -- Ends runs that their holders hold still: the result is made from what was deleted, so there is never both a task and a
 -- result, nor neither. Every end by a holder is made here, whose caller has checked the fence, or will, and has locked the
 -- tasks of the runs and of those that are told. Gives how many have ended; the buckets and lanes of parents that have
--- something new; and whether somebody is asked to end.
+-- something new; whether somebody is asked to end; and who may have permits, which the caller gives back, last of all.
 as $$
 #variable_conflict use_column
 declare
@@ -39,8 +39,9 @@ begin
          array_agg(d.run_id) filter (where d.flags & 8195 <> 0),
          array_agg(d.run_id) filter (where d.flags & 16 <> 0 and d.status <> 4),
          array_agg(d.run_id) filter (where d.flags & 32 <> 0),
-         array_agg(d.run_id) filter (where d.flags & 1024 <> 0)
-    into ended, v_inboxes, v_marked, v_told, v_closing, v_beaten
+         array_agg(d.run_id) filter (where d.flags & 1024 <> 0),
+         array_agg(d.run_id) filter (where d.flags & 2048 <> 0)
+    into ended, v_inboxes, v_marked, v_told, v_closing, v_beaten, limited
     from gone d;
   asks := false;
   if v_inboxes is not null then
@@ -113,6 +114,8 @@ declare
   v_late    text[];
   v_moved   uuid[];
   v_begun   boolean[];
+  v_limited uuid[];
+  v_ended   uuid[];
 begin
   perform holdfast.fence(p_worker, p_epoch);
   v_now := holdfast.now();
@@ -366,11 +369,12 @@ begin
          -- The same call again finds it given back already, and must not undo what came since.
          and t.bucket_id is not null
          and t.run_id <> all (v_out)
-      returning t.run_id, m.clear & 2 <> 0 as unblocked, t.flags & 8192 <> 0 as rescheduled, m.progress
+      returning t.run_id, m.clear & 2 <> 0 as unblocked, t.flags & 8192 <> 0 as rescheduled, m.progress,
+                m.clear & 2048 <> 0 as limited
     )
     select array_agg(run_id) filter (where unblocked), array_agg(run_id) filter (where rescheduled),
-           array_agg(progress) filter (where rescheduled)
-      into v_blocked, v_moved, v_begun
+           array_agg(progress) filter (where rescheduled), array_agg(run_id) filter (where limited)
+      into v_blocked, v_moved, v_begun, v_limited
       from moved;
     if v_blocked is not null then
       delete from holdfast.blockage k where k.run_id = any (v_blocked);
@@ -400,9 +404,14 @@ begin
                           where n.run_id <> all (v_out));
       v_due := v_due || array(select distinct t.lane from holdfast.task t where t.run_id = any (v_foreign));
     end if;
-    select n.inbox, v_due || n.due, v_asks or n.asks
-      into v_inbox, v_due, v_asks
+    select n.inbox, v_due || n.due, v_asks or n.asks, n.limited
+      into v_inbox, v_due, v_asks, v_ended
       from holdfast.end_held(e_run, e_hold, e_status, e_output, e_error, v_out, v_now) n;
+  end if;
+
+  -- 8. The permits of those that have ended or stopped, in one order; last, because others wait for these rows.
+  if v_limited is not null or v_ended is not null then
+    v_due := v_due || holdfast.release(v_limited || v_ended, true);
   end if;
 
   return query select v_at, v_busy, v_lost, v_inbox, v_due, v_asks, v_late;

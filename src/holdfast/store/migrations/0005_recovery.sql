@@ -14,7 +14,8 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 declare
-  v_given int := 0;
+  v_given   int;
+  v_limited uuid[];
 begin
   -- Exclusively: a flush of this worker that is still under way must not write to a run that another has taken meanwhile.
   perform pg_advisory_xact_lock(holdfast.fence_class(), p_worker);
@@ -26,15 +27,17 @@ begin
      where b.worker_id = p_worker
      order by t.run_id
        for update of t skip locked
+  ), given as (
+    update holdfast.task t
+       set bucket_id = null,
+           due_at = greatest(t.due_at, holdfast.now()),
+           -- What was held but not entered has been given back one by one before.
+           flags = (t.flags & ~8) | 64
+      from held h
+     where t.run_id = h.run_id
+    returning t.run_id, t.flags
   )
-  update holdfast.task t
-     set bucket_id = null,
-         due_at = greatest(t.due_at, holdfast.now()),
-         -- What was held but not entered has been given back one by one before.
-         flags = (t.flags & ~8) | 64
-    from held h
-   where t.run_id = h.run_id;
-  get diagnostics v_given = row_count;
+  select count(*)::int, array_agg(g.run_id) filter (where g.flags & 2048 <> 0) into v_given, v_limited from given g;
   perform holdfast.move_given_back();
   -- A row that somebody else's transaction holds on to is not waited for: it is left to recovery, with its bucket.
   delete from holdfast.bucket b
@@ -45,6 +48,9 @@ begin
          epoch = w.epoch + 1, lease_until = clock_timestamp(), ended_at = clock_timestamp()
    where w.id = p_worker;
   delete from holdfast.fence f where f.worker_id = p_worker;
+  if v_limited is not null then
+    perform holdfast.release_told(v_limited, false);
+  end if;
   return v_given;
 end $$;
 
@@ -63,6 +69,7 @@ declare
   v_count  int;
   v_now    timestamptz;
   v_strays uuid[];
+  v_limited uuid[];
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'recovery must run under READ COMMITTED' using errcode = 'HF002';
@@ -153,20 +160,26 @@ begin
        order by t.run_id
        limit p_limit
          for update of t skip locked
+    ), given as (
+      update holdfast.task t
+         set bucket_id = null,
+             due_at = greatest(t.due_at, v_now),
+             flags = (t.flags & ~8) | case when h.entered then 64 else 0 end,
+             crashes = h.crashes,
+             lane = case when h.crashes >= 2 then holdfast.lane_alone(t.lane) else t.lane end
+        from held h
+       where t.run_id = h.run_id
+      returning t.run_id, t.flags
     )
-    update holdfast.task t
-       set bucket_id = null,
-           due_at = greatest(t.due_at, v_now),
-           flags = (t.flags & ~8) | case when h.entered then 64 else 0 end,
-           crashes = h.crashes,
-           lane = case when h.crashes >= 2 then holdfast.lane_alone(t.lane) else t.lane end
-      from held h
-     where t.run_id = h.run_id;
-    get diagnostics v_count = row_count;
+    select count(*)::int, array_agg(g.run_id) filter (where g.flags & 2048 <> 0) into v_count, v_limited from given g;
     perform holdfast.move_given_back();
     delete from holdfast.bucket b
      where b.worker_id = v_worker.id
        and not exists (select 1 from holdfast.task t where t.bucket_id = b.id);
+    if v_limited is not null then
+      -- A job takes a permit anew with its next claim; a workflow keeps it.
+      perform holdfast.release_told(v_limited, false);
+    end if;
     if v_count = 0 and exists (select 1 from holdfast.bucket b where b.worker_id = v_worker.id) then
       -- What is left of it is locked by others.
       v_stuck := v_worker;
@@ -201,18 +214,24 @@ begin
     if cardinality(v_strays) > 0 then
       v_now := holdfast.now();
       -- Looked at once more in a statement of its own: a row that was locked may have been claimed in between.
-      update holdfast.task t
-         set bucket_id = null,
-             due_at = greatest(t.due_at, v_now),
-             flags = (t.flags & ~8) | 64
-       where t.run_id = any (v_strays)
-         and t.bucket_id is not null
-         and not exists (select 1
-                           from holdfast.bucket b
-                           join holdfast.worker w on w.id = b.worker_id
-                          where b.id = t.bucket_id);
-      get diagnostics v_count = row_count;
+      with given as (
+        update holdfast.task t
+           set bucket_id = null,
+               due_at = greatest(t.due_at, v_now),
+               flags = (t.flags & ~8) | 64
+         where t.run_id = any (v_strays)
+           and t.bucket_id is not null
+           and not exists (select 1
+                             from holdfast.bucket b
+                             join holdfast.worker w on w.id = b.worker_id
+                            where b.id = t.bucket_id)
+        returning t.run_id, t.flags
+      )
+      select count(*)::int, array_agg(g.run_id) filter (where g.flags & 2048 <> 0) into v_count, v_limited from given g;
       perform holdfast.move_given_back();
+      if v_limited is not null then
+        perform holdfast.release_told(v_limited, false);
+      end if;
       if v_count > 0 then
         return query select 0, 'nobody', v_count, v_count < p_limit;
         return;

@@ -27,6 +27,7 @@ begin
      ) then
     return;
   end if;
+  perform holdfast.mind_lines(p_lanes, p_priorities);
   -- A start becomes visible when it commits, which may be long after it was due: so the floor stays below the beginning
   -- of every transaction that has written something, or that waits for another's lock before it can. Ten seconds cover one
   -- that is just about to write its first row.

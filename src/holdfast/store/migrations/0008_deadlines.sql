@@ -17,6 +17,7 @@ declare
   v_locked  uuid[];
   v_ended   uuid[];
   v_told    uuid[];
+  v_limited uuid[];
 begin
   select array_agg(o.run_id), array_agg(o.parent) filter (where o.parent is not null)
     into v_runs, v_parents
@@ -63,8 +64,9 @@ begin
            )
       from ended d
   )
-  select array_agg(d.run_id), array_agg(d.run_id) filter (where d.flags & 16 <> 0)
-    into v_ended, v_told
+  select array_agg(d.run_id), array_agg(d.run_id) filter (where d.flags & 16 <> 0),
+         array_agg(d.run_id) filter (where d.flags & 2048 <> 0)
+    into v_ended, v_told, v_limited
     from ended d;
   if v_ended is null then
     return 0;
@@ -74,6 +76,9 @@ begin
   if v_told is not null then
     perform holdfast.hint('inbox ' || b.id) from holdfast.tell_parents(v_told) p, unnest(p.inbox) as b (id);
     -- Whoever has become due is found by its lane's poll within a second.
+  end if;
+  if v_limited is not null then
+    perform holdfast.release_told(v_limited, true);
   end if;
   perform holdfast.hint('end *');
   return cardinality(v_ended);

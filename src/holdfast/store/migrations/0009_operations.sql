@@ -75,6 +75,13 @@ begin
   if v_task.flags & v_set = v_set or v_task.flags & 1 <> 0 and v_task.bucket_id is null then
     return case when v_task.bucket_id is null then 'nothing' else 'requested' end;
   end if;
+  if v_task.flags & 2048 <> 0 and v_task.bucket_id is null then
+    -- It leaves the line in which it waits for a permit: when it is resumed it asks for one anew.
+    delete from holdfast.permit_wait w where w.run_id = v_run;
+    if found and v_task.due_at = 'infinity' then
+      v_task.due_at := holdfast.now();
+    end if;
+  end if;
   insert into holdfast.pause (run_id, due_at, at)
   values (v_run, case when v_task.bucket_id is null then v_task.due_at end, holdfast.now())
   on conflict do nothing;
@@ -219,6 +226,9 @@ begin
     foreach v_lane in array coalesce(v_told.due, '{}') loop
       perform holdfast.hint('due ' || v_lane);
     end loop;
+  end if;
+  if v_ended.flags & 2048 <> 0 then
+    perform holdfast.release_told(array[p_run], true);
   end if;
 end $$;
 

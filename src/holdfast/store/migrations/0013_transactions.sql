@@ -58,6 +58,7 @@ declare
   v_parent uuid;
   v_inbox  bigint[];
   v_due    text[];
+  v_limited uuid[];
 begin
   if current_setting('holdfast.mark', true) is distinct from p_mark then
     raise exception 'the transaction that was begun for this activity is over: its own code has ended it'
@@ -93,13 +94,16 @@ begin
         and t.bucket_id is not null
         for update;
     if found then
-      select n.ended = 1, n.inbox, n.due
-        into v_ended, v_inbox, v_due
+      select n.ended = 1, n.inbox, n.due, n.limited
+        into v_ended, v_inbox, v_due, v_limited
         from holdfast.end_held(
                array[p_run], array[p_hold], array[1::smallint], array[p_output], array[null::json], '{}', v_now) n;
     end if;
     if v_ended is not true then
       raise exception 'the run is not held any more' using errcode = 'HF006', detail = p_run::text;
+    end if;
+    if v_limited is not null then
+      v_due := v_due || holdfast.release(v_limited, true);
     end if;
   end if;
   -- The fence, last, so that nobody is kept from it for longer than the commit takes. Recovery takes both locks

@@ -255,6 +255,10 @@ begin
   if v_task.kind > 2 then
     return 'outside';
   end if;
+  if v_task.flags & 2048 <> 0 and v_task.bucket_id is null then
+    -- It leaves the line in which it waits for a permit, and asks for one anew where it is moved to.
+    perform holdfast.stop_waiting(array[v_run]);
+  end if;
   insert into holdfast.reschedule as w (run_id, due_at, priority, lane, at)
   values (v_run, v_due, v_priority, reschedule.lane, v_now)
   on conflict (run_id) do update
