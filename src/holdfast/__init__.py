@@ -113,8 +113,8 @@ from holdfast.core.events import (
 )
 from holdfast.core.export import ExportedResult, RunExport
 from holdfast.core.key import Key
-from holdfast.core.progress import Progress
 from holdfast.core.limit import Limit, Rate
+from holdfast.core.progress import Progress
 from holdfast.core.retry import Retry
 from holdfast.core.schedule import CatchUp, Overlap
 from holdfast.core.seal import Codec

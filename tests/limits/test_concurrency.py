@@ -187,6 +187,24 @@ async def test_what_waits_can_be_cancelled_terminated_paused_and_resumed(house: 
     await house.check_invariants()
 
 
+async def test_what_waits_is_moved_to_another_line_or_time(house: House) -> None:
+    gate, first, (one, two, three) = await blocked_by_one(house, house.app(), count=3)
+    assert await one.reschedule(after=timedelta(hours=1)) == "done"
+    assert await two.reschedule(lane="elsewhere") == "done"
+    assert await three.reschedule(priority="high") == "done"
+    await waiting(house, 1)
+    await house.check_invariants()
+    assert await house.value("select priority from holdfast.permit_wait") == 4
+    assert await one.status() is RunStatus.SCHEDULED
+    assert await two.status() is RunStatus.READY
+    gate.opened.set()
+    assert await first.result(timeout=SOON) == 0
+    assert await three.result(timeout=SOON) == 3
+    await house.advance(timedelta(hours=1))
+    assert await one.result(timeout=SOON) == 1
+    await house.check_invariants()
+
+
 async def test_a_run_whose_timeout_passes_while_it_waits_ends(house: House) -> None:
     app = house.app()
     gate = Gate()
