@@ -651,6 +651,36 @@ async def test_a_fan_out_inside_of_middleware_sees_each_call_once(house: House) 
     assert len([one for one in recorder.seen if one.startswith("> ") and "#" in one]) == 100
 
 
+async def test_what_a_workflow_does_by_itself_is_nobodys_activity(house: House) -> None:
+    """A signal to a child is a step of ours: there is no code of the user's to stand around."""
+    app = house.app()
+    recorder = Recorder()
+    app.use(recorder)
+    go = Signal[str]("go")
+
+    @app.activity
+    async def step() -> None:
+        pass
+
+    @app.workflow
+    async def child() -> str:
+        return await go.wait()
+
+    @app.workflow
+    async def parent() -> str:
+        await step()
+        handle = await start_child(child)
+        await handle.signal(go, "on")
+        return await handle.result()
+
+    client = await house.client(app)
+    await house.worker(app)
+    run = await client.start(parent)
+    assert await run.result() == "on"
+    assert "child#1>send#1" in await house.journal(run.id)
+    assert [line for line in recorder.seen if "#" in line] == ["> step#1@1", "< step#1@1"]
+
+
 async def test_what_is_completed_from_outside_passes_through_middleware(house: House) -> None:
     app = house.app()
     recorder = Recorder()

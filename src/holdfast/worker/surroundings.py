@@ -46,7 +46,7 @@ class Surroundings:
         kwargs: Mapping[str, object],
     ) -> Awaitable[Any]:
         """Calls the code of an attempt, inside of its middleware; warns of what holds the loop."""
-        if not self.activities:
+        if not self.activities or attempt.activity.internal:
             return watched(code(*args, **kwargs), attempt.activity.name)
         innermost = partial(code, *args, **kwargs)
         call = chained([partial(_activity, one) for one in self.activities], attempt.info(), innermost)

@@ -87,7 +87,7 @@ class WritingRun(ABC):
         self.name = claimed.name
         self._parent = claimed.parent
         self._letterbox = Letterbox(journal)
-        self._size = JournalSize(claimed, journal)
+        self._size = JournalSize(claimed, journal, desk.journal_limits)
         self._calls = Calls(claimed, instance.identity, done=self._attempt_done, beat=self._attempt_beat)
         self._alarms = Alarms(None if cancel_key(0) in self._letterbox.cancels else claimed.deadline)
         self._notes: Notes | None = None
@@ -157,7 +157,7 @@ class WritingRun(ABC):
     def _write(self, unit: Unit) -> None:
         if self._notes:
             self._notes.join(unit)
-        if unit.journal and not self._over and (full := self._size.add(unit.journal, self._desk.journal_limits)):
+        if unit.journal and not self._over and (full := self._size.add(unit.journal)):
             self._end(full)
             return
         self._under_way += 1

@@ -80,6 +80,8 @@ class Activity(Definition[P, R]):
     """What the keys of its calls begin with."""
     compensation: Compensation | None
     """What undoes a call of it in a saga."""
+    internal: bool = False
+    """Whether it is of ours, and no user has written it: no middleware stands around it."""
 
     @overload
     def __init__(

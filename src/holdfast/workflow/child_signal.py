@@ -38,6 +38,7 @@ _SEND = Activity(
         give_up_on=(RunEnded, RunNotFound, Unstorable),
     ),
 )
+_SEND.internal = True
 
 
 async def send(child: UUID, child_key: str, signal: SignalType[T], value: T, *, key: str | None) -> None:
