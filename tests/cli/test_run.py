@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import uuid
@@ -52,6 +53,17 @@ async def test_input_can_come_from_stdin(holdfast: Holdfast, house: House) -> No
     said = await holdfast("run", "start", "ship-order", "--input", "-", "--json", stdin='{"order": {"number": 3}}')
     assert await house.value("select input->'order'->>'number' from holdfast.run") == "3"
     assert set(said.json) == {"id", "existing"}
+
+
+async def test_headers_travel_with_a_start(holdfast: Holdfast, house: House) -> None:
+    words = ("run", "start", "ship-order", "order:={}", "--header", "tenant=acme", "--header", "trace=a=b")
+    run = (await holdfast(*words)).out.strip()
+    headers = await house.value("select options->'headers' from holdfast.run where id = $1", uuid.UUID(run))
+    assert json.loads(headers) == {"tenant": "acme", "trace": "a=b"}
+    for wrong in ("tenant", "=acme"):
+        said = await holdfast("run", "start", "ship-order", "--header", wrong)
+        assert said.code == 2
+        assert "write name=value" in said.err
 
 
 async def test_all_options_of_a_start_arrive(holdfast: Holdfast, house: House) -> None:

@@ -53,6 +53,14 @@ def tag(text: str) -> tuple[str, str]:
     return name, word
 
 
+def header(text: str) -> tuple[str, str]:
+    """``name=value``."""
+    name, equals, word = text.partition("=")
+    if not name or not equals:
+        raise click.BadParameter(f"{text!r} is not a header; write name=value")
+    return name, word
+
+
 def read_json(text: str, *, what: str) -> JsonValue:
     """The JSON in ``text``.
 

@@ -14,7 +14,7 @@ import click
 from holdfast.cli.exit_code import ExitCode
 from holdfast.cli.options import Command, Door, with_door
 from holdfast.cli.run.ending import tell_ending
-from holdfast.cli.words import duration, moment, read_input, tag
+from holdfast.cli.words import duration, header, moment, read_input, tag
 from holdfast.core.errors import InvalidInput, UnknownName
 from holdfast.core.key import Key, KeyWindow, WhenTaken
 from holdfast.core.priority import PriorityName
@@ -39,6 +39,7 @@ class Asked:
     after: timedelta | None
     timeout: timedelta | None
     tags: Sequence[tuple[str, str]]
+    headers: Sequence[tuple[str, str]]
     wait: bool
     at_most: timedelta | None
 
@@ -90,6 +91,14 @@ _OPTIONS = (
     click.option(
         "--tag", "tags", type=tag, multiple=True, metavar="NAME=VALUE", help="To find it by; may be repeated."
     ),
+    click.option(
+        "--header",
+        "headers",
+        type=header,
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Travels with it; may be repeated.",
+    ),
     click.option("--wait", is_flag=True, help="Wait until it has ended, and give its result."),
     click.option(
         "--at-most", type=duration, metavar="TIME", help="With --wait: how long. Then exit code 5; the run goes on."
@@ -110,7 +119,8 @@ async def start(door: Door, *, asked: Asked) -> int:
       holdfast run start import-file --input - < arguments.json
 
     A VALUE that is JSON is taken as such, any other as text: express=true is a truth, zip=01067 a text.
-    PARAMETER:=VALUE insists on JSON, so that number:='"17"' is a text too.
+    PARAMETER:=VALUE insists on JSON, so that number:='"17"' is a text too. A --header is seen by its code and by the
+    middleware around it, goes on to its activities and children, and is stored as it is, whatever the codec.
 
     JSON: {"id", "existing"}; with --wait also {"status", "output", "failure"}
     """  # noqa: D301 - \b keeps click from wrapping the examples
@@ -137,6 +147,7 @@ async def begin(door: Door, asked: Asked, *, job: bool, retry: Retry | None = No
             after=asked.after,
             tags=dict(asked.tags) or None,
             timeout=asked.timeout,
+            headers=dict(asked.headers) or None,
             retry=retry,
             job=job,
         )
