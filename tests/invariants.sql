@@ -110,9 +110,12 @@ select r.parent, r.id as child, r.parent_key,
  limit 10
 
 -- invariant: 6d. a child and the row of its parent's journal that says it was started are written together
+-- Where a root has gone because it was old enough, those below it go too, by and by.
 select j.run_id, j.key, j.output #>> '{}' as child
   from holdfast.journal j
  where j.kind = 7
+   and exists (select from holdfast.run r left join holdfast.run p on p.id = r.root
+                where r.id = j.run_id and (r.root is null or p.id is not null))
    -- What goes on from another run has its journal, and nothing is told to it.
    and not exists (select from holdfast.run r where r.id = j.run_id and r.continued_from is not null)
    and not exists (select from holdfast.run r
@@ -122,6 +125,7 @@ select r.parent, r.parent_key, r.id::text
   from holdfast.run r
  where r.parent is not null
    and r.continued_from is null
+   and exists (select from holdfast.run p where p.id = r.root)
    and not exists (select from holdfast.journal j
                     where j.run_id = r.parent and j.kind = 7 and j.key = r.parent_key || '>')
  limit 10
@@ -142,10 +146,11 @@ select e.run_id, e.status, n.id as next, r.parent, n.parent as parent_of_next
     or n.id is not null and (r.parent, r.root, r.parent_key) is distinct from (n.parent, n.root, n.parent_key)
  limit 10
 
--- invariant: 6g. a run that goes on for another begins when that ends, in one commit
+-- invariant: 6g. a run that goes on for another begins when that ends, in one commit; the record of that may have gone
 select n.id, n.continued_from
   from holdfast.run n
  where n.continuation = 1
+   and exists (select from holdfast.run r where r.id = n.continued_from)
    and not exists (select from holdfast.result e where e.run_id = n.continued_from and e.status = 4)
  limit 10
 
@@ -157,10 +162,11 @@ select e.run_id, e.at, max(j.at) as seen
 having max(j.at) > e.at + interval '1 second'
  limit 10
 
--- invariant: 9. a key belongs to one run, which is there
+-- invariant: 9. a key belongs to one run, which is there, or has gone, and then it says for how long
 select k.name, k.key, k.run_id
   from holdfast.start_key k
- where not exists (select from holdfast.run r where r.id = k.run_id)
+ where k.until is null
+   and not exists (select from holdfast.run r where r.id = k.run_id)
  limit 10
 
 -- invariant: 9b. a tick of a schedule makes one run
@@ -172,15 +178,19 @@ select r.options #>> '{schedule,id}' as schedule, r.options #>> '{schedule,tick}
 having count(*) > 1
  limit 10
 
--- invariant: 9c. a schedule has made as many runs as it says, and the last of them is there
+-- invariant: 9c. a schedule has made as many runs as it says, but for those whose records have gone; the last is there
 select s.name, s.made, s.last_run,
        (select count(*) from holdfast.run r
          where r.options #>> '{schedule,id}' = s.id::text and r.options #>> '{schedule,tick}' is not null
            and r.continued_from is null) as runs
   from holdfast.schedule s
- where s.made <> (select count(*) from holdfast.run r
-                   where r.options #>> '{schedule,id}' = s.id::text and r.options #>> '{schedule,tick}' is not null
-                     and r.continued_from is null)
+ where s.made < (select count(*) from holdfast.run r
+                  where r.options #>> '{schedule,id}' = s.id::text and r.options #>> '{schedule,tick}' is not null
+                    and r.continued_from is null)
+    or s.made > (select count(*) from holdfast.run r
+                  where r.options #>> '{schedule,id}' = s.id::text and r.options #>> '{schedule,tick}' is not null
+                    and r.continued_from is null)
+   and not exists (select from holdfast.upkeep u where u.task = 'pruned')
     or s.last_run is not null and not exists (select from holdfast.run r where r.id = s.last_run)
  limit 10
 

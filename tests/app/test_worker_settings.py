@@ -39,6 +39,12 @@ WRITTEN: Mapping[str, tuple[str, str, object]] = {
     "journal_max_rows": ("12", "12", 12),
     "journal_max_bytes": ("13", "13", 13),
     "hints": ("off", "false", False),
+    "keep": (
+        "succeeded=30d, failed=90",
+        '{ succeeded = "30d", failed = 90 }',
+        {"succeeded": timedelta(days=30), "failed": timedelta(seconds=90)},
+    ),
+    "keep_keys": ("60d", '"60d"', timedelta(days=60)),
 }
 
 
@@ -255,6 +261,12 @@ def test_what_does_not_decide_is_not_complained_of(place: Path) -> None:
         ("[holdfast.worker]\nparallelism_factor = inf\n", "above 0, at most 10000, not inf"),
         ("[holdfast.worker]\nbuckets = 3\n", "3 is not a number for each priority"),
         ("[holdfast.worker]\nbuckets = { low = 101 }\n", "'low': 0 to 100, not 101"),
+        ("[holdfast.worker]\nkeep = 3\n", "3 is not a timedelta for each way to end"),
+        ("[holdfast.worker]\nkeep = { running = '1d' }\n", "'running' is not one of succeeded"),
+        ("[holdfast.worker]\nkeep = { failed = '1s' }\n", "'failed': a timedelta of 1 minute to 36500 days"),
+        ("[holdfast.worker]\nkeep = { failed = 'soon' }\n", "'soon' is not a duration"),
+        ("[holdfast.worker]\nkeep = 'failed'\n", "'failed': write a status and a duration, such as succeeded=30d"),
+        ("[holdfast.worker]\nkeep = 'failed=1d failed=2d'\n", "'failed' stands there twice"),
         ("[holdfast.worker]\nbuckets = { low = true }\n", "'low': 0 to 100, not True"),
         ("[holdfast.worker]\nbuckets = 'low=1 low=2'\n", "'low' stands there twice"),
         (

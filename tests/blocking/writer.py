@@ -77,6 +77,11 @@ class BlockingClient:
         return BlockingSchedules(self._bridge)
 
     @property
+    def records(self) -> BlockingRecords:
+        """What is recorded of runs that have ended."""
+        return BlockingRecords(self._bridge)
+
+    @property
     def driven(self) -> BlockingDriven:
         """Workflows whose runs are driven by hand."""
         return BlockingDriven(self._bridge)
@@ -171,6 +176,25 @@ class BlockingRuns:
     def __init__(self, bridge: Bridge[Client], on: Callable[[Client], Runs]) -> None:
         self._bridge = bridge
         self._on = on
+''',
+    bodies={},
+)
+RECORDS = Twin(
+    module="holdfast.client.records",
+    name="Records",
+    blocking="BlockingRecords",
+    file="records.py",
+    title="The verbs of records, blocking.",
+    reached="client.records",
+    body='''
+class BlockingRecords:
+    """What is recorded of runs that have ended: ``client.records``, for code that is not async.
+
+    Every verb of :class:`Records`, with the same parameters, which waits and gives the result.
+    """
+
+    def __init__(self, bridge: Bridge[Client]) -> None:
+        self._bridge = bridge
 ''',
     bodies={},
 )
@@ -344,7 +368,7 @@ class BlockingStep:
 ''',
     bodies={},
 )
-TWINS = (CLIENT, HANDLE, SCHEDULES, RUNS, DRIVEN, DRIVEN_CONSUMER, DRIVEN_RUN, STEP)
+TWINS = (CLIENT, HANDLE, SCHEDULES, RUNS, RECORDS, DRIVEN, DRIVEN_CONSUMER, DRIVEN_RUN, STEP)
 
 WRAPPED = {"DrivenConsumer": "BlockingDrivenConsumer", "DrivenRun": "BlockingDrivenRun", "Step": "BlockingStep"}
 """Objects that verbs give, and their blocking twins, each made from the bridge and the object."""
@@ -359,6 +383,7 @@ ALWAYS = {
     "BlockingRunHandle": "holdfast.app.blocking.handle",
     "as_blocking": "holdfast.app.blocking.handle",
     "of_this_thread": "holdfast.integrations.catalogue",
+    "BlockingRecords": "holdfast.app.blocking.records",
     "BlockingRuns": "holdfast.app.blocking.runs",
     "BlockingSchedules": "holdfast.app.blocking.schedules",
     "BlockingStep": "holdfast.app.blocking.driven_step",
@@ -375,6 +400,7 @@ ALWAYS = {
     "UUID": "uuid",
 }
 AT_RUN_TIME = {
+    "BlockingRecords",
     "BlockingDriven",
     "BlockingDrivenConsumer",
     "BlockingDrivenRun",

@@ -100,12 +100,23 @@ async def test_a_sample_is_exported(holdfast: Holdfast, waiting: list[str], shop
     assert sorted(file.stem for file in (shop / "runs").iterdir()) == sorted(waiting)
 
 
+async def test_all_that_fit_filters_are_exported(holdfast: Holdfast, waiting: list[str], shop: Path) -> None:
+    some = ("run", "export", "--all", "--workflow", "ship-order", "--to", "runs", "--json")
+    said = await holdfast(*some, "--status", "waiting")
+    assert [one["id"] for one in said.json["exported"]] == sorted(waiting[:2], reverse=True)
+    assert len((await holdfast(*some, "--limit", "1")).json["exported"]) == 1
+    assert (await holdfast(*some, "--tag", "a=b")).json == {"exported": []}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("run", "export"), "which runs? Give their ids, or --sample N"),
+        (("run", "export"), "which runs? Give their ids, or --all with filters, or --sample N"),
         (("run", "export", "--sample", "2"), "several runs go into files: say where with --to DIR"),
-        (("run", "export", "0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90", "--ended"), "--name and --ended go with --sample"),
+        (("run", "export", "0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90", "--ended"), "--ended with --sample"),
+        (("run", "export", "--all", "--to", "runs"), "--all needs a filter"),
+        (("run", "export", "--sample", "2", "--status", "failed", "--to", "runs"), "filters go with --all"),
+        (("run", "export", "--all", "--name", "a", "--name", "b", "--to", "runs"), "takes one --workflow"),
         (("check", "cli_shop:app", "--from", "empty"), "there are no exported runs (*.json) in empty"),
         (("check", "cli_shop:app", "--from", "bad.json"), "bad.json: this is not an exported run"),
         (("check", "cli_shop_missing:app"), "there is no module 'cli_shop_missing'"),

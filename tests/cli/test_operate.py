@@ -95,3 +95,29 @@ async def test_what_does_not_fit_together_is_refused(holdfast: Holdfast, words: 
 async def test_nobody_knows_it(holdfast: Holdfast) -> None:
     for command in ("pause", "why", "retry"):
         assert (await holdfast("run", command, "0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90")).code == 4
+
+
+async def test_tags_are_changed_and_indexed_and_old_runs_removed(
+    holdfast: Holdfast, house: House, worker: HostedWorker
+) -> None:
+    run = await started(holdfast, 13, "--tag", "customer=acme")
+    said = await holdfast("run", "tag", run, "--set", "plan=pro", "--remove", "customer")
+    assert said.out == "plan=pro\n"
+    assert (await holdfast("run", "tag", run, "--json")).json == {"id": run, "tags": {"plan": "pro"}}
+    assert (await holdfast("run", "tag", run, "--set", "odd")).code == 2
+    assert (await holdfast("run", "tag", run, "--set", "a=b", "--remove", "a")).code == 2
+    assert (await holdfast("run", "tag", "--all", "--tag", "plan=pro")).code == 2
+    many = ("run", "tag", "--all", "--tag", "plan=pro", "--set", "seen=yes", "--json")
+    assert (await holdfast(*many, "--dry-run")).json["effects"] == {}
+    assert (await holdfast(*many)).json["effects"] == {"done": 1}
+    assert (await holdfast(*many)).json["effects"] == {"nothing": 1}
+    assert (await holdfast("run", "tag", run, "--remove", "plan", "--remove", "seen")).out == "no tags\n"
+    assert (await holdfast("db", "index-tags")).out == "tags have an index\n"
+    assert (await holdfast("db", "index-tags", "--json")).json == {"indexed": True}
+    assert (await holdfast("db", "index-tags", "--drop")).out == "tags have no index\n"
+    await house.until("select count(*) = 1 from holdfast.result")
+    assert (await holdfast("db", "prune", "--older-than", "1d")).out == "0 runs removed\n"
+    dry = await holdfast("db", "prune", "--older-than", "0", "--dry-run", "--json")
+    assert dry.json == {"runs": 1, "dry_run": True}
+    assert (await holdfast("db", "prune", "--older-than", "0", "--status", "failed")).out == "1 run removed\n"
+    assert (await holdfast("db", "prune", "--older-than", "0", "--status", "running")).code == 2

@@ -25,6 +25,9 @@ from tests.house import QUICK, until
 go = Signal[int]("go")
 
 
+PARTS = ("client", "driver", "worker", "operator")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rooms:
     """A schema, the owner's connection to it, and the ways in for its roles."""
@@ -34,6 +37,7 @@ class Rooms:
     client: str
     driver: str
     worker: str
+    operator: str
 
 
 @pytest.fixture
@@ -46,18 +50,24 @@ async def rooms(server: EmbeddedPostgres, empty_dsn: str) -> AsyncIterator[Rooms
     await owner.execute(roles_sql(schema))
     await owner.execute(roles_sql(schema))
     database = str(await owner.fetchval("select current_database()"))
-    for part in ("client", "driver", "worker"):
+    for part in PARTS:
         await owner.execute(f"create role {schema}_{part}_user login password 'secret' in role {schema}_{part}")
+    await owner.execute(f"grant {schema}_client to {schema}_operator_user")
 
     def way_in(part: str) -> str:
         return server.dsn_for(database, user=f"{schema}_{part}_user", password="secret")
 
     try:
         yield Rooms(
-            schema=schema, owner=owner, client=way_in("client"), driver=way_in("driver"), worker=way_in("worker")
+            schema=schema,
+            owner=owner,
+            client=way_in("client"),
+            driver=way_in("driver"),
+            worker=way_in("worker"),
+            operator=way_in("operator"),
         )
     finally:
-        for role in ("client", "driver", "worker", "client_user", "driver_user", "worker_user"):
+        for role in [f"{part}{end}" for part in PARTS for end in ("", "_user")]:
             await owner.execute(f"drop owned by {schema}_{role}; drop role {schema}_{role}")
         await owner.close()
 
@@ -73,9 +83,17 @@ async def use_everything_of_a_client(rooms: Rooms) -> None:
         keyed = await client.start_by_name("idle", key="once")
         again = await client.start_by_name("idle", key="once")
         assert again.id == keyed.id
+        # The record of its run has gone, and so has its time.
+        await rooms.owner.execute(
+            f"insert into {rooms.schema}.start_key (name, key, run_id, at, until) "
+            f"values ('idle', 'free', {rooms.schema}.uuid7(), clock_timestamp(), clock_timestamp())"
+        )
+        free = await client.start_by_name("idle", key="free")
+        assert not free.existing
+        await free.cancel()
         assert await plain.signal_by_name("go", 1, key="first")
         assert not await plain.signal_by_name("go", 1, key="first")
-        assert len(await client.list()) == 2
+        assert len(await client.list()) == 3
         assert len(await client.list(status="failed")) == 0
         assert (await plain.describe()).inbox[0].name == "go"
         assert await plain.reschedule(lane="other", priority="high") == "done"
@@ -126,7 +144,7 @@ async def use_everything_of_a_client(rooms: Rooms) -> None:
         run = await connection.fetchval("select start('idle', '{\"a\": 1}', key => 'from sql')")
         assert await connection.fetchval("select signal($1, 'go', '1')", run)
         assert await connection.fetchval("select cancel($1)", run) == "cancelled"
-        assert await connection.fetchval("select count(*) from runs") == 7
+        assert await connection.fetchval("select count(*) from runs") == 8
         # What `holdfast db check` shows.
         await read_live_workers(Session(connection, Statements(rooms.schema)))
     finally:
@@ -196,6 +214,30 @@ async def test_a_client_needs_each_of_its_rights(rooms: Rooms, grant: Grant) -> 
     await rooms.owner.execute(f"revoke {what} on {rooms.schema}.{grant.table} from {rooms.schema}_client")
     with pytest.raises((AccessDenied, asyncpg.InsufficientPrivilegeError)):
         await use_everything_of_a_client(rooms)
+
+
+async def test_an_operator_can_do_all_that_an_operator_does(rooms: Rooms) -> None:
+    app = app_on(rooms.operator, rooms.schema)
+    async with app_on(rooms.client, rooms.schema).client() as starter, app.client() as client:
+        run = await starter.start_by_name("idle", key="mine")
+        failed = await starter.start_by_name("idle")
+        await failed.terminate()
+        await rooms.owner.execute(
+            f"insert into {rooms.schema}.journal (run_id, at, seq, hold, kind, key, output) "
+            "values ($1, clock_timestamp(), 1, 1, 1, 'a#1', '1'), ($1, clock_timestamp(), 2, 1, 4, 'signal:go#1', '1')",
+            run.id,
+        )
+        with pytest.raises(AccessDenied):
+            await starter.get(failed.id).retry()
+        for operator in (client.get(run.id), client.get(failed.id)):
+            assert await operator.tag({"seen": "yes"}) == {"seen": "yes"}
+        again = await client.get(failed.id).retry()
+        await client.get(run.id).rewind("signal:go#1")
+        await client.get(run.id).fork("a#1")
+        await client.get(again.id).terminate()
+        await client.get(run.id).terminate()
+        assert await client.records.prune(timedelta(0)) == 4
+        assert await client.records.prune(timedelta(0), keep_keys=timedelta(0)) == 0
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import inspect
 import io
 import os
 import re
-import shlex
 import sys
 import tempfile
 import tomllib
@@ -22,7 +21,6 @@ from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 import asyncpg
-import click
 import pytest
 
 import holdfast
@@ -238,30 +236,7 @@ def test_the_codes_of_sql_errors() -> None:
         assert f"errcode = '{code_of(code)}'" in sql
 
 
-# ---- commands
-
-
-def commands() -> list[str]:
-    found: list[str] = []
-    for section in sections(DOCS / "guide.md"):
-        for block in section.blocks:
-            if block.language == "sh":
-                found += block.text.splitlines()
-    return [line for line in found if line]
-
-
-@pytest.mark.parametrize("line", commands())
-def test_the_commands_can_be_parsed(line: str) -> None:
-    words = shlex.split(line.partition(" | ")[0].partition(" > ")[0], comments=True)
-    assert words.pop(0) == "holdfast"
-    here: click.Command = command_line
-    context = click.Context(here, info_name="holdfast")
-    while isinstance(here, click.Group):
-        found = here.get_command(context, words.pop(0))
-        assert found is not None, line
-        here = found
-    # With its arguments checked, and nothing done.
-    here.make_context(here.name, words, parent=context)
+# ---- tables
 
 
 def test_the_exit_codes() -> None:
@@ -339,7 +314,7 @@ def written(value: object) -> str:
         case bool():
             return f"`{str(value).lower()}`"
         case timedelta():
-            return f"`{value.total_seconds():g}s`"
+            return f"`{value.total_seconds():g}s`" if value < timedelta(days=1) else f"`{value.days}d`"
         case _:
             return f"`{value}`"
 
@@ -416,6 +391,8 @@ def test_the_settings_of_a_worker() -> None:
                 assert default == "the host's name"
             case "buckets":
                 assert (default, known[name]) == ("1 each", {})
+            case "keep":
+                assert (default, known[name]) == ("for ever", {})
             case "max_threads":
                 assert (default, known[name]) == ("4 for each processor", 4 * (os.cpu_count() or 1))
             case "max_processes":
@@ -446,6 +423,8 @@ def test_the_ranges_of_a_worker() -> None:
         {"buckets": {"low": 101}},
         {"buckets": {priority.word: 0 for priority in Priority}},
         {"mode": "idle"},
+        {"keep": {"succeeded": timedelta(seconds=59)}},
+        {"keep": {"running": timedelta(days=1)}},
     ):
         with pytest.raises(ConfigurationError):
             _worker_settings(wrong)

@@ -8,7 +8,20 @@ from uuid import uuid4
 
 import pytest
 
-from holdfast import App, Retry, RetryAfter, RunNotFound, RunStatus, Signal, Update, Why, sleep
+from holdfast import (
+    App,
+    Retry,
+    RetryAfter,
+    RunNotFound,
+    RunStatus,
+    Signal,
+    Update,
+    Why,
+    complete_later,
+    fan_out,
+    sleep,
+    start_child,
+)
 from holdfast.client import Client
 from tests.house import House
 from tests.scenarios.soon import SOON
@@ -173,6 +186,139 @@ async def test_blocked_says_both_sides(house: House) -> None:
     assert found.reasons[0].kind == "blocked"
     assert "refund#1" in str(found)
     assert "tried again " in str(found)
+
+
+async def test_what_it_waited_for_has_come_while_it_is_paused(house: House) -> None:
+    app = house.app()
+
+    @app.workflow
+    async def flow() -> str:
+        return await approve.wait()
+
+    client = await stranger(house)
+    await house.worker(app)
+    run = await (await house.client(app)).start(flow)
+    await house.parked(run.id)
+    await run.pause()
+    assert [one.text.partition(" since")[0] for one in (await client.why(run.id)).reasons] == [
+        "paused",
+        "waits for signal 'approve'",
+    ]
+    await run.signal(approve, "yes")
+    found = await client.why(run.id)
+    assert str(found).splitlines()[1] == "signal 'approve', for which it waited, has come"
+    await run.resume()
+    assert await run.result(timeout=SOON) == "yes"
+    ended = await client.why(run.id)
+    assert ended.reasons[0].text.startswith("it has succeeded, ")
+    assert ended.reasons[0].remedy is None
+
+
+async def test_how_it_failed_and_what_to_do(house: House) -> None:
+    app = house.app()
+
+    @app.workflow
+    async def flow() -> None:
+        raise ValueError("no such customer")
+
+    client = await stranger(house)
+    await house.worker(app)
+    run = await (await house.client(app)).start(flow)
+    await house.ended(run.id)
+    (reason,) = (await client.why(run.id)).reasons
+    assert reason.kind == "ended"
+    assert reason.text.endswith("ago, with ValueError: no such customer")
+    assert reason.remedy == "retry it, and it goes on from its last good step"
+
+
+async def test_whose_activities_nobody_can_take(house: House) -> None:
+    app, other = house.app(), house.app()
+
+    @app.activity(lane="gpu")
+    async def render() -> None:
+        pass
+
+    @app.workflow
+    async def child() -> None:
+        pass
+
+    @app.workflow
+    async def flow() -> None:
+        handle = await start_child(child, lane="kids")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(render())
+            group.create_task(handle.result())
+
+    @other.workflow
+    async def another() -> None:
+        pass
+
+    client = await stranger(house)
+    await house.worker(app)
+    await house.worker(other, lane="kids")
+    run = await (await house.client(app)).start(flow)
+    await house.until("select waits_for is not null from holdfast.task where run_id = $1", run.id)
+    await house.parked(run.id)
+    found = await client.why(run.id)
+    texts = sorted(f"{reason.text.partition(' since')[0]}; {reason.remedy}" for reason in found.reasons)
+    ids = {row["name"]: row["id"] for row in await house.db.fetch("select name, id from holdfast.run")}
+    assert texts == [
+        "lane 'gpu' has no worker; start one that has 'render': holdfast worker --lane gpu",
+        "no worker of lane 'kids' has 'child'; deploy code that has it",
+        f"waits for child child#1; holdfast run why {ids['child']}",
+        f"waits for render#1, dispatched to lane 'gpu',; holdfast run why {ids['render']}",
+    ]
+    assert "lane 'gpu' has no worker; start one that has 'render'" in str(await client.why(ids["render"]))
+
+
+async def test_an_activity_that_found_no_room_stands_in_the_lane_of_its_workers(house: House) -> None:
+    app = house.app()
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    @app.activity
+    async def step(number: int) -> int:
+        begun.set()
+        await may_end.wait()
+        return number
+
+    @app.workflow
+    async def flow() -> int:
+        return sum(await fan_out(step, range(6)))
+
+    client = await stranger(house)
+    await house.worker(app, max_activities=1)
+    run = await (await house.client(app)).start(flow)
+    await begun.wait()
+    await house.until("select count(*) > 1 from holdfast.task where bucket_id is null")
+    for row in await house.db.fetch(
+        "select run_id from holdfast.task where bucket_id is null and run_id <> $1", run.id
+    ):
+        found = await client.why(row["run_id"])
+        assert kinds(found) in (["line"], ["held"], ["ended"])
+    assert "no worker" not in kinds(await client.why(run.id))
+    may_end.set()
+    assert await run.result(timeout=SOON) == 15
+
+
+async def test_one_that_is_to_be_completed_from_outside(house: House) -> None:
+    app = house.app()
+
+    @app.activity
+    async def sign() -> str:
+        complete_later()
+
+    @app.workflow
+    async def flow() -> str:
+        return await sign()
+
+    client = await stranger(house)
+    await house.worker(app)
+    run = await (await house.client(app)).start(flow)
+    await house.until("select waits_for is not null from holdfast.task where run_id = $1", run.id)
+    await house.parked(run.id)
+    (reason,) = (await client.why(run.id)).reasons
+    assert reason.text.startswith("waits for the completion of sign#1 from outside since ")
+    assert reason.remedy == "complete it by its token"
 
 
 async def test_after_a_retry_the_old_id_tells_of_the_new_run(house: House) -> None:

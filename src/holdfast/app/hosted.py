@@ -18,7 +18,7 @@ from holdfast.core.definition import Definition
 from holdfast.core.events import Event
 from holdfast.core.mode import Duty, ModeName
 from holdfast.core.seal import Codec, Seal
-from holdfast.upkeep import CodeSchedule, Scheduler
+from holdfast.upkeep import CodeSchedule, Retention, Scheduler
 from holdfast.worker import Companion, Worker
 from holdfast.worker.seams import USUAL, Seams
 from holdfast.worker.surroundings import Surroundings
@@ -50,6 +50,8 @@ class WorkerOptions(TypedDict, total=False):
     journal_max_rows: int
     journal_max_bytes: int
     hints: bool
+    keep: Mapping[str, timedelta]
+    keep_keys: timedelta
     alone: bool
 
 
@@ -153,6 +155,8 @@ class HostedWorker:
             # It has their code, so they are not out of use; others see to them.
             companion = Companion(schedules=scheduler.carried, registered=_nothing, heard=_nothing)
             scheduler = None
+        if beside and self.settings.keep and self.settings.does(Duty.SCAN):
+            await stack.enter_async_context(self._make_retention(database))
         worker = Worker(
             dsn=database.dsn,
             statements=database.statements,
@@ -173,6 +177,15 @@ class HostedWorker:
             for _ in range(self._stops):
                 worker.stop()
         return worker
+
+    def _make_retention(self, database: Database) -> Retention:
+        return Retention(
+            dsn=database.dsn,
+            statements=database.statements,
+            keep=self.settings.keep,
+            keep_keys=self.settings.keep_keys,
+            application=f"holdfast retention {self.settings.name}",
+        )
 
     def _make_scheduler(self, database: Database, seal: Seal) -> Scheduler:
         return Scheduler(

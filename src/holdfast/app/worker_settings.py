@@ -221,11 +221,18 @@ def _value(name: str, said: Said) -> object:
     if said.form == "python":
         return said.value
     kind = _KINDS.get(name)
-    if isinstance(said.value, str):
-        return said.value if kind is None else kind(said.value)
-    if kind is read_period and isinstance(said.value, int | float) and not isinstance(said.value, bool):
-        return read_period(str(said.value))
-    return said.value
+    value: object = said.value
+    if isinstance(value, str):
+        return value if kind is None else kind(value)
+    if kind is _ages and isinstance(value, Mapping):
+        return {word: _period(age) for word, age in cast("Mapping[str, object]", value).items()}
+    return _period(value) if kind is read_period else value
+
+
+def _period(value: object) -> object:
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return read_period(str(value))
+    return value
 
 
 def _whole(text: str) -> int:
@@ -255,6 +262,19 @@ def _counts(text: str) -> dict[str, int]:
     return found
 
 
+def _ages(text: str) -> dict[str, timedelta]:
+    """``succeeded=30d failed=90d``, with blanks or commas between them."""
+    found: dict[str, timedelta] = {}
+    for word in filter(None, re.split(r"[\s,]+", text)):
+        status, equals, age = word.partition("=")
+        if not equals:
+            raise ValueError(f"{word!r}: write a status and a duration, such as succeeded=30d")
+        if status in found:
+            raise ValueError(f"{status!r} stands there twice")
+        found[status] = read_period(age)
+    return found
+
+
 _NAMES = tuple(one.name for one in fields(WorkerSettings))
 _DEFAULTS = WorkerSettings(name="for its defaults")
 _DEFAULT_LANE = _DEFAULTS.lane
@@ -274,7 +294,7 @@ def _readers() -> Iterable[tuple[str, Callable[[str], object]]]:
             case str():
                 continue
             case _:
-                yield name, _counts
+                yield name, _ages if name == "keep" else _counts
 
 
 _KINDS: Mapping[str, Callable[[str], object]] = dict(_readers())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 from rich.table import Table
@@ -72,12 +72,16 @@ def _table(title: str, values: Shown) -> Table:
         table.add_column(column, no_wrap=column == "setting", overflow="fold")
     for name, one in values.items():
         origin = str(one["origin"])
-        table.add_row(name, Text(_words(one["value"])), Text(origin, style="dim" if origin == "default" else ""))
+        words = _words(one["value"]) or _EMPTY.get(name, "")
+        table.add_row(name, Text(words), Text(origin, style="dim" if origin == "default" else ""))
     return table
 
 
 def _words(value: object) -> str:
-    return ", ".join(_parts(value)) or "1 each"
+    return ", ".join(_parts(value))
+
+
+_EMPTY = {"buckets": "1 each", "keep": "for ever"}
 
 
 def _parts(value: object) -> Iterator[str]:
@@ -89,7 +93,7 @@ def _parts(value: object) -> Iterator[str]:
         case timedelta():
             yield f"{value.total_seconds():g}s"
         case Mapping():
-            for priority, count in value.items():  # pyright: ignore[reportUnknownVariableType]
-                yield f"{priority}={count}"
+            for word, one in cast("Mapping[str, object]", value).items():
+                yield f"{word}={_words(one)}"
         case _:
             yield str(value)

@@ -13,6 +13,7 @@ from holdfast.cli.exit_code import ExitCode
 from holdfast.cli.findings import Finding, Level
 from holdfast.cli.inspection import inspect
 from holdfast.cli.options import Door, with_door
+from holdfast.cli.prune import index_tags, prune
 from holdfast.store.connect import connect, hide_password, translated
 from holdfast.store.migrate import code_version, migrate, setup_sql
 from holdfast.store.roles import roles_sql
@@ -30,6 +31,7 @@ def db() -> None:
       holdfast db setup
       holdfast db check
       holdfast db sql --roles
+      holdfast db prune --older-than 30d --status succeeded
     """  # noqa: D301 - \b keeps click from wrapping the examples
 
 
@@ -100,6 +102,10 @@ def sql(door: Door, *, roles: bool) -> None:
         door.out.answer({"schema": schema, "sql": text})
     else:
         sys.stdout.write(text)
+
+
+for command in (prune, index_tags):
+    db.add_command(command)
 
 
 def _table(findings: list[Finding]) -> Table:

@@ -30,6 +30,8 @@ _MEANINGS: Mapping[str, tuple[str, str]] = {
         "PRIORITY=N",
         f"Buckets of a priority ({', '.join(one.word for one in Priority)}), repeated; 0: left to others.",
     ),
+    "keep": ("STATUS=TIME", "How long records of runs that ended so are kept, such as succeeded=30d; repeated."),
+    "keep_keys": ("TIME", "How long the keys of such runs are refused after that."),
     "transfer_batch_size": ("N", "Runs of a dead worker that are made due again in one step."),
     "cached_runs": ("N", "Parked workflow runs that are kept in memory."),
     "journal_warn_rows": ("N", "A run whose journal has more rows is named in a warning."),
@@ -38,7 +40,7 @@ _MEANINGS: Mapping[str, tuple[str, str]] = {
     "journal_max_bytes": ("N", "Likewise, of what they hold."),
 }
 _DEFAULTS = WorkerSettings()
-_REPEATED = {"lane", "buckets"}
+_REPEATED = {"lane", "buckets", "keep"}
 _FLAGS = {
     "skip_warm_up": ("--skip-warm-up", True, "Claim at once, without the short pause at the start."),
     "hints": ("--no-hints", False, "Neither listen nor notify: find everything by polling."),
@@ -85,8 +87,8 @@ def variable_of(name: str) -> str:
 def _default(name: str) -> str:
     match getattr(_DEFAULTS, name):
         case timedelta() as span:
-            return f"{span.total_seconds():g}s"
+            return f"{span.days}d" if span >= timedelta(days=1) else f"{span.total_seconds():g}s"
         case Mapping():
-            return "1 each"
+            return "for ever" if name == "keep" else "1 each"
         case other:
             return str(other)

@@ -12,6 +12,7 @@ from holdfast.client.exporting import Sample
 from holdfast.client.handle import RunHandle
 from holdfast.client.listing import Page, RunSummary
 from holdfast.client.operations import Effect
+from holdfast.client.records import Records
 from holdfast.client.schedule import Schedule, ScheduleStatus
 from holdfast.client.schedules import Schedules
 from holdfast.client.selection import Refusal, Runs, Tally
@@ -30,6 +31,7 @@ __all__ = [
     "LetterView",
     "Page",
     "Reason",
+    "Records",
     "Refusal",
     "RunDescription",
     "RunHandle",

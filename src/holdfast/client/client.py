@@ -15,6 +15,7 @@ from holdfast.client.exporting import Sample, sample_runs
 from holdfast.client.handle import RunHandle, run_id_of
 from holdfast.client.listing import list_runs
 from holdfast.client.options import StartOptions, keys_of_many, start_options
+from holdfast.client.records import Records
 from holdfast.client.selection import Runs
 from holdfast.core.definition import Call, Definition
 from holdfast.core.errors import InvalidInput
@@ -61,6 +62,8 @@ class Client:
         """What starts runs by the clock: make, list, change, pause, trigger and preview schedules."""
         self.driven = parts.driven
         """Workflows whose runs are driven by hand: create and trigger them, and take their runs."""
+        self.records = Records(self._database)
+        """What is recorded of runs that have ended: prune removes what is old."""
 
     async def __aenter__(self) -> Self:
         await self._parts.open()
@@ -249,6 +252,8 @@ class Client:
         return [self._handle(answer, call.definition, known=own) for call, answer in zip(bound, answers, strict=True)]
 
     def _handle(self, started: Started, definition: Definition[..., R] | None, *, known: bool) -> RunHandle[R]:
+        # One that was found by its key may have gone since, and only the key be left.
+        known = known and not started.existing
         return RunHandle(self._context, started.id, definition, existing=started.existing, known=known)
 
     # ---- runs that are there

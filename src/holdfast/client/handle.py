@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from uuid import UUID
@@ -16,6 +16,7 @@ from holdfast.client.operations import Effect, operate
 from holdfast.client.outcome import open_outcome
 from holdfast.client.rescheduling import Wish, reschedule_one
 from holdfast.client.state import plain_state, state
+from holdfast.client.tags import change_of, change_tags
 from holdfast.client.why import Why, why
 from holdfast.core.errors import InvalidInput, ResultTimeout, RunNotFound
 from holdfast.store.continuing import read_newest
@@ -343,6 +344,25 @@ class RunHandle(Generic[R_co]):
             As ``rewind``; InvalidInput, Unstorable: the input does not fit, or cannot be stored.
         """
         return self._of(await continuing.fork(self._context, self.id, from_=from_, input=input, timeout=timeout))
+
+    async def tag(
+        self,
+        tags: Mapping[str, str] | None = None,
+        *,
+        remove: Iterable[str] = (),
+        connection: CallersConnection | None = None,
+    ) -> dict[str, str]:
+        """Sets tags of the run and removes others; gives all that it has then.
+
+        They are what people and ``list`` find it by, also after its end; where it was retried or rewound, that of the
+        run that it is now. Its code goes on seeing the tags that it was started with.
+
+        Raises:
+            RunNotFound: there is no such run.
+            InvalidInput: a tag is not a text that can be stored, or is both set and removed.
+        """
+        change = change_of(f"run {self.id}", tags, remove)
+        return await change_tags(self._context, self.id, change, connection=connection)
 
     async def newest(self) -> RunHandle[R_co]:
         """The run that this one has become by retries, rewinds and continue-as-new; itself, if by none."""

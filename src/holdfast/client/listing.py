@@ -14,6 +14,7 @@ from holdfast.core.errors import InvalidInput
 from holdfast.core.ids import lowest_id
 from holdfast.core.priority import Priority, PriorityName
 from holdfast.core.states import RUN_KINDS, RunKind, RunKindName, RunStatus
+from holdfast.store.retention import tags_are_indexed
 from holdfast.store.runs import NEWEST, Filters, Listed, Place, Walk, read_page
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _BLOCKED = frozenset({RunStatus.BLOCKED})
 _UNHAPPY = frozenset({RunStatus.FAILED, RunStatus.CANCELLED})
 _ENDED = frozenset(status for status in RunStatus if status.ended)
 _OPEN = frozenset(RunStatus) - _ENDED
+_OWN_WAY = frozenset({Walk.UNHAPPY, Walk.FAMILY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,13 +116,15 @@ async def list_runs(
 
     async def read(session: Session) -> list[Listed]:
         found: dict[UUID, Listed] = {}
-        for walk, some in walks.items():
+        # Failed runs have an order of their own, and families an index of their own, which is the smaller one.
+        indexed = bool(tags) and walks.keys().isdisjoint(_OWN_WAY) and await tags_are_indexed(session)
+        for walk, some in ({Walk.TAGGED: statuses} if indexed else walks).items():
             # One more than asked for tells whether there is a next page.
             page = await read_page(session, walk, sorted(some), filters, count=limit + 1, last=last)
             # Who ended between two walks is met twice: what was met last is true.
             found |= {row.id: row for row in page}
         rows = list(found.values())
-        return rows if len(walks) == 1 else sorted(rows, key=lambda row: row.id, reverse=True)
+        return rows if len(walks) == 1 or indexed else sorted(rows, key=lambda row: row.id, reverse=True)
 
     rows = await database.call(read)
     items = rows[:limit]

@@ -76,7 +76,7 @@ def start_options(
         *priority_mistakes(priority),
         *due_mistakes(at, after),
         *timeout_mistakes(timeout),
-        *_tag_mistakes(tags),
+        *tag_mistakes(tags),
         *header_mistakes(headers),
         *_retry_mistakes(retry),
     ]
@@ -196,7 +196,8 @@ def _span_mistakes(name: str, span: object, *, shortest: timedelta, words: str) 
         yield f"{name} is {span}: use {words}, and at most {_LONGEST_TIME.days:,} days"
 
 
-def _tag_mistakes(tags: object) -> Iterator[str]:
+def tag_mistakes(tags: object) -> Iterator[str]:
+    """What is wrong with tags."""
     if tags is None:
         return
     if not isinstance(tags, Mapping):

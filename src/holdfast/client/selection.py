@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from holdfast.client import continuing
+from holdfast.client.exporting import export_runs
 from holdfast.client.listing import MOST_ON_A_PAGE, list_runs
 from holdfast.client.operations import Effect, operate
 from holdfast.client.rescheduling import Wish, reschedule
+from holdfast.client.tags import change_of, change_tags_of_many
 from holdfast.core.errors import InvalidInput, OperationRefused, RunNotFound
 from holdfast.core.states import RunKindName, RunStatus
 from holdfast.store.continuing import read_replaced
@@ -21,6 +23,7 @@ from holdfast.store.operations import Verb
 
 if TYPE_CHECKING:
     from holdfast.client.context import Context
+    from holdfast.core.export import RunExport
     from holdfast.core.priority import PriorityName
 
 LIMIT = 10_000
@@ -59,7 +62,7 @@ class Runs:
 
     Every operation takes ``limit``, how many runs at most, and ``dry_run``, which finds them and does nothing. Without
     a ``status`` it is done to those runs that it can be done to: retry to failed and cancelled ones, resume to paused
-    ones, rewind and fork to any, all others to those that have not ended.
+    ones, rewind, fork and tag to any, all others to those that have not ended.
     """
 
     __slots__ = ("_context", "_page", "_status")
@@ -136,6 +139,33 @@ class Runs:
             refused += [Refusal(run_id=run_id, reason=reason) for run_id, reason in not_done.items()]
         return Tally(runs=runs, effects=effects, refused=refused, made=(), more=more, dry_run=dry_run)
 
+    async def tag(
+        self,
+        tags: Mapping[str, str] | None = None,
+        *,
+        remove: Iterable[str] = (),
+        limit: int = LIMIT,
+        dry_run: bool = False,
+    ) -> Tally:
+        """As ``RunHandle.tag``; runs that were retried or rewound before are left out."""
+        change = change_of("these runs", tags, remove)
+        runs, more = await self._find(frozenset(), limit, originals=False)
+        effects: Counter[Effect] = Counter()
+        for start in range(0, 0 if dry_run else len(runs), _BATCH):
+            some = await change_tags_of_many(self._context, runs[start : start + _BATCH], change)
+            effects.update(some.values())
+        return Tally(runs=runs, effects=effects, refused=(), made=(), more=more, dry_run=dry_run)
+
+    async def export(self, *, limit: int = LIMIT) -> list[RunExport]:
+        """As ``RunHandle.export``, newest first; of each as it is in one moment.
+
+        Raises:
+            Unreadable: a payload was written with a codec that is not configured here.
+        """
+        runs, _ = await self._find(frozenset(), limit)
+        places = {run_id: place for place, run_id in enumerate(runs)}
+        return sorted(await export_runs(self._context, runs), key=lambda run: places[run.run_id])
+
     async def retry(self, *, timeout: timedelta | None = None, limit: int = LIMIT, dry_run: bool = False) -> Tally:
         """As ``RunHandle.retry``; runs that were retried or rewound before are left out."""
 
@@ -187,9 +217,7 @@ class Runs:
         *,
         dry_run: bool,
     ) -> Tally:
-        found, more = await self._find(statuses, limit)
-        replaced = await self._context.database.call(lambda session: read_replaced(session, found))
-        runs = [run_id for run_id in found if run_id not in replaced]
+        runs, more = await self._find(statuses, limit, originals=False)
         made: list[UUID] = []
         refused: list[Refusal] = []
         for run_id in () if dry_run else runs:
@@ -205,7 +233,9 @@ class Runs:
         effects = {Effect.DONE: len(made)} if made else {}
         return Tally(runs=runs, effects=effects, refused=refused, made=made, more=more, dry_run=dry_run)
 
-    async def _find(self, statuses: Iterable[RunStatus], limit: int) -> tuple[list[UUID], bool]:
+    async def _find(
+        self, statuses: Iterable[RunStatus], limit: int, *, originals: bool = True
+    ) -> tuple[list[UUID], bool]:
         if limit < 1:
             raise InvalidInput(f"limit is {limit}: use 1 or more")
         found: list[UUID] = []
@@ -219,4 +249,8 @@ class Runs:
             found += [run.id for run in page]
             after = page.next
             if after is None or len(found) >= limit:
-                return found, after is not None
+                break
+        if not originals:
+            replaced = await self._context.database.call(lambda session: read_replaced(session, found))
+            found = [run_id for run_id in found if run_id not in replaced]
+        return found, after is not None

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from holdfast.client.ear import Ear
     from holdfast.store.session import Session
 
+_FIRST_CHECK = 5.0
+_CHECK_EVERY = 60.0
+"""How often it is made sure that a run which has not ended is there at all."""
+
 
 class Waiter:
     """Waits for the ends of any number of runs. A wait that is cancelled leaves nothing behind."""
@@ -39,7 +43,11 @@ class Waiter:
         """
         ended = await self._wait(run_id, name=name, known=known)
         while ended.newest is not None:
-            ended = await self._wait(ended.newest, name=name, known=True)
+            try:
+                ended = await self._wait(ended.newest, name=name, known=True)
+            except RunNotFound:
+                # It went on, and its record has gone meanwhile: the first of all still leads to what it has become.
+                ended = await self._wait(run_id, name=name, known=False)
         return ended
 
     async def _wait(self, run_id: UUID, *, name: str | None, known: bool) -> Ended:
@@ -88,6 +96,12 @@ class Waiter:
     async def look_at_all(self, session: Session) -> bool:
         """One look at everything that is waited for; says whether any of it has ended."""
         found = False
+        now = asyncio.get_running_loop().time()
+        for run_id, wait in self._waits.items():
+            if now >= wait.check_at:
+                # Its record may have been removed.
+                wait.check_at = now + _CHECK_EVERY
+                self._unknown.add(run_id)
         unknown = list(self._unknown)
         known = [run_id for run_id in self._waits if run_id not in self._unknown]
         for some in _cut(unknown):
@@ -151,11 +165,12 @@ class Waiter:
 class _Wait:
     """Those who wait for one run, each with the name that it expects the run to have."""
 
-    __slots__ = ("answers", "name")
+    __slots__ = ("answers", "check_at", "name")
 
     def __init__(self) -> None:
         self.answers: dict[asyncio.Future[Ended], str | None] = {}
         self.name: str | None = None
+        self.check_at = asyncio.get_running_loop().time() + _FIRST_CHECK
 
 
 def _check_name(run_id: UUID, expected: str | None, name: str) -> None:

@@ -94,9 +94,7 @@ def _reasons(
     run: Standing, attempts: Sequence[LastAttempt], children: Mapping[str, Awaited], seal: Seal
 ) -> Iterator[Reason]:
     if run.status.ended:
-        yield Reason(
-            kind="ended", text=f"it has {_ENDED[run.status]}, {_ago(run, run.ended_at)} ago", since=run.ended_at
-        )
+        yield _end(run, seal)
         return
     yield from _requests(run)
     if run.status is RunStatus.PAUSED:
@@ -167,6 +165,18 @@ def _by_hand(run: Standing, attempts: Sequence[LastAttempt], seal: Seal) -> Iter
                 )
         case _:
             return
+
+
+def _end(run: Standing, seal: Seal) -> Reason:
+    words = f"it has {_ENDED[run.status]}, {_ago(run, run.ended_at)} ago"
+    if run.error is not None:
+        words += f", with {_error(run.error, seal)}"
+    return Reason(
+        kind="ended",
+        text=words,
+        since=run.ended_at,
+        remedy=None if run.status is RunStatus.SUCCEEDED else "retry it, and it goes on from its last good step",
+    )
 
 
 def _requests(run: Standing) -> Iterator[Reason]:
@@ -241,29 +251,39 @@ def _limited(run: Standing, permit: WaitingFor) -> Reason:
 
 
 def _nobody(run: Standing) -> Iterator[Reason]:
-    what = repr(run.name) if run.version is None else f"version {run.version} of {run.name!r}"
+    lane = run.lane.partition(" ")[0]
     if not run.workers:
-        yield Reason(
-            kind="no worker",
-            text=f"lane {run.lane!r} has no worker",
-            what=run.lane,
-            remedy=f"start one that has {what}: holdfast worker --lane {run.lane}",
-        )
+        yield _no_worker(lane, run.name, run.version)
     elif not run.able:
-        yield Reason(
-            kind="no worker",
-            text=f"no worker of lane {run.lane!r} has {what}",
-            what=run.name,
-            remedy="deploy code that has it",
-        )
+        yield _no_code(lane, run.name, run.version)
     elif not run.serving:
         word = Priority(run.priority).word
         yield Reason(
             kind="no worker",
-            text=f"no worker of lane {run.lane!r} that has {what} serves priority {word}",
+            text=f"no worker of lane {lane!r} that has {_code(run.name, run.version)} serves priority {word}",
             what=word,
             remedy=f"give one a bucket for it: --buckets {word}=1",
         )
+
+
+def _no_worker(lane: str, name: str, version: str | None) -> Reason:
+    return Reason(
+        kind="no worker",
+        text=f"lane {lane!r} has no worker",
+        what=lane,
+        remedy=f"start one that has {_code(name, version)}: holdfast worker --lane {lane}",
+    )
+
+
+def _no_code(lane: str, name: str, version: str | None) -> Reason:
+    code = _code(name, version)
+    return Reason(
+        kind="no worker", text=f"no worker of lane {lane!r} has {code}", what=name, remedy="deploy code that has it"
+    )
+
+
+def _code(name: str, version: str | None) -> str:
+    return repr(name) if version is None else f"version {version} of {name!r}"
 
 
 def _parked_for(
@@ -280,13 +300,7 @@ def _parked_for(
     for line in waits:
         kind, colon, name = line.partition(":")
         if kind in ("signal", "update") and colon:
-            yield Reason(
-                kind="signal" if kind == "signal" else "update",
-                text=f"waits for {kind} {name!r} since {_ago(run, since)}",
-                what=name,
-                since=since,
-                remedy="send it",
-            )
+            yield _letter(run, "signal" if kind == "signal" else "update", name, since)
         elif kind == "outside" and colon:
             yield Reason(
                 kind="outcome",
@@ -300,9 +314,9 @@ def _parked_for(
             yield _retry(run, failed[line], seal)
         elif line in children:
             awaited = children[line]
-            what = f"child {line}" if awaited.lane is None else f"{line}, dispatched to lane {awaited.lane!r},"
+            what = f"{line}, dispatched to lane {awaited.lane!r}," if awaited.dispatched else f"child {line}"
             yield Reason(
-                kind="child" if awaited.lane is None else "outcome",
+                kind="outcome" if awaited.dispatched else "child",
                 text=f"waits for {what} since {_ago(run, since)}",
                 what=line,
                 since=since,
@@ -320,23 +334,24 @@ def _parked_for(
             until=run.due_at,
             remedy="or wake it",
         )
-    for lane in sorted({one.lane for one in children.values() if one.nobody and one.lane is not None}):
-        yield Reason(
-            kind="no worker",
-            text=f"lane {lane!r} has no worker",
-            what=lane,
-            remedy=f"start one: holdfast worker --lane {lane}",
-        )
+    lacking = {(one.lacks, one.lane, one.name) for one in children.values() if one.lacks and one.name}
+    for lacks, lane, name in sorted(lacking, key=str):
+        called, _, version = name.partition("@")
+        yield (_no_worker if lacks == "lane" else _no_code)(lane, called, version or None)
     if not waits:
         yield Reason(kind="outcome", text=f"parked since {_ago(run, since)}", since=since)
 
 
+def _letter(run: Standing, kind: Literal["signal", "update"], name: str, since: datetime) -> Reason:
+    if name in run.letters:
+        # It is paused, or about to go on.
+        return Reason(kind=kind, text=f"{kind} {name!r}, for which it waited, has come", what=name, since=since)
+    text = f"waits for {kind} {name!r} since {_ago(run, since)}"
+    return Reason(kind=kind, text=text, what=name, since=since, remedy="send it")
+
+
 def _retry(run: Standing, attempt: LastAttempt, seal: Seal) -> Reason:
-    try:
-        failure = read_failure(attempt.error, seal)
-        error = f"{failure.type.rpartition(':')[2]}: {failure.message}"
-    except Unreadable:
-        error = "an error that cannot be read without its codec"
+    error = _error(attempt.error, seal)
     times = "one attempt has failed" if attempt.number == 1 else f"{attempt.number} attempts have failed"
     return Reason(
         kind="retry",
@@ -353,7 +368,21 @@ _HANDS = "@hands:"
 _SAID = "@said:"
 """Before what somebody said who gave one back."""
 
-_ENDED = {RunStatus.SUCCEEDED: "succeeded", RunStatus.FAILED: "failed", RunStatus.CANCELLED: "been cancelled"}
+
+def _error(text: str | None, seal: Seal) -> str:
+    try:
+        failure = read_failure(text, seal)
+    except Unreadable:
+        return "an error that cannot be read without its codec"
+    return f"{failure.type.rpartition(':')[2]}: {failure.message}"
+
+
+_ENDED = {
+    RunStatus.SUCCEEDED: "succeeded",
+    RunStatus.FAILED: "failed",
+    RunStatus.CANCELLED: "been cancelled",
+    RunStatus.CONTINUED: "gone on as a new run",
+}
 
 
 def _ago(run: Standing, at: datetime | None) -> str:

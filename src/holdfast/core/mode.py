@@ -12,7 +12,7 @@ class Duty(StrEnum):
     """What there is to be done in a lane."""
 
     SCAN = "scan ahead of time"
-    """See what the clock brings, whoever holds it: ticks of schedules, timeouts, requests to cancel."""
+    """See what the clock brings, whoever holds it: ticks of schedules, timeouts, requests to cancel, old records."""
     ONBOARD = "onboard to buckets"
     """Put what is due into buckets. In one database it is done by the claim itself."""
     CLAIM = "claim buckets"

@@ -13,9 +13,15 @@ from typing import NamedTuple
 from holdfast.core.errors import ConfigurationError
 from holdfast.core.mode import Duty, Mode, ModeName
 from holdfast.core.priority import Priority
+from holdfast.core.states import Ending
 
 LONGEST_NAME = 200
 MOST_BUCKETS = 100
+LEAST_KEPT = timedelta(minutes=1)
+MOST_KEPT = timedelta(days=36_500)
+
+KEEP_KEYS = timedelta(days=30)
+"""How long the key of a run is refused after its record has gone, where nothing else is said."""
 
 
 def _processors() -> int:
@@ -77,6 +83,11 @@ class WorkerSettings:
     """Likewise, of what they hold."""
     hints: bool = True
     """Listen and notify; without, all is found by polling."""
+    keep: Mapping[str, timedelta] = field(default_factory=dict[str, timedelta])
+    """How long the records of ended runs are kept, by how they ended: ``{"succeeded": timedelta(days=30)}``. What is
+    not named is kept for ever."""
+    keep_keys: timedelta = KEEP_KEYS
+    """How long the keys of such runs are refused after that."""
     alone: bool = False
     """Execute the suspects of the lane, one at a time, and leave when none is due: what a worker starts in a process
     of its own for runs whose worker has died twice."""
@@ -127,6 +138,7 @@ SPANS: Mapping[str, tuple[timedelta, timedelta]] = {
     "lease": (timedelta(seconds=1), timedelta(hours=1)),
     "poll": (timedelta(milliseconds=10), timedelta(minutes=1)),
     "grace": (timedelta(0), timedelta(days=1)),
+    "keep_keys": (timedelta(0), MOST_KEPT),
 }
 """The settings that are spans of time, each with the shortest and the longest that it may be."""
 
@@ -206,12 +218,26 @@ def _buckets(_: str, value: object) -> Iterator[str]:
         yield "at least one priority must have one"
 
 
+def _keep(_: str, value: object) -> Iterator[str]:
+    words = [ending.name.lower() for ending in Ending]
+    if not isinstance(value, Mapping):
+        yield f"{value!r} is not a timedelta for each way to end, such as {{'succeeded': timedelta(days=30)}}"
+        return
+    ages: Mapping[object, object] = value  # pyright: ignore[reportUnknownVariableType]
+    for word, age in ages.items():
+        if word not in words:
+            yield f"{word!r} is not one of {', '.join(words)}"
+        elif not isinstance(age, timedelta) or not LEAST_KEPT <= age <= MOST_KEPT:
+            yield f"{word!r}: a timedelta of 1 minute to {MOST_KEPT.days} days, not {age!r}"
+
+
 _CHECKS: Mapping[str, Callable[[str, object], Iterator[str]]] = {
     "name": _text,
     "lane": _text,
     "mode": _mode,
     "parallelism_factor": _factor,
     "buckets": _buckets,
+    "keep": _keep,
     **dict.fromkeys(WHOLE, _whole),
     **dict.fromkeys(SPANS, _span),
     **dict.fromkeys(("skip_warm_up", "hints", "alone"), _truth),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import UUID
 
 from holdfast.core.journal import started_key
@@ -96,6 +96,10 @@ class Standing(NamedTuple):
     """Of these, that serve its priority."""
     ahead: int
     """Runs before it in line, at most 1,000."""
+    error: str | None
+    """That it ended with."""
+    letters: Sequence[str]
+    """The names of signals and updates that it has not seen."""
 
 
 class LastAttempt(NamedTuple):
@@ -113,10 +117,12 @@ class Awaited(NamedTuple):
     """A child, or a dispatched activity, that a run waits for."""
 
     run_id: UUID
-    lane: str | None
-    """Of a dispatched activity."""
-    nobody: bool
-    """Whether it is a dispatched activity whose lane has no worker."""
+    dispatched: bool
+    lane: str
+    name: str | None
+    """None where it has ended."""
+    lacks: Literal["lane", "code"] | None
+    """Where it stands in line and nobody can take it: its lane has no worker, or none that has its code."""
 
 
 async def read_standing(
@@ -140,3 +146,15 @@ async def read_standing(
         [LastAttempt(key.rpartition("@")[0], *attempt) for key, *attempt in attempts],
         {key: Awaited(*child) for key, *child in children},
     )
+
+
+async def retag(session: Session, run_id: UUID, *, set: str, remove: Sequence[str]) -> str:
+    """Sets (JSON) and removes tags of the run, or of what it has become; gives all that it has then, as JSON."""
+    with about(run_id):
+        return str(await session.value("retag_run", run=run_id, set=set, remove=list(remove)))
+
+
+async def retag_many(session: Session, runs: Sequence[UUID], *, set: str, remove: Sequence[str]) -> dict[UUID, str]:
+    """Sets (JSON) and removes tags of those of these runs that there are; of each, whether that changed any."""
+    rows = await session.fetch("retag_runs", runs=list(runs), set=set, remove=list(remove))
+    return dict(map(tuple, rows))

@@ -49,9 +49,16 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, holdfast.now() as now
                             and o.due_at <= t.due_at
                             and (o.due_at, o.run_id) < (t.due_at, t.run_id)
                           order by o.due_at desc
-                          limit 1000) o), 0) as ahead
+                          limit 1000) o), 0) as ahead,
+       e.error,
+       array(select distinct i.name
+               from holdfast.inbox i
+              where i.run_id = v.id
+                and i.kind in (4, 9)
+                and not i.seen) as letters
   from holdfast.runs v
   left join holdfast.task t on t.run_id = v.id
+  left join holdfast.result e on e.run_id = v.id
   left join holdfast.pause p on p.run_id = v.id
   left join holdfast.blockage k on k.run_id = v.id
   left join holdfast.bucket b on b.id = t.bucket_id
@@ -61,32 +68,38 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, holdfast.now() as now
            count(*) filter (where coalesce(t.name, v.name) = any (n.names)) as able,
            count(*) filter (
              where coalesce(t.name, v.name) = any (n.names)
-               and exists (select from holdfast.bucket u where u.worker_id = n.id and u.priority = v.priority)
+               and exists (select from holdfast.bucket u
+                            where u.worker_id = n.id and u.lane = v.lane and u.priority = v.priority)
            ) as serving
       from holdfast.worker n
      where n.state = 'active'
        -- A coordinator, for example, executes nothing.
        and n.names <> '{}'
-       and n.lane = v.lane
+       -- Behind a blank stands which line of the lane it is.
+       and n.lane = split_part(v.lane, ' ', 1)
        and n.lease_until > clock_timestamp()
   ) c on true
  where v.id = holdfast.newest(:run::uuid)
 
 -- name: awaited_children
--- The runs of those children that a run waits for.
--- With the lanes of those that are dispatched activities, and whether they stand in line there and nobody can take them.
-select left(j.key, -1) as key, r.id as child,
-       case when r.kind = 2 then r.lane end as lane,
-       r.kind = 2 and t.bucket_id is null and not exists (
-         select from holdfast.worker w
-          where w.state = 'active'
-            and w.names <> '{}'
-            and w.lane = r.lane
-            and w.lease_until > clock_timestamp()
-       ) as nobody
+-- The runs of those children that a run waits for, and whether they are dispatched activities. With what is lacking where
+-- one stands in line and nobody can take it: a worker of its lane, or one that has its code.
+select left(j.key, -1) as key, r.id as child, r.kind = 2 as dispatched, split_part(r.lane, ' ', 1) as lane, t.name,
+       case when t.run_id is null or t.bucket_id is not null then null
+            when coalesce(w.workers, 0) = 0 then 'lane'
+            when w.able = 0 then 'code'
+       end as lacks
   from holdfast.journal j
   join holdfast.run r on r.id = (j.output #>> '{}')::uuid
   left join holdfast.task t on t.run_id = r.id
+  left join lateral (
+    select count(*) as workers, count(*) filter (where t.name = any (n.names)) as able
+      from holdfast.worker n
+     where n.state = 'active'
+       and n.names <> '{}'
+       and n.lane = split_part(r.lane, ' ', 1)
+       and n.lease_until > clock_timestamp()
+  ) w on true
  where j.run_id = :run::uuid
    and j.kind = 7
    and j.key = any (:keys::text[])
@@ -99,3 +112,15 @@ select j.key, j.attempts, j.at, j.not_before, j.error
    and j.kind = 2
  order by j.seq desc
  limit 20
+
+-- name: retag_runs
+select o.id,
+       case when holdfast.retag(o.id, :set::text::jsonb, :remove::text[]) = o.before then 'nothing' else 'done' end as effect
+  from (select r.id, coalesce(r.tags, '{}') as before
+          from holdfast.run r
+         where r.id = any (:runs::uuid[])
+         order by r.id
+        offset 0) o
+
+-- name: retag_run
+select holdfast.retag(:run::uuid, :set::text::jsonb, :remove::text[])::text

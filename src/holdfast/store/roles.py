@@ -98,32 +98,58 @@ WORKER = _grants(
 """What a worker needs: it executes what others and schedules start, and changes no journal or result."""
 
 
+OPERATOR = _grants(
+    migration="select",
+    # A run that goes on from another one has a copy of its journal. Records that are old enough go.
+    run="select insert delete update:tags update:options update:continued_from",
+    task="select insert delete update:inbox_count update:wake_at update:due_at update:flags",
+    journal="select insert delete",
+    # Nothing of it is changed: to lock its rows takes the right to.
+    result="select insert delete update:version",
+    inbox="select insert delete",
+    start_key="select update delete",
+    blockage="select delete",
+    pause="select insert delete",
+    heartbeat="select delete",
+    cancel_request="select insert delete",
+    schedule="select update:last_run update:running",
+    upkeep="select insert update",
+    worker="select",
+    bucket="select",
+    runs="select",
+)
+"""What it takes, beside the rights of a client, to retry, rewind, fork and tag runs, and to prune.
+
+A worker that prunes by itself needs it too. It cannot hold a run or be a worker.
+"""
+
+
 def roles_sql(schema: str) -> str:
-    """A script that makes the roles ``<schema>_client``, ``_driver`` and ``_worker``, and grants them what they need.
+    """A script that makes the roles ``<schema>_client``, ``_driver``, ``_worker`` and ``_operator``.
 
     Safe to run again, which is to be done after an upgrade of the schema.
     """
     parts = [_HEAD.format(schema=schema)]
-    for name, grants in (
-        (f"{schema}_client", CLIENT),
-        (f"{schema}_driver", DRIVER),
-        (f"{schema}_worker", WORKER),
-    ):
-        parts.append(_ROLE.format(role=name))
-        parts.append(f"grant usage on schema {schema} to {name};\n")
+    for name, grants in _ROLES:
+        role = f"{schema}_{name}"
+        parts.append(_ROLE.format(role=role))
+        parts.append(f"grant usage on schema {schema} to {role};\n")
         for table, rights in groupby(grants, key=lambda grant: grant.table):
             listed = ", ".join(f"{right} ({column})" if column else right for _, right, column in rights)
-            parts.append(f"grant {listed} on {schema}.{table} to {name};\n")
+            parts.append(f"grant {listed} on {schema}.{table} to {role};\n")
     parts.append(_TAIL.format(schema=schema))
     return "".join(parts)
 
 
+_ROLES = (("client", CLIENT), ("driver", DRIVER), ("worker", WORKER), ("operator", OPERATOR))
+
 _HEAD = """\
--- The rights of clients, drivers and workers in the schema {schema}.
+-- The rights of clients, drivers, workers and operators in the schema {schema}.
 -- Apply it as the owner of the schema, again after each upgrade of the schema. Then:
 --   grant {schema}_client to your_web_user;
 --   grant {schema}_driver to your_driver_user;   -- who drives runs by hand
 --   grant {schema}_worker to your_worker_user;
+--   grant {schema}_operator to your_admin_user;  -- beside the first: retry, rewind, fork, tag, prune
 -- A process that is both gets both. Upgrades of the schema itself remain with its owner (auto_setup = false).
 """
 

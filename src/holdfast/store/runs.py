@@ -171,7 +171,7 @@ async def read_inbox(session: Session, run_id: UUID) -> list[InboxRow]:
 
 
 class Walk(StrEnum):
-    """Which rows a page is made from; all but the last go by id, newest first."""
+    """Which rows a page is made from; all but UNHAPPY go by id, newest first."""
 
     ALL = "list_all"
     """Every run: for no status in particular."""
@@ -181,6 +181,8 @@ class Walk(StrEnum):
     HELD = "list_held"
     BLOCKED = "list_blocked"
     ENDED = "list_ended"
+    TAGGED = "list_tagged"
+    """Runs with tags, of every status, where tags have an index."""
     UNHAPPY = "list_unhappy"
     """Failed and cancelled runs, by the time of their end, newest first."""
 
@@ -223,7 +225,7 @@ async def read_page(
             pass
         case Walk.FAMILY:
             values["statuses"] = statuses or None
-        case Walk.OPEN | Walk.HELD | Walk.BLOCKED:
+        case Walk.OPEN | Walk.HELD | Walk.BLOCKED | Walk.TAGGED:
             values["statuses"] = statuses
         case Walk.ENDED | Walk.UNHAPPY:
             values["endings"] = [Ending[status.name] for status in statuses]

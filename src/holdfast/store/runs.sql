@@ -10,13 +10,16 @@ select e.run_id, e.status, e.output, e.error,
  where e.run_id = any (:runs::uuid[])
 
 -- name: known_runs
--- Which of these runs exist, and how those of them ended that have.
-select r.id, r.name, e.status, e.output, e.error,
+-- Which of these runs exist, and how those of them ended that have. One whose record has gone before that of what it has
+-- become (4) is known by that.
+select u.id, coalesce(r.name, c.name) as name, case when r.id is null then 4 else e.status end as status, e.output, e.error,
        case when c.id is not null then holdfast.newest(c.id) end as newest
-  from holdfast.run r
-  left join holdfast.result e on e.run_id = r.id
-  left join holdfast.run c on c.continued_from = r.id and c.continuation <> 4
- where r.id = any (:runs::uuid[])
+  from unnest(:runs::uuid[]) as u (id)
+  left join holdfast.run r on r.id = u.id
+  left join holdfast.result e on e.run_id = u.id
+  left join holdfast.run c on c.continued_from = u.id and c.continuation <> 4
+ where r.id is not null
+    or c.id is not null
 
 -- name: run_status
 select v.status
@@ -34,7 +37,7 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
          select 1
            from holdfast.worker w
           where w.state = 'active'
-            and w.lane = v.lane
+            and w.lane = split_part(v.lane, ' ', 1)
             and coalesce(t.name, v.name) = any (w.names)
             and w.lease_until > clock_timestamp()
        ) as has_worker,
@@ -131,6 +134,23 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
    and (:lane::text is null or v.lane = :lane)
    and (:kind::smallint is null or v.kind = :kind)
  order by f.id desc
+ limit :count::int
+
+-- name: list_tagged
+-- Where tags have an index (`holdfast db index-tags`), whatever the status is.
+select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at, v.due_at, v.first_claim_at, v.ended_at,
+       v.worker, v.version
+  from holdfast.run r
+ cross join lateral (select * from holdfast.runs v where v.id = r.id offset 0) v
+ where r.tags @> :tags::text::jsonb
+   and r.id >= :from_id::uuid
+   and r.id < :to_id::uuid
+   and (:name::text is null or r.name = :name)
+   and (:version::text is null or v.version = :version)
+   and (:lane::text is null or v.lane = :lane)
+   and (:kind::smallint is null or r.kind = :kind)
+   and (cardinality(:statuses::text[]) = 0 or v.status = any (:statuses))
+ order by r.id desc
  limit :count::int
 
 -- name: list_open

@@ -12,6 +12,7 @@ from holdfast.app.blocking.driven_consumer import BlockingDrivenConsumer
 from holdfast.app.blocking.driven_run import BlockingDrivenRun
 from holdfast.app.blocking.driven_step import BlockingStep
 from holdfast.app.blocking.handle import BlockingRunHandle
+from holdfast.app.blocking.records import BlockingRecords
 from holdfast.app.blocking.runs import BlockingRuns
 from holdfast.app.blocking.schedules import BlockingSchedules
 
@@ -20,6 +21,7 @@ __all__ = [
     "BlockingDriven",
     "BlockingDrivenConsumer",
     "BlockingDrivenRun",
+    "BlockingRecords",
     "BlockingRunHandle",
     "BlockingRuns",
     "BlockingSchedules",

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from holdfast.app.blocking.driven import BlockingDriven
 from holdfast.app.blocking.handle import BlockingRunHandle, as_blocking
+from holdfast.app.blocking.records import BlockingRecords
 from holdfast.app.blocking.runs import BlockingRuns
 from holdfast.app.blocking.schedules import BlockingSchedules
 from holdfast.client.handle import run_id_of
@@ -67,6 +68,11 @@ class BlockingClient:
     def schedules(self) -> BlockingSchedules:
         """What starts runs by the clock."""
         return BlockingSchedules(self._bridge)
+
+    @property
+    def records(self) -> BlockingRecords:
+        """What is recorded of runs that have ended."""
+        return BlockingRecords(self._bridge)
 
     @property
     def driven(self) -> BlockingDriven:

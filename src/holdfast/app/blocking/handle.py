@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from uuid import UUID
@@ -191,6 +191,17 @@ class BlockingRunHandle(Generic[R_co]):
         return as_blocking(
             self._bridge, self._bridge.call(lambda client: self._on(client).fork(from_, input=input, timeout=timeout))
         )
+
+    def tag(
+        self,
+        tags: Mapping[str, str] | None = None,
+        *,
+        remove: Iterable[str] = (),
+        connection: BlockingConnection | None = None,
+    ) -> dict[str, str]:
+        """Sets tags of the run and removes others; gives all that it has then."""
+        connection = of_this_thread(connection)
+        return self._bridge.call(lambda client: self._on(client).tag(tags, remove=remove, connection=connection))
 
     def newest(self) -> BlockingRunHandle[R_co]:
         """The run that this one has become by retries, rewinds and continue-as-new; itself, if by none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from holdfast.app.blocking.bridge import Bridge
     from holdfast.client.client import Client
     from holdfast.client.selection import Runs, Tally
+    from holdfast.core.export import RunExport
     from holdfast.core.priority import PriorityName
 
 
@@ -61,6 +62,21 @@ class BlockingRuns:
                 at=at, after=after, priority=priority, lane=lane, limit=limit, dry_run=dry_run
             )
         )
+
+    def tag(
+        self,
+        tags: Mapping[str, str] | None = None,
+        *,
+        remove: Iterable[str] = (),
+        limit: int = LIMIT,
+        dry_run: bool = False,
+    ) -> Tally:
+        """As ``RunHandle.tag``; runs that were retried or rewound before are left out."""
+        return self._bridge.call(lambda client: self._on(client).tag(tags, remove=remove, limit=limit, dry_run=dry_run))
+
+    def export(self, *, limit: int = LIMIT) -> list[RunExport]:
+        """As ``RunHandle.export``, newest first; of each as it is in one moment."""
+        return self._bridge.call(lambda client: self._on(client).export(limit=limit))
 
     def retry(self, *, timeout: timedelta | None = None, limit: int = LIMIT, dry_run: bool = False) -> Tally:
         """As ``RunHandle.retry``; runs that were retried or rewound before are left out."""

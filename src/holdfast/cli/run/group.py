@@ -13,6 +13,7 @@ from holdfast.cli.run.operate import pause, resume, terminate, wake
 from holdfast.cli.run.send import cancel, signal, update
 from holdfast.cli.run.show import show
 from holdfast.cli.run.start import start
+from holdfast.cli.run.tag import tag
 from holdfast.cli.run.watch import watch
 from holdfast.cli.run.why import why
 
@@ -46,6 +47,7 @@ for command in (
     cancel,
     watch,
     export,
+    tag,
     retry,
     rewind,
     fork,

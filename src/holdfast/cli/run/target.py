@@ -38,10 +38,18 @@ class Target:
     status: Sequence[str] | None
     lane: str | None
     tags: dict[str, str] | None
+    parent: UUID | None
+    root: UUID | None
     since: datetime | None
     until: datetime | None
     limit: int
     dry_run: bool
+
+    @property
+    def filtered(self) -> bool:
+        """Whether it says which runs by anything but an id."""
+        filters = (self.name, self.version, self.status, self.lane, self.tags, self.parent, self.root)
+        return any(one is not None for one in (*filters, self.since, self.until))
 
     def runs(self, client: Client, kind: RunKindName | None = None) -> Runs:
         """All of them, or of a kind."""
@@ -52,6 +60,8 @@ class Target:
             status=self.status,
             lane=self.lane,
             tags=self.tags,
+            parent=self.parent,
+            root=self.root,
             since=self.since,
             until=self.until,
         )
@@ -61,65 +71,76 @@ def with_target(fn: Callable[..., Any]) -> Command:
     """Gives a command its ``target``: an id, or ``--all`` and filters."""
 
     @functools.wraps(fn)
-    def command(
-        *args: Any,
-        id: UUID | None,
-        everything: bool,
-        name: str | None,
-        version: str | None,
-        status: str | None,
-        lane: str | None,
-        tags: Sequence[tuple[str, str]],
-        since: datetime | None,
-        until: datetime | None,
-        limit: int,
-        dry_run: bool,
-        **kwargs: Any,
-    ) -> Any:
-        filtered = any(one is not None for one in (name, version, status, lane, since, until)) or bool(tags)
+    def command(*args: Any, id: UUID | None, everything: bool, dry_run: bool, **kwargs: Any) -> Any:
+        target = _target(kwargs, id, dry_run=dry_run)
         if everything == (id is not None):
             raise click.UsageError("say which run by its id, or --all with filters for all that fit them")
-        if everything and not filtered:
+        if everything and not target.filtered:
             raise click.UsageError("--all needs a filter, such as --workflow NAME, --status STATUS or --tag NAME=VALUE")
-        if not everything and (filtered or dry_run):
+        if not everything and (target.filtered or dry_run):
             raise click.UsageError("filters and --dry-run go with --all; a single run is found by its id")
-        target = Target(
-            id=id,
-            name=name,
-            version=version,
-            status=[word.strip() for word in status.split(",")] if status else None,
-            lane=lane,
-            tags=dict(tags) or None,
-            since=since,
-            until=until,
-            limit=limit,
-            dry_run=dry_run,
-        )
         return fn(*args, target=target, **kwargs)
 
-    wrapped: Command = command
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
+    return _with(command, (_ID, _ALL, _NAME, *_FILTERS, _DRY_RUN))
 
 
-_OPTIONS = (
-    click.argument("id", type=run_id, required=False, metavar="[ID]"),
-    click.option("--all", "everything", is_flag=True, help="All runs that fit the filters."),
-    click.option("--workflow", "--name", "name", metavar="NAME", help="Of this workflow or activity."),
+def with_filters(fn: Callable[..., Any]) -> Command:
+    """Gives a command that knows its runs by other ways too its ``target``: all that fit some filters, with ``--all``.
+
+    ``everything`` says whether it was told so. Names are options of its own.
+    """
+
+    @functools.wraps(fn)
+    def command(*args: Any, **kwargs: Any) -> Any:
+        return fn(*args, target=_target(kwargs, None, dry_run=False), **kwargs)
+
+    return _with(command, (_ALL, *_FILTERS))
+
+
+def _target(options: dict[str, Any], id: UUID | None, *, dry_run: bool) -> Target:
+    """The target that these options say; takes them out."""
+    status, tags = options.pop("status"), options.pop("tags")
+    return Target(
+        id=id,
+        name=options.pop("name", None),
+        version=options.pop("version"),
+        status=[word.strip() for word in status.split(",")] if status else None,
+        lane=options.pop("lane"),
+        tags=dict(tags) or None,
+        parent=options.pop("parent"),
+        root=options.pop("root"),
+        since=options.pop("since"),
+        until=options.pop("until"),
+        limit=options.pop("limit"),
+        dry_run=dry_run,
+    )
+
+
+def _with(command: Command, options: Sequence[Callable[[Any], Any]]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_ID = click.argument("id", type=run_id, required=False, metavar="[ID]")
+_ALL = click.option("--all", "everything", is_flag=True, help="All runs that fit the filters.")
+_NAME = click.option("--workflow", "--name", "name", metavar="NAME", help="Of this workflow or activity.")
+_FILTERS = (
     click.option("--version", metavar="VERSION", help="Begun with this version of its workflow."),
     click.option("--status", metavar="STATUS,...", help=f"One or more of: {', '.join(RunStatus)}."),
     click.option("--lane", metavar="LANE", help="In this lane."),
     click.option(
         "--tag", "tags", type=tag, multiple=True, metavar="NAME=VALUE", help="With this tag; may be repeated."
     ),
+    click.option("--parent", type=run_id, metavar="ID", help="Children of this run."),
+    click.option("--root", type=run_id, metavar="ID", help="Below this run, which is nobody's child."),
     click.option("--since", type=time_or_age, metavar="TIME", help="Started then or later; 2d is two days ago."),
     click.option("--until", type=time_or_age, metavar="TIME", help="Started before then."),
     click.option(
         "--limit", type=click.IntRange(1), default=LIMIT, metavar="N", help=f"So many at most.  [default: {LIMIT}]"
     ),
-    click.option("--dry-run", is_flag=True, help="Say how many there are, and do nothing."),
 )
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Say how many there are, and do nothing.")
 
 
 def tell(door: Door, tally: Tally) -> int:

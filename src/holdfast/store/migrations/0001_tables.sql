@@ -135,11 +135,14 @@ create table holdfast.start_key (
   run_id uuid not null,
   digest bytea,
   at     timestamptz not null,
-  -- How long the key is that run's: until then, or while that run is open; else for ever.
+  -- How long the key is that run's: until then, or while that run is open; else for ever, or for a time after its record
+  -- has gone.
   until      timestamptz,
   while_open boolean not null default false,
   primary key (name, key)
 );
+create index start_key_run on holdfast.start_key (run_id);
+create index start_key_until on holdfast.start_key (until) where until is not null;
 
 create table holdfast.blockage (
   run_id uuid primary key,

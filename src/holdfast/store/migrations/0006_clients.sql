@@ -93,7 +93,9 @@ begin
               -- Started from SQL, which knows no digests: the inputs themselves are compared.
               else coalesce((select r.input::text = a.input::text or r.input::jsonb = a.input::jsonb
                                from holdfast.run r
-                              where r.id = a.owner),
+                              where r.id = a.owner
+                                -- What it has become may have another one.
+                                and r.continued_from is null),
                             -- Made by this very statement, which does not see it yet.
                             (select o.input::text = a.input::text or o.input::jsonb = a.input::jsonb
                                from asked o

@@ -310,6 +310,13 @@ begin
   if v_open and p_how = 3 and v_task.bucket_id is not null then
     return 'held';
   end if;
+  if not v_open then
+    -- Its record must not go meanwhile.
+    perform 1 from holdfast.result e where e.run_id = p_run for key share;
+    if not found then
+      raise exception 'there is no run %', p_run using errcode = 'HF003';
+    end if;
+  end if;
   v_now := holdfast.now();
   v_lane := case when v_run.kind = 4 then holdfast.driven_line(v_run.lane, v_run.name) else v_run.lane end;
   -- Its own time begins when it did: then its timers are due when they were. And it goes on with the version that the
@@ -381,3 +388,35 @@ begin
   perform holdfast.hint('due ' || v_lane);
   return 'done';
 end $$;
+
+create function holdfast.retag(run_id uuid, set jsonb default '{}', remove text[] default '{}') returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+-- The code of a run goes on seeing the tags that it was started with: those are kept in its options at the first change.
+as $$
+#variable_conflict use_column
+declare
+  v_run  uuid;
+  v_tags jsonb;
+begin
+  loop
+    -- Open, it cannot go on as another one under the lock on its task, nor when it has ended under that on its result.
+    v_run := holdfast.lock_newest(coalesce(v_run, retag.run_id));
+    perform 1 from holdfast.result e where e.run_id = v_run for update;
+    exit when holdfast.newest(v_run) = v_run;
+  end loop;
+  update holdfast.run r
+     set tags = nullif((coalesce(r.tags, '{}') || retag.set) - retag.remove, '{}'),
+         options = case
+                     when r.options::jsonb ? 'tags' then r.options
+                     else (coalesce(r.options::jsonb, '{}') || jsonb_build_object('tags', coalesce(r.tags, '{}')))::json
+                   end
+   where r.id = v_run
+  returning coalesce(r.tags, '{}') into v_tags;
+  if not found then
+    raise exception 'there is no run %', retag.run_id using errcode = 'HF003';
+  end if;
+  return v_tags;
+end $$;
+comment on function holdfast.retag(uuid, jsonb, text[]) is 'Sets and removes tags of a run, and gives all that it has then.';

@@ -110,7 +110,12 @@ begin
   loop
     select r.parent into v_parent from holdfast.run r where r.id = v_run;
     if not found then
-      perform holdfast.refuse_run(p_run);
+      -- Its record may have gone before that of what it has become.
+      if holdfast.newest(v_run) = v_run then
+        perform holdfast.refuse_run(p_run);
+      end if;
+      v_run := holdfast.newest(v_run);
+      continue;
     end if;
     if p_wait then
       v_locked := array(select t.run_id
