@@ -22,7 +22,10 @@ from holdfast import (
     ForbiddenInWorkflow,
     HoldfastError,
     InvalidInput,
+    Key,
+    KeyTaken,
     ResultTimeout,
+    Retry,
     RunCancelled,
     RunEnded,
     RunFailed,
@@ -99,6 +102,37 @@ async def test_signals_cancel_and_errors(client: BlockingClient, shop: App, hous
             client.start(till.quadruple, "five")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         with pytest.raises(RunNotFound):
             client.get("0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90").status()
+
+    await beside(script)
+
+
+async def test_jobs_are_moved_replaced_and_watched(client: BlockingClient, shop: App, house: House) -> None:
+    await house.worker(shop)
+
+    def script() -> None:
+        later = client.start(till.double, 4, after=timedelta(hours=1))
+        assert later.reschedule(after=timedelta(0), priority="high") == "done"
+        assert later.result(SOON) == 8
+        key = Key("count", window="open")
+        old = client.start(till.counts, 500, key=key)
+        assert client.start(till.counts, 500, key=key).existing
+        with pytest.raises(KeyTaken):
+            client.start(till.counts, 500, key=Key("count", taken="reject"))
+        new = client.start(
+            till.counts, 2, key=Key("count", window="open", taken="replace"), retry=Retry(max_attempts=1)
+        )
+        with pytest.raises(RunCancelled):
+            old.result(SOON)
+        seen = [progress.message for progress in new.watch_progress()]
+        assert seen[-1:] == ["2 of 2"]
+        assert new.result(SOON) == 2
+        assert new.progress() is None
+        assert new.next_progress() is None
+        assert list(new.attempts()) == []
+        assert {one.name for one in client.list(kind="job")} == {"double", "counts"}
+        assert client.runs(kind="job").reschedule(lane="elsewhere").runs == []
+        child = client.start(till.double, 4, after=timedelta(hours=1))
+        assert client.runs(root=child.id).cancel().runs == []
 
     await beside(script)
 

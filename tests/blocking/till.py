@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
-from holdfast import App, Signal, sleep
+from holdfast import App, Signal, report_progress, sleep
 
 app = App()
 pay = Signal[int]("pay")
@@ -22,6 +23,14 @@ def double(number: int) -> int:
 @app.activity
 async def decline(number: int) -> int:
     raise Declined(number)
+
+
+@app.activity
+async def counts(to: int) -> int:
+    for n in range(1, to + 1):
+        report_progress(n / to, f"{n} of {to}")
+        await asyncio.sleep(0.6)
+    return to
 
 
 @app.workflow

@@ -6,10 +6,11 @@ import asyncio
 import random
 import signal
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
-from holdfast import DatabaseUnavailable, Update
+from holdfast import DatabaseUnavailable, Key, KeyTaken, Update
 from holdfast.client import Client
 from tests.apps.journeys import app as journeys
 from tests.apps.journeys import go, journey, journeys_end, lasting, lasts
@@ -140,6 +141,36 @@ async def test_answers_to_starts(house: House, distant: Client, proxy: Proxy) ->
     runs = {run.id for run in (single, *several, with_key, *bulk, *keys)}
     assert len(runs) == 1 + 50 + 1 + 300 + 2
     assert {row["id"] for row in await house.db.fetch("select id from holdfast.run")} == runs
+    await house.check_invariants()
+
+
+async def test_answers_to_starts_whose_keys_are_taken_for_a_while(house: House, distant: Client, proxy: Proxy) -> None:
+    loss = proxy.lose("holdfast.start_many(", every_other)
+    open_key = Key("k", window="open")
+    first = await distant.start(lasts, 0.0, key=open_key)
+    assert (await distant.start(lasts, 0.0, key=open_key)).id == first.id
+    replaced = [await distant.start(lasts, float(n), key=Key("k", window="open", taken="replace")) for n in range(1, 6)]
+    refused = 0
+    for _ in range(4):
+        try:
+            await distant.start(lasts, 0.0, key=Key("k", window="open", taken="reject"))
+        except KeyTaken as error:
+            refused += error.run_id == replaced[-1].id
+    assert refused == 4
+    assert loss.lost >= 4
+    # Each was made once, and all but the last were cancelled by the one after.
+    assert len({run.id for run in (first, *replaced)}) == 6 == await house.value("select count(*) from holdfast.run")
+    assert [row["run_id"] for row in await house.db.fetch("select run_id from holdfast.task")] == [replaced[-1].id]
+    await house.check_invariants()
+
+
+async def test_answers_to_requests_to_reschedule(house: House, distant: Client, proxy: Proxy) -> None:
+    run = await distant.start(lasts, 0.0, after=timedelta(hours=1))
+    loss = proxy.lose("holdfast.reschedule(", every_other)
+    for hours in (2, 3, 4):
+        assert await run.reschedule(after=timedelta(hours=hours), priority="high") == "done"
+    assert loss.lost >= 1
+    assert await house.value("select round(extract(epoch from due_at - holdfast.now()) / 3600) from holdfast.task") == 4
     await house.check_invariants()
 
 

@@ -378,3 +378,44 @@ async def test_at_a_higher_level_it_is_refused_rather_than_wrong(ground: Ground,
         await send(users, start(open=True))
     await users.connection.execute("rollback")
     assert await open_runs(ground) == {new.id}
+
+
+# ---- from plain SQL
+
+
+async def test_sql_has_the_same_terms(ground: Ground) -> None:
+    one = "select holdfast.start('job', key => 'k', key_window => 'open')"
+    first = await ground.value(one)
+    assert await ground.value(one) == first
+    with pytest.raises(asyncpg.PostgresError, match="key k of job is taken by run") as raised:
+        await ground.value("select holdfast.start('job', key => 'k', key_taken => 'reject')")
+    assert raised.value.sqlstate == "HF010"
+    new = await ground.value(
+        "select holdfast.start('job', '{\"n\": 1}', key => 'k', key_window => '10 minutes', key_taken => 'replace')"
+    )
+    assert await open_runs(ground) == {new}
+    assert await ground.value("select until - at between '9 min' and '11 min' from holdfast.start_key")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("key_window => 'soon'", "key_window 'soon' is not forever, open or an interval of more than zero"),
+        ("key_window => '0'", "is not forever, open or an interval"),
+        ("key_window => '-1 hour'", "is not forever, open or an interval"),
+        ("key_taken => 'maybe'", "key_taken 'maybe' is not one of return_existing, reject, replace"),
+        ("key_window => 'soon', key_taken => 'x', lane => ''", "key_taken 'x' is not one of"),
+    ],
+)
+async def test_sql_is_told_what_is_wrong_with_them(ground: Ground, arguments: str, message: str) -> None:
+    with pytest.raises(asyncpg.PostgresError) as raised:
+        await ground.value(f"select holdfast.start('job', key => 'k', {arguments})")
+    assert message in str(raised.value)
+    assert raised.value.sqlstate == "HF007"
+
+
+async def test_sql_needs_a_key_for_them_and_starts_jobs(ground: Ground) -> None:
+    with pytest.raises(asyncpg.PostgresError, match="key_window and key_taken go with a key"):
+        await ground.value("select holdfast.start('job', key_window => 'open')")
+    run = await ground.value("select holdfast.start('job', job => true)")
+    assert await ground.value("select kind from holdfast.run where id = $1", run) == 2

@@ -136,7 +136,7 @@ $$;
 
 create function holdfast.check_start(
   p_what text, p_name text, p_input json, p_key text, p_lane text, p_priority text, p_at timestamptz, p_after interval,
-  p_timeout interval, p_tags jsonb, p_headers jsonb
+  p_timeout interval, p_tags jsonb, p_headers jsonb, p_window text default 'forever', p_taken text default 'return_existing'
 ) returns smallint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -162,6 +162,17 @@ begin
   end if;
   if length(p_key) not between 1 and 500 then
     v_wrong := v_wrong || array['key', format('key has %s characters: use 1 to 500', length(p_key))];
+  end if;
+  if p_window not in ('forever', 'open') and holdfast.as_window(p_window) is null then
+    v_wrong := v_wrong || array['key_window', format(
+      'key_window %L is not forever, open or an interval of more than zero, and at most 365000 days', p_window)];
+  end if;
+  if p_taken not in ('return_existing', 'reject', 'replace') then
+    v_wrong := v_wrong || array['key_taken', format(
+      'key_taken %L is not one of return_existing, reject, replace', p_taken)];
+  end if;
+  if p_key is null and (p_window <> 'forever' or p_taken <> 'return_existing') then
+    v_wrong := v_wrong || array['key', 'key_window and key_taken go with a key'];
   end if;
   if coalesce(p_lane, '') !~ '^[^[:space:]]{1,200}$' then
     v_wrong := v_wrong || array['lane', format('lane %L is not 1 to 200 characters without blanks', p_lane)];
@@ -199,6 +210,17 @@ begin
   return v_priority;
 end $$;
 
+create function holdfast.as_window(p_text text) returns interval
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+-- For how long a key is its run's; null where this is no such time.
+as $$
+begin
+  return case when p_text::interval > interval '0' and p_text::interval <= interval '365000 days' then p_text::interval end;
+exception when data_exception then
+  return null;
+end $$;
+
 create function holdfast.is_of_texts(p_pairs jsonb) returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
@@ -230,22 +252,33 @@ end $$;
 create function holdfast.start(
   name text, input json default '{}', key text default null, lane text default 'default', priority text default 'medium',
   at timestamptz default null, after interval default null, timeout interval default null, tags jsonb default null,
-  headers jsonb default null
+  headers jsonb default null, key_window text default 'forever', key_taken text default 'return_existing',
+  job boolean default false
 ) returns uuid
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 declare
-  v_priority smallint := holdfast.check_start('start', name, input, key, lane, priority, at, after, timeout, tags, headers);
+  v_priority smallint := holdfast.check_start('start', name, input, key, lane, priority, at, after, timeout, tags, headers,
+                                              key_window, key_taken);
   v_row      record;
 begin
-  select s.id, s.existing, s.same into v_row
+  select s.id, s.existing, s.same, s.refused into v_row
     from holdfast.start_many(
-           array[holdfast.uuid7()], array[1::smallint], array[start.name], array[start.lane], array[v_priority],
+           array[holdfast.uuid7()], array[case when start.job then 2 else 1 end::smallint], array[start.name],
+           array[start.lane], array[v_priority],
            array[coalesce(start.input, '{}')], array[start.at], array[start.after], array[start.timeout],
            array[start.tags], array[case when start.headers <> '{}' then json_build_object('headers', start.headers) end],
-           array[start.key], array[null::bytea], true) s;
+           array[start.key], array[null::bytea], true,
+           array[case when start.key_window not in ('forever', 'open') then holdfast.as_window(start.key_window) end],
+           array[start.key_window = 'open'],
+           array[case start.key_taken when 'reject' then 1 when 'replace' then 2 else 0 end::smallint]) s;
+  if v_row.refused then
+    raise exception 'key % of % is taken by run %', start.key, start.name, v_row.id
+      using errcode = 'HF010', detail = v_row.id::text,
+            hint = 'Nothing was started. Wait until the key is free, or start with key_taken => ''replace''.';
+  end if;
   if not v_row.same then
     raise exception 'key % of % belongs to run %, which was started with another input', start.key, start.name, v_row.id
       using errcode = 'HF005', detail = v_row.id::text,
@@ -253,7 +286,8 @@ begin
   end if;
   return v_row.id;
 end $$;
-comment on function holdfast.start(text, json, text, text, text, timestamptz, interval, interval, jsonb, jsonb) is
+comment on function holdfast.start(text, json, text, text, text, timestamptz, interval, interval, jsonb, jsonb, text, text,
+                                   boolean) is
   'Starts a run by name, inside the caller''s transaction, and gives its id.';
 
 create function holdfast.refuse_run(p_run uuid) returns void
