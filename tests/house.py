@@ -166,6 +166,11 @@ class WorkerProcess:
         """Its process id."""
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.returncode is None
+
     async def name(self) -> str:
         """The name of its worker, once it is registered."""
 
@@ -250,13 +255,15 @@ async def eventually(condition: Callable[[], Any], what: str, *, patience: float
     return await until(look, what, patience=patience)
 
 
-async def check_invariants(dsn: str, schema: str = "holdfast") -> None:
-    """Runs tests/invariants.sql: each of its queries gives the rows that break an invariant."""
+async def check_invariants(dsn: str, schema: str = "holdfast", *, but: tuple[str, ...] = ()) -> None:
+    """Runs tests/invariants.sql: each of its queries gives the rows that break an invariant; ``but`` leaves some out."""
     connection = await connect(dsn, application="invariants")
     try:
         broken: list[str] = []
         for part in INVARIANTS.split("-- invariant: ")[1:]:
             title, _, query = part.partition("\n")
+            if title.startswith(but):
+                continue
             rows = await connection.fetch(in_schema(query, schema))
             broken.extend(f"{title}: {dict(row)}" for row in rows)
         assert not broken, "\n".join(broken)

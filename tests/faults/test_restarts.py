@@ -3,95 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from holdfast.core.errors import DatabaseError
-from holdfast.embedded import EmbeddedPostgres, EmbeddedSettings
-from holdfast.store.connect import connect
 from tests.apps.journeys import app as journeys
 from tests.apps.journeys import lasts
 from tests.apps.ledger import Ledger
 from tests.faults.load import Load
-from tests.house import House, eventually, until
+from tests.faults.machine import Machine, open_machine
 
 AGAIN = timedelta(seconds=8)
 """What workers may take until they work again, on a busy machine; promised are five seconds on an idle one."""
 
 
-class Machine:
-    """A server that can be ended and comes back by itself, and the house on it."""
-
-    def __init__(self, postgres: EmbeddedPostgres, place: Path, house: House) -> None:
-        self._place = place
-        self.postgres = postgres
-        self.house = house
-
-    @property
-    def postmaster(self) -> int:
-        """The process id of the server."""
-        return int((self._place / "data/postgres/cluster/postmaster.pid").read_text().split("\n", 1)[0])
-
-    async def restart(self, number: signal.Signals) -> None:
-        """Ends the server so, and returns when another one takes connections."""
-        os.kill(self.postmaster, number)
-        await self._back()
-
-    async def crash(self) -> None:
-        """Kills the process that writes for a worker: the server ends all others too, and recovers."""
-        backend = await self.house.value(
-            "select pid from pg_stat_activity where application_name like 'holdfast flushes %' limit 1"
-        )
-        os.kill(backend, signal.SIGKILL)
-        await self._back()
-
-    async def _back(self) -> None:
-        # As long as the old one is there, this connection is.
-        await eventually(self.house.db.is_closed, "the server has gone")
-
-        async def look() -> Any:
-            try:
-                return await connect(self.house.dsn, application="tests")
-            except DatabaseError:
-                return None
-
-        self.house.db = await until(look, "the server is back")
-
-
 @pytest.fixture
 async def machine(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Machine]:
-    memory = Path("/dev/shm")  # noqa: S108 - made by mkdtemp
-    place = Path(tempfile.mkdtemp(prefix="holdfast-", dir=memory if memory.is_dir() else None)).resolve()
-    place.chmod(0o711)
     bin_dir = request.config.getoption("--postgres")
-    postgres = EmbeddedPostgres(
-        EmbeddedSettings(
-            data_dir=place / "data",
-            bin_dir=None if bin_dir is None else Path(bin_dir),
-            durability="test",
-            temporary=True,
-            # What was said to be committed is in the hands of the kernel: the server may be killed, not the machine.
-            options={"synchronous_commit": "on"},
-        )
-    )
-    await asyncio.to_thread(postgres.start)
-    try:
-        db = await connect(postgres.dsn, application="tests")
-        async with House(postgres.dsn, db, tmp_path) as house:
-            yield Machine(postgres, place, house)
-        await house.db.close()
-    finally:
-        await asyncio.to_thread(postgres.stop)
-        shutil.rmtree(place, ignore_errors=True)
+    async with open_machine(tmp_path, bin_dir=None if bin_dir is None else Path(bin_dir)) as machine:
+        yield machine
 
 
 async def test_the_server_is_restarted_under_load(machine: Machine, ledger: Ledger) -> None:

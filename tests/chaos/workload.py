@@ -1,0 +1,154 @@
+"""What runs while things break: runs of every kind, whose activities write down what they do.
+
+``CHAOS_VERSION`` says which of two versions of the code this process has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from datetime import timedelta
+
+from holdfast import App, Connection, GiveUp, Retry, Signal, activity_info, patched, saga, sleep
+from tests.apps.ledger import note
+
+VERSION = int(os.environ.get("CHAOS_VERSION", "2"))
+
+app = App()
+
+word = Signal[int]("word")
+
+
+def called(what: str = "call") -> None:
+    """Writes down that this attempt has begun. The clock is one that no fault touches."""
+    info = activity_info()
+    note(what, f"{time.clock_gettime(time.CLOCK_MONOTONIC):.6f}", os.getpid(), info.run_id, info.key, info.attempt)
+
+
+@app.activity
+async def step(n: int) -> int:
+    called()
+    await asyncio.sleep(0.01 * (n % 4))  # so that they end in another order than they began
+    return n + 1
+
+
+@app.activity
+def crunch(n: int) -> int:
+    called()
+    time.sleep(0.005 * (n % 3))
+    return n * 2
+
+
+@app.activity(retry=Retry(max_attempts=5, initial=timedelta(milliseconds=100), jitter=0.0))
+async def shaky(n: int) -> int:
+    called()
+    if activity_info().attempt == 1:
+        raise RuntimeError("the first attempt fails")
+    return n
+
+
+@app.activity(transactional=True)
+async def enter(connection: Connection, book: int, line: int) -> int:
+    called()
+    await connection.execute("insert into chaos_entry (book, line) values ($1, $2)", book, line)
+    return line
+
+
+@app.activity
+async def give_back(thing: int) -> None:
+    called("undo")
+    await asyncio.sleep(0.01 * (thing % 2))
+
+
+@app.activity
+async def take(n: int) -> int:
+    called("take")
+    return n
+
+
+@app.activity(retry=Retry(max_attempts=1))
+async def refuse(n: int) -> None:
+    called()
+    raise GiveUp(f"{n} is refused")
+
+
+@app.activity
+async def die(n: int) -> None:
+    del n
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.activity(lane="elsewhere")
+async def apart(n: int) -> int:
+    called()
+    return n
+
+
+@app.workflow
+async def sequence(n: int) -> int:
+    """One step after the other, with a timer and a retry between them."""
+    total = await step(n)
+    await sleep(timedelta(milliseconds=100 * (n % 9)))
+    total += await crunch(n)
+    if VERSION >= 2 and patched("more"):
+        total += await step(n) - n - 1
+    return total + await shaky(n)
+
+
+@app.workflow
+async def fan(n: int) -> int:
+    """Many at once, some of them elsewhere."""
+    return sum(await asyncio.gather(*[step(n + one) for one in range(8)], *[apart(one) for one in range(3)]))
+
+
+@app.workflow
+async def listens(count: int) -> list[int]:
+    """So many signals, in the order in which it saw them."""
+    heard: list[int] = []
+    for _ in range(count):
+        heard.append(await word.wait())
+        await step(heard[-1])
+    return heard
+
+
+@app.workflow
+async def leaf(n: int) -> int:
+    return await step(n)
+
+
+@app.workflow
+async def family(n: int) -> int:
+    """Children, all at once."""
+    return sum(await asyncio.gather(*[leaf(n + one) for one in range(4)]))
+
+
+@app.workflow
+async def books(book: int) -> int:
+    """Entries in a table of its own, each of them once."""
+    total = 0
+    for line in range(4):
+        total += await enter(book, line)
+    return total
+
+
+@app.workflow
+async def regrets(n: int) -> None:
+    """Takes three things, is refused, and gives them back."""
+    async with saga() as undo:
+        for one in range(3):
+            undo.add(give_back, await take(n * 3 + one))
+        await refuse(n)
+
+
+@app.workflow
+async def poisoned(n: int) -> None:
+    """Kills whoever executes it."""
+    await die(n)
+
+
+@app.schedule(every=timedelta(seconds=1), overlap="queue")
+@app.activity
+async def tick() -> None:
+    called()
