@@ -256,7 +256,7 @@ async def eventually(condition: Callable[[], Any], what: str, *, patience: float
 
 
 async def check_invariants(dsn: str, schema: str = "holdfast", *, but: tuple[str, ...] = ()) -> None:
-    """Runs tests/invariants.sql: each of its queries gives the rows that break an invariant; ``but`` leaves some out."""
+    """Runs tests/invariants.sql: each query gives the rows that break an invariant; ``but`` leaves some out."""
     connection = await connect(dsn, application="invariants")
     try:
         broken: list[str] = []
