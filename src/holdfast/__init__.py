@@ -14,6 +14,7 @@ from holdfast.app.blocking import (
     BlockingRuns,
     BlockingSchedules,
     BlockingStep,
+    BlockingWorkers,
 )
 from holdfast.client import (
     AttemptView,
@@ -40,6 +41,11 @@ from holdfast.client import (
     StepStatus,
     Tally,
     Why,
+    WorkerAnswer,
+    WorkerBucket,
+    Workers,
+    WorkerStatus,
+    WorkerSummary,
 )
 from holdfast.core.chain import CallNext
 from holdfast.core.definition import Call
@@ -95,6 +101,7 @@ from holdfast.core.errors import (
     Unstorable,
     UpdateRejected,
     WorkerFenced,
+    WorkerNotFound,
 )
 from holdfast.core.events import (
     ActivityEnded,
@@ -171,6 +178,7 @@ __all__ = [
     "BlockingRuns",
     "BlockingSchedules",
     "BlockingStep",
+    "BlockingWorkers",
     "Break",
     "Call",
     "CallNext",
@@ -284,9 +292,15 @@ __all__ = [
     "UpdateCall",
     "UpdateRejected",
     "Why",
+    "WorkerAnswer",
+    "WorkerBucket",
     "WorkerFenced",
+    "WorkerNotFound",
     "WorkerStarted",
+    "WorkerStatus",
     "WorkerStopped",
+    "WorkerSummary",
+    "Workers",
     "Workflow",
     "WorkflowPass",
     "activity_info",

@@ -19,8 +19,9 @@ from holdfast.app.blocking import (
     BlockingRuns,
     BlockingSchedules,
     BlockingStep,
+    BlockingWorkers,
 )
-from holdfast.client import Client, Driven, DrivenConsumer, DrivenRun, Records, RunHandle, Runs, Step
+from holdfast.client import Client, Driven, DrivenConsumer, DrivenRun, Records, RunHandle, Runs, Step, Workers
 from holdfast.client.schedules import Schedules
 from tests.blocking.writer import ROOT, TWINS, Twin, attributes, verbs, written
 
@@ -29,6 +30,7 @@ PAIRS = [
     (RunHandle, BlockingRunHandle),
     (Schedules, BlockingSchedules),
     (Runs, BlockingRuns),
+    (Workers, BlockingWorkers),
     (Records, BlockingRecords),
     (Driven, BlockingDriven),
     (DrivenConsumer, BlockingDrivenConsumer),

@@ -72,6 +72,11 @@ class BlockingClient:
         self._bridge.close()
 
     @property
+    def workers(self) -> BlockingWorkers:
+        """Who executes runs."""
+        return BlockingWorkers(self._bridge)
+
+    @property
     def schedules(self) -> BlockingSchedules:
         """What starts runs by the clock."""
         return BlockingSchedules(self._bridge)
@@ -368,7 +373,26 @@ class BlockingStep:
 ''',
     bodies={},
 )
-TWINS = (CLIENT, HANDLE, SCHEDULES, RUNS, RECORDS, DRIVEN, DRIVEN_CONSUMER, DRIVEN_RUN, STEP)
+WORKERS = Twin(
+    module="holdfast.client.workers",
+    name="Workers",
+    blocking="BlockingWorkers",
+    file="workers.py",
+    title="The verbs of workers, blocking.",
+    reached="client.workers",
+    body='''
+class BlockingWorkers:
+    """The workers of this database and schema, wherever they run: ``client.workers``, for code that is not async.
+
+    Every verb of :class:`Workers`, with the same parameters, which waits and gives the result.
+    """
+
+    def __init__(self, bridge: Bridge[Client]) -> None:
+        self._bridge = bridge
+''',
+    bodies={},
+)
+TWINS = (CLIENT, HANDLE, SCHEDULES, RUNS, RECORDS, DRIVEN, DRIVEN_CONSUMER, DRIVEN_RUN, STEP, WORKERS)
 
 WRAPPED = {"DrivenConsumer": "BlockingDrivenConsumer", "DrivenRun": "BlockingDrivenRun", "Step": "BlockingStep"}
 """Objects that verbs give, and their blocking twins, each made from the bridge and the object."""
@@ -386,6 +410,7 @@ ALWAYS = {
     "BlockingRecords": "holdfast.app.blocking.records",
     "BlockingRuns": "holdfast.app.blocking.runs",
     "BlockingSchedules": "holdfast.app.blocking.schedules",
+    "BlockingWorkers": "holdfast.app.blocking.workers",
     "BlockingStep": "holdfast.app.blocking.driven_step",
     "Callable": "collections.abc",
     "Client": "holdfast.client.client",
@@ -406,6 +431,7 @@ AT_RUN_TIME = {
     "BlockingDrivenRun",
     "BlockingRunHandle",
     "BlockingRuns",
+    "BlockingWorkers",
     "BlockingSchedules",
     "BlockingStep",
     "as_blocking",

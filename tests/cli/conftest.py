@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from holdfast.cli.main import answer
+from tests.cli.yard import APP, Yard
+from tests.house import House
 
 SHOP = """
 import asyncio
@@ -136,3 +138,14 @@ def holdfast(shop: Path, dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pyte
         return Said(code=int(code), out=said.out, err=said.err)
 
     return call
+
+
+@pytest.fixture
+async def yard(tmp_path: Path, house: House) -> AsyncIterator[Yard]:
+    (tmp_path / "holdfast.toml").touch()
+    (tmp_path / "yard.py").write_text(APP)
+    yard = Yard(tmp_path, house, await house.client(house.app()))
+    try:
+        yield yard
+    finally:
+        await yard.close()

@@ -138,6 +138,12 @@ async def use_everything_of_a_client(rooms: Rooms) -> None:
         assert len(await client.schedules.list()) == 0
         await client.driven.create_workflow("by_hand")
         await (await client.driven.trigger("by_hand")).cancel()
+        await rooms.owner.execute(
+            f"select {rooms.schema}.register('w', 'nowhere', 1, 'default', '{{}}', '1 h', '{{default}}', '{{3}}')"
+        )
+        (answer,) = await client.workers.pause("w", wait=timedelta(0))
+        assert answer.told
+        assert [worker.asked for worker in await client.workers.list()] == ["pause"]
     connection = await connect(rooms.client, application="tests")
     try:
         await connection.execute(f"set search_path = {rooms.schema}")

@@ -29,8 +29,8 @@ from holdfast.app.settings import read_settings
 from holdfast.app.sources import VARIABLES
 from holdfast.app.worker_settings import read_worker_settings
 from holdfast.cli.exit_code import ExitCode
-from holdfast.cli.main import holdfast as command_line
 from holdfast.cli.words import duration
+from holdfast.cli.worker.run import run
 from holdfast.core.errors import ConfigurationError
 from holdfast.core.mode import Duty, Mode
 from holdfast.core.priority import Priority
@@ -439,12 +439,7 @@ def _worker_settings(given: Mapping[str, object]) -> WorkerSettings:
 
 
 def test_the_options_of_a_worker() -> None:
-    known = {
-        option
-        for parameter in command_line.commands["worker"].params
-        if not getattr(parameter, "hidden", False)
-        for option in parameter.opts
-    }
+    known = {option for parameter in run.params if not getattr(parameter, "hidden", False) for option in parameter.opts}
     table = settings_table("Worker")
     listed = {option for row in table.values() for option in re.findall(r"`(--[\w-]+)", row[3])}
     shared = {"--app", "--database-url", "--schema", "--json", "--help"}

@@ -22,7 +22,7 @@ UNGUARDED = rewritten(
     "heartbeat",
     ("     and w.epoch = p_epoch\n", ""),
     ("     and w.lease_until > clock_timestamp()\n", ""),
-    ("     and w.state in ('active', 'stopping')\n", ""),
+    ("     and w.state not in ('left', 'lost')\n", ""),
 )
 
 
@@ -64,7 +64,7 @@ async def test_p06_a_worker_that_lost_its_lease_is_another_one(house: House) -> 
 GATE = "    perform 1 from holdfast.worker w where w.id = v_worker.id for update skip locked;\n"
 WITH_GATE = rewritten("recover", (GATE, f"    perform pg_advisory_xact_lock(4711);\n{GATE}"))
 GUARD = """         and w.epoch = v_worker.epoch
-         and w.state in ('active', 'stopping')
+         and w.ended_at is null
          and w.lease_until <= clock_timestamp();"""
 
 

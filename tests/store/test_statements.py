@@ -115,7 +115,9 @@ async def test_a_schema_that_the_server_would_not_take_is_refused_at_setup(empty
 
 
 def test_a_statement_names_what_is_missing_and_what_it_does_not_know() -> None:
-    with pytest.raises(KeyError, match=r"statement heartbeat: unknown \['wrong'\], missing \['epoch', 'worker'\]"):
+    with pytest.raises(
+        KeyError, match=r"statement heartbeat: unknown \['wrong'\], missing \['epoch', 'state', 'worker'\]"
+    ):
         Statements()["heartbeat"].bind({"wrong": 1})
 
 

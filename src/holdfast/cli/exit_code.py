@@ -16,6 +16,7 @@ from holdfast.core.errors import (
     ResultTimeout,
     RunNotFound,
     ScheduleNotFound,
+    WorkerNotFound,
 )
 
 
@@ -49,14 +50,14 @@ _MEANINGS = {
     ExitCode.REFUSED: "the run failed or was cancelled, or what was asked for was refused, or a check found a fault",
     ExitCode.USAGE: "the options, the settings or the app cannot work",
     ExitCode.DATABASE: "the database cannot be reached or used",
-    ExitCode.NOT_FOUND: "there is no such run or schedule",
-    ExitCode.NOT_ENDED: "the run has not ended or answered within the time given; it goes on",
+    ExitCode.NOT_FOUND: "there is no such run, schedule or worker",
+    ExitCode.NOT_ENDED: "the run or worker has not ended, answered or obeyed within the time given; it goes on",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
 }
 
 _ERRORS: tuple[tuple[tuple[type[HoldfastError], ...], ExitCode], ...] = (
     ((ConfigurationError, DefinitionError, InvalidInput, InvalidSchedule), ExitCode.USAGE),
     ((DatabaseError, EmbeddedError), ExitCode.DATABASE),
-    ((RunNotFound, ScheduleNotFound), ExitCode.NOT_FOUND),
+    ((RunNotFound, ScheduleNotFound, WorkerNotFound), ExitCode.NOT_FOUND),
     ((ResultTimeout, ReplyTimeout), ExitCode.NOT_ENDED),
 )

@@ -19,6 +19,7 @@ from holdfast.client.selection import Refusal, Runs, Tally
 from holdfast.client.sending import Cancellation
 from holdfast.client.starting import Starting
 from holdfast.client.why import Reason, Why
+from holdfast.client.workers import WorkerAnswer, WorkerBucket, Workers, WorkerStatus, WorkerSummary
 
 __all__ = [
     "AttemptView",
@@ -48,4 +49,9 @@ __all__ = [
     "StepView",
     "Tally",
     "Why",
+    "WorkerAnswer",
+    "WorkerBucket",
+    "WorkerStatus",
+    "WorkerSummary",
+    "Workers",
 ]

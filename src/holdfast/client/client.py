@@ -17,6 +17,7 @@ from holdfast.client.listing import list_runs
 from holdfast.client.options import StartOptions, keys_of_many, start_options
 from holdfast.client.records import Records
 from holdfast.client.selection import Runs
+from holdfast.client.workers import Workers
 from holdfast.core.definition import Call, Definition
 from holdfast.core.errors import InvalidInput
 
@@ -58,6 +59,8 @@ class Client:
         self._database = parts.database
         self._encoder = parts.encoder
         self._launch = parts.launch
+        self.workers = Workers(self._context)
+        """Who executes runs: list, pause, resume, drain and stop workers."""
         self.schedules = parts.schedules
         """What starts runs by the clock: make, list, change, pause, trigger and preview schedules."""
         self.driven = parts.driven

@@ -10,6 +10,7 @@
     │   ├── InvalidSchedule      its times cannot be read, or never come; says at which place of the text
     │   ├── ScheduleNotFound     no schedule has this name
     │   └── ScheduleExists       the name belongs to another schedule
+    ├── WorkerNotFound           no worker has this name, or serves this lane
     ├── Unstorable               a value that cannot be stored as JSON, or is too large
     ├── Unreadable               a stored value that this process cannot read: its codec is missing or another one
     ├── DatabaseError            the database said no
@@ -97,6 +98,17 @@ class UnknownWorkflow(HoldfastError):
             f"there is no workflow {name!r} that is driven by hand in this database and schema; create it first: "
             f"client.driven.create_workflow({name!r})"
         )
+
+
+class WorkerNotFound(HoldfastError):
+    """No worker that is there has this name, or serves this lane."""
+
+    def __init__(self, name: str | None, lane: str | None) -> None:
+        self.name = name
+        self.lane = lane
+        called = "" if name is None else f" called {name!r}"
+        serving = "" if lane is None else f" in lane {lane!r}"
+        super().__init__(f"there is no worker{called}{serving}; `holdfast worker list` shows those there are")
 
 
 class InvalidInput(HoldfastError):

@@ -97,6 +97,6 @@ select w.id,
           join holdfast.task t on t.bucket_id = b.id
          where b.worker_id = w.id)::int as held
   from holdfast.worker w
- where w.state in ('active', 'stopping')
+ where w.ended_at is null
    and w.lease_until > clock_timestamp()
  order by w.lane, w.name

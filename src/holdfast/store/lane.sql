@@ -13,7 +13,7 @@ select v.name, v.status, count(*)::int as runs
 select w.id,
        w.name,
        w.pid,
-       w.lease_until > clock_timestamp() and w.state in ('active', 'stopping') as alive,
+       w.lease_until > clock_timestamp() and w.ended_at is null as alive,
        coalesce(array_agg(t.run_id) filter (where t.run_id is not null), '{}') as held
   from holdfast.worker w
   join holdfast.bucket b on b.worker_id = w.id

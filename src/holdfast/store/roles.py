@@ -48,7 +48,8 @@ CLIENT = _grants(
     permit="select delete",
     permit_wait="select delete",
     permit_line="select update",
-    worker="select",
+    # What a worker is told; it reads that with its heartbeats.
+    worker="select update:command",
     bucket="select",
     schedule="select insert update delete",
     driven="select insert",

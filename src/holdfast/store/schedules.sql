@@ -59,7 +59,7 @@ select n.name, s.id, s.origin, s.spec, s.earlier_specs, s.revision, s.active, s.
        exists (
          select 1
            from holdfast.worker w
-          where w.state in ('active', 'stopping')
+          where w.ended_at is null
             and w.lease_until > clock_timestamp()
             and w.schedules ->> s.name = s.spec
        ) as carried,
@@ -77,7 +77,7 @@ update holdfast.schedule s
                       when exists (
                         select 1
                           from holdfast.worker w
-                         where w.state in ('active', 'stopping')
+                         where w.ended_at is null
                            and w.lease_until > clock_timestamp()
                            and s.target = any (w.names)
                       )
@@ -90,7 +90,7 @@ update holdfast.schedule s
    and not exists (
          select 1
            from holdfast.worker w
-          where w.state in ('active', 'stopping')
+          where w.ended_at is null
             and w.lease_until > clock_timestamp()
             and w.schedules ? s.name
        )

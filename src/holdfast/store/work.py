@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from holdfast.core.journal import Entry, EntryKind
+from holdfast.core.worker_state import WorkerState
 from holdfast.store.writes import Beat, columns
 
 if TYPE_CHECKING:
@@ -41,10 +42,12 @@ async def register(
     schedules: str | None = None,
     mode: str = "full",
     version: str = "",
+    command: str | None = None,
 ) -> Identity:
     """Makes a new worker with a lease from now on and one bucket for each (lane, priority).
 
-    ``schedules`` is a JSON object: those that its code has, each with its digest. ``version`` is that of the package.
+    ``schedules`` is a JSON object: those that its code has, each with its digest. ``version`` is that of the package,
+    ``command`` what was asked of the worker under its last name.
     """
     row = await session.row(
         "register",
@@ -59,6 +62,7 @@ async def register(
         schedules=schedules,
         mode=mode,
         version=version,
+        command=command,
     )
     assert row is not None
     return Identity(worker=row["worker_id"], epoch=row["epoch"], buckets=tuple(row["bucket_ids"] or ()))
@@ -71,9 +75,9 @@ class Renewed(NamedTuple):
     command: str | None
 
 
-async def heartbeat(session: Session, identity: Identity) -> Renewed:
-    """Renews the lease if it is not over; the answer carries a command for the worker."""
-    row = await session.row("heartbeat", worker=identity.worker, epoch=identity.epoch)
+async def heartbeat(session: Session, identity: Identity, state: WorkerState = WorkerState.ACTIVE) -> Renewed:
+    """Renews the lease if it is not over, and says how the worker stands; the answer carries a command for it."""
+    row = await session.row("heartbeat", worker=identity.worker, epoch=identity.epoch, state=state.value)
     return Renewed(alive=False, command=None) if row is None else Renewed(alive=True, command=row["command"])
 
 

@@ -4,11 +4,11 @@
 -- name: register
 select worker_id, epoch, bucket_ids
   from holdfast.register(
-         :name, :host, :pid, :lane, :names, :lease, :lanes, :priorities, :schedules::text::jsonb, :mode, :version)
+         :name, :host, :pid, :lane, :names, :lease, :lanes, :priorities, :schedules::text::jsonb, :mode, :version, :command)
 
 -- name: heartbeat
 select alive, command
-  from holdfast.heartbeat(:worker, :epoch)
+  from holdfast.heartbeat(:worker, :epoch, :state)
 
 -- name: claim
 select *
@@ -43,7 +43,7 @@ select worker_id, worker_name, recovered, finished
 -- How long until the first lease of another worker ends, if it is not renewed.
 select extract(epoch from min(lease_until) - clock_timestamp())::float8
   from holdfast.worker
- where state in ('active', 'stopping')
+ where ended_at is null
    and id <> :worker
 
 -- name: raise_floors
@@ -78,7 +78,7 @@ update holdfast.worker
    set lease_until = clock_timestamp()
  where host = :host
    and pid = :pid
-   and state in ('active', 'stopping')
+   and ended_at is null
    and lease_until > clock_timestamp()
 returning id
 

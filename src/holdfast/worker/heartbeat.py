@@ -16,6 +16,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from holdfast.core.errors import WorkerFenced
+from holdfast.core.worker_state import Wish, WorkerState
 from holdfast.store import work
 from holdfast.store.connect import said
 from holdfast.store.link import Link
@@ -49,8 +50,9 @@ class Heartbeat:
         lease: timedelta,
         leased_at: float,
         transaction_timeout: timedelta | None,
+        state: WorkerState,
         stalled: Callable[[], float],
-        commanded: Callable[[str], None],
+        commanded: Callable[[str | None], None],
         renewed: Callable[[], None],
         fenced: Callable[[WorkerFenced], None],
     ) -> None:
@@ -66,7 +68,11 @@ class Heartbeat:
         self._renewed = renewed
         self._fenced = fenced
         self._loop = asyncio.get_running_loop()
-        self._stop = threading.Event()
+        self._state = state
+        self._command = Wish.PAUSE.command if state is WorkerState.PAUSED else None
+        self._leaving = False
+        self._stopping = False
+        self._wake = threading.Event()
         self._beat_at = time.monotonic()
         self._thread = threading.Thread(
             target=copy_context().run, args=(self._run,), name="holdfast heartbeat", daemon=True
@@ -76,9 +82,24 @@ class Heartbeat:
         """Begins to beat: every third of the lease."""
         self._thread.start()
 
+    def hurry(self) -> None:
+        """Beats now: somebody has asked something of this worker, and the answer says what."""
+        self._wake.set()
+
+    def report(self, state: WorkerState) -> None:
+        """Says how the worker stands: now, and with each beat."""
+        if state is not self._state:
+            self._state = state
+            self.hurry()
+
+    def expect_end(self) -> None:
+        """The worker is about to leave: that its lease is over then is no misfortune."""
+        self._leaving = True
+
     async def stop(self) -> None:
         """Stops beating; the lease is left to be given back by ``leave``, or to end."""
-        self._stop.set()
+        self._stopping = True
+        self._wake.set()
         await asyncio.to_thread(self._thread.join, 5.0)
 
     def _run(self) -> None:
@@ -108,26 +129,33 @@ class Heartbeat:
                     return
                 try:
                     async with asyncio.timeout(min(left, max(interval, 1.0))), link.session() as session:
-                        beat = await work.heartbeat(session, self._identity)
+                        beat = await work.heartbeat(session, self._identity, self._state)
                 except Exception as error:
                     link.discard()
                     log.warning("heartbeat of %s failed: %s", self._name, said(error))
                     due = time.monotonic() + min(interval / 4, 0.5)
                     continue
                 if not beat.alive:
+                    if self._leaving:
+                        return
                     self._give_up("the database says that its lease is over")
                     return
                 self._leased_at = sent
                 self._tell(self._renewed)
                 due = time.monotonic() + interval
-                if beat.command is not None:
+                # What is asked for holds until something else is: so an answer that is lost is no command that is lost.
+                if beat.command != self._command:
+                    self._command = beat.command
                     self._tell(self._commanded, beat.command)
         finally:
             await link.close()
 
     async def _stopped(self, seconds: float) -> bool:
         # A thread's event has no place in a loop; this thread has nothing else to do.
-        return self._stop.wait(max(0.0, seconds))
+        self._wake.wait(max(0.0, seconds))
+        # What is set from here on is seen after the next beat, which says all that was so before.
+        self._wake.clear()
+        return self._stopping
 
     def _note_beat(self) -> None:
         self._beat_at = time.monotonic()

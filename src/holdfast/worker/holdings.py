@@ -80,6 +80,7 @@ class Holdings:
     ) -> None:
         self.clock = clock
         self.draining = False
+        self.paused = False
         self.executor = executor
         self.ids = Ids()
         self.herald = surroundings.herald
@@ -129,7 +130,7 @@ class Holdings:
             run.looked_at = cargo.asked_at
             self.held[claimed.run_id] = run
             bucket.held += 1
-            if self.draining:
+            if self.draining or (self.paused and isinstance(run, JobRun | WorkflowRun)):
                 run.drain()
             else:
                 bucket.ready.append(run)
@@ -268,6 +269,19 @@ class Holdings:
         return found
 
     # -- giving back
+
+    def pause(self) -> None:
+        """Begins no run any more: what stands in line here goes to others, and what has begun goes on."""
+        self.paused = True
+        in_line: set[HeldRun] = set()
+        for bucket in self.buckets.values():
+            in_line.update(bucket.ready)
+            # What only writes down what has become of a run does so.
+            bucket.ready = deque(run for run in bucket.ready if not isinstance(run, JobRun | WorkflowRun))
+        for run in list(self.held.values()):
+            # A workflow that has begun goes on until it waits; a job may have begun, and wait for a thread.
+            if isinstance(run, JobRun) or (isinstance(run, WorkflowRun) and run in in_line):
+                run.drain()
 
     def drain(self) -> None:
         """Begins nothing more, and gives back each run as soon as no code of it runs."""

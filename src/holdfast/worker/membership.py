@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from holdfast.core.worker_state import Wish
 from holdfast.store import work
 from holdfast.store.connect import is_away, translate
 from holdfast.supervise.backoff import Backoff
@@ -35,7 +36,13 @@ class Membership:
         self._name = name
 
     async def join(
-        self, stop: Stop, *, names: Sequence[str], slots: Sequence[tuple[str, int]], schedules: str | None
+        self,
+        stop: Stop,
+        *,
+        names: Sequence[str],
+        slots: Sequence[tuple[str, int]],
+        schedules: str | None,
+        paused: bool = False,
     ) -> tuple[work.Identity, float] | None:
         """A new identity, and since when its lease counts; None where it was told to stop before it had one."""
         settings = self._settings
@@ -57,6 +64,7 @@ class Membership:
                         schedules=schedules,
                         mode=settings.mode,
                         version=version("holdfast"),
+                        command=Wish.PAUSE.command if paused else None,
                     )
                 return identity, leased_at
             except Exception as error:

@@ -11,6 +11,7 @@ from holdfast.worker.bucket import guest_lane
 if TYPE_CHECKING:
     from holdfast.store.work import Flushed
     from holdfast.worker.claimer import Claimer
+    from holdfast.worker.heartbeat import Heartbeat
     from holdfast.worker.held import Unit
     from holdfast.worker.herald import Herald
     from holdfast.worker.hints import Hints
@@ -34,6 +35,7 @@ class Relay:
     def __init__(self, lane: str, *, hints: bool) -> None:
         self.claimer: Claimer | None = None
         self.recovery: Recovery | None = None
+        self.heartbeat: Heartbeat | None = None
         self._lane = lane
         self._guest_lane = guest_lane(lane)
         self._hinting = hints
@@ -72,7 +74,9 @@ class Relay:
             self.recovery.ask()
 
     def command(self) -> None:
-        """Somebody asks something of workers: that comes with the heartbeat."""
+        """Somebody asks something of workers: what, the next heartbeat is answered."""
+        if self.heartbeat is not None:
+            self.heartbeat.hurry()
 
     # -- what this worker has done
 
@@ -80,7 +84,7 @@ class Relay:
         """These writes are durable."""
         if self._hinting:
             self.hints.flushed(units)
-            if self.holdings.draining and any(unit.move is not None for unit in units):
+            if (self.holdings.draining or self.holdings.paused) and any(unit.move is not None for unit in units):
                 self.hints.due(self._lane)
             if self._loop.time() - self._letter_at < _LETTER_RACE and any(unit.move is not None for unit in units):
                 self.due()

@@ -16,7 +16,7 @@ from holdfast.store.connect import said
 from holdfast.supervise import Death, Fleet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
 
     from holdfast.store.link import Link
@@ -28,7 +28,14 @@ class Suspects:
     """Looks for suspects of the worker's lane, and has them executed by ``command``."""
 
     def __init__(
-        self, link: Link, *, lane: str, names: Sequence[str], lease: timedelta, command: Sequence[str]
+        self,
+        link: Link,
+        *,
+        lane: str,
+        names: Sequence[str],
+        lease: timedelta,
+        command: Sequence[str],
+        paused: Callable[[], bool],
     ) -> None:
         self._link = link
         self._lane = lane
@@ -36,6 +43,7 @@ class Suspects:
         self._every = min(lease.total_seconds() / 3, 5.0)
         self._limit = lease.total_seconds() / 2
         self._command = command
+        self._paused = paused
         self._wake = asyncio.Event()
 
     def hint(self) -> None:
@@ -51,6 +59,8 @@ class Suspects:
             except TimeoutError:
                 pass
             self._wake.clear()
+            if self._paused():
+                continue
             try:
                 async with asyncio.timeout(self._limit), self._link.session() as session:
                     due = await work.suspects_due(session, lane=self._lane, names=self._names)

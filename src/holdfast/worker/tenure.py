@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.core.errors import WorkerFenced
 from holdfast.core.mode import Duty
+from holdfast.core.worker_state import WorkerState
 from holdfast.store import work
 from holdfast.store.connect import said
 from holdfast.store.link import Link, Notice
@@ -30,6 +31,7 @@ from holdfast.worker.hints import Hints, Listener
 from holdfast.worker.holdings import Holdings
 from holdfast.worker.limited import Limited
 from holdfast.worker.membership import Membership
+from holdfast.worker.orders import Orders
 from holdfast.worker.post import Post
 from holdfast.worker.recovery import Recovery
 from holdfast.worker.relay import Relay
@@ -79,8 +81,11 @@ class Tenure:
         seams: Seams,
         companion: Companion | None = None,
         surroundings: Surroundings,
+        paused: bool = False,
     ) -> None:
         self.name = name
+        self.paused = paused
+        """Whether it begins nothing because somebody has paused it; under its last name already, at the beginning."""
         self._herald = surroundings.herald
         self._herald.name = name
         self._transaction_timeout = transaction_timeout
@@ -166,6 +171,7 @@ class Tenure:
         self._claimer: Claimer | None = None
         self._commit: GroupCommit | None = None
         self._heartbeat: Heartbeat | None = None
+        self._orders: Orders | None = None
 
     @property
     def draining(self) -> bool:
@@ -205,12 +211,14 @@ class Tenure:
             # What it does not execute, nobody shall count on.
             names=self._repertoire.names if slots else (),
             slots=slots,
+            paused=self.paused,
             schedules=None if self._companion is None else self._companion.schedules,
         )
         if registered is None:
             return
         identity, leased_at = registered
         self._holdings.buckets.update(buckets_of(identity.buckets, slots, settings))
+        self._orders = Orders(self.name, stop, self._holdings, paused=self.paused)
         if self._companion is not None:
             self._companion.registered()
         if self._herald.begun:
@@ -277,7 +285,7 @@ class Tenure:
             herald=self._herald,
             single=self._idle if settings.alone else None,
         )
-        self._heartbeat = Heartbeat(
+        self._heartbeat = self._relay.heartbeat = Heartbeat(
             self._dsn,
             self._statements,
             identity,
@@ -285,11 +293,15 @@ class Tenure:
             lease=settings.lease,
             leased_at=leased_at,
             transaction_timeout=self._transaction_timeout,
+            state=WorkerState.PAUSED if self.paused else WorkerState.ACTIVE,
             stalled=self._flush_stands_still_for,
             commanded=self._commanded,
             renewed=self._herald.tell_renewed,
             fenced=self._fenced,
         )
+        assert self._orders is not None
+        claimer.paused = self.paused
+        self._orders.claimer, self._orders.heartbeat = claimer, self._heartbeat
         self._heartbeat.start()
         if self._alone_command is not None and not settings.alone and self._holdings.buckets:
             suspects = Suspects(
@@ -298,6 +310,7 @@ class Tenure:
                 names=self._repertoire.names,
                 lease=settings.lease,
                 command=self._alone_command,
+                paused=lambda: self.paused,
             )
             yield "suspects", suspects.run()
         if self._holdings.buckets:
@@ -332,15 +345,26 @@ class Tenure:
     async def _leave(self, identity: work.Identity, stop: Stop) -> None:
         """Stop claiming, let what runs finish within the grace, give everything back at once, leave."""
         assert self._claimer is not None
+        assert self._orders is not None
+        assert self._heartbeat is not None
         self._claimer.paused = True
         holdings = self._holdings
         holdings.drain()
-        over = self._loop.time() + self._settings.grace.total_seconds()
-        while holdings.held and not stop.hurried.is_set():
-            holdings.empty.clear()
-            left = over - self._loop.time()
-            if left <= 0 or not await self._until(holdings.empty.wait(), stop.hurried.wait(), patience=left):
+        over: float | None = None
+        while True:
+            self._orders.report()
+            if not holdings.held or stop.hurried.is_set():
                 break
+            holdings.empty.clear()
+            if over is None and not stop.patient:
+                over = self._loop.time() + self._settings.grace.total_seconds()
+            left = None if over is None else over - self._loop.time()
+            if left is not None and left <= 0:
+                break
+            ends = [holdings.empty.wait(), stop.hurried.wait()]
+            # One that drains may yet be told to stop.
+            await self._until(*ends, *([stop.pressed.wait()] if stop.patient else []), patience=left)
+        self._heartbeat.expect_end()
         if holdings.held:
             log.warning(
                 "worker %s does not wait for %d runs any longer: they are given back", self.name, len(holdings.held)
@@ -396,8 +420,10 @@ class Tenure:
         if self._herald.recovered:
             self._herald.tell_recovered(found)
 
-    def _commanded(self, command: str) -> None:
-        log.info("worker %s: command %s", self.name, command)
+    def _commanded(self, command: str | None) -> None:
+        assert self._orders is not None
+        self._orders.obey(command)
+        self.paused = self._orders.paused
 
     def _flush_stands_still_for(self) -> float:
         began = None if self._commit is None else self._commit.began

@@ -119,6 +119,8 @@ class Worker:
             for lifespan in self._lifespans:
                 await resources.enter_async_context(lifespan())
             while not self._stop.asked.is_set():
+                # Somebody has paused this worker, and not only the name that it had.
+                paused = self._tenure is not None and self._tenure.paused
                 self._tenure = Tenure(
                     dsn=self._dsn,
                     statements=self._statements,
@@ -132,6 +134,7 @@ class Worker:
                     seams=self._seams,
                     companion=self._companion,
                     surroundings=self._surroundings,
+                    paused=paused,
                 )
                 with working_as(self._tenure.name):
                     await self._serve(self._tenure, self._stop)

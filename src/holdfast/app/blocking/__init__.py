@@ -15,6 +15,7 @@ from holdfast.app.blocking.handle import BlockingRunHandle
 from holdfast.app.blocking.records import BlockingRecords
 from holdfast.app.blocking.runs import BlockingRuns
 from holdfast.app.blocking.schedules import BlockingSchedules
+from holdfast.app.blocking.workers import BlockingWorkers
 
 __all__ = [
     "BlockingClient",
@@ -26,5 +27,6 @@ __all__ = [
     "BlockingRuns",
     "BlockingSchedules",
     "BlockingStep",
+    "BlockingWorkers",
     "Bridge",
 ]

@@ -13,6 +13,7 @@ from holdfast.app.blocking.handle import BlockingRunHandle, as_blocking
 from holdfast.app.blocking.records import BlockingRecords
 from holdfast.app.blocking.runs import BlockingRuns
 from holdfast.app.blocking.schedules import BlockingSchedules
+from holdfast.app.blocking.workers import BlockingWorkers
 from holdfast.client.handle import run_id_of
 from holdfast.integrations.catalogue import of_this_thread
 
@@ -63,6 +64,11 @@ class BlockingClient:
     def close(self) -> None:
         """Closes its connections; calls that are under way in other threads fail."""
         self._bridge.close()
+
+    @property
+    def workers(self) -> BlockingWorkers:
+        """Who executes runs."""
+        return BlockingWorkers(self._bridge)
 
     @property
     def schedules(self) -> BlockingSchedules:

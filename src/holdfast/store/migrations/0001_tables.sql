@@ -170,13 +170,14 @@ create table holdfast.worker (
   epoch       int not null default 1,
   lease       interval not null,
   lease_until timestamptz not null,
-  state       text not null default 'active' check (state in ('active', 'stopping', 'left', 'lost')),
-  command     text check (command in ('pause', 'drain', 'stop')),
+  state       text not null default 'active'
+              check (state in ('active', 'paused', 'draining', 'stopping', 'left', 'lost')),
+  command     text check (command in ('pause', 'drain', 'stop', 'stop now')),  -- what its heartbeats are answered
   started_at  timestamptz not null,
   ended_at    timestamptz
 ) with (fillfactor = 50);
 -- Not on lease_until: a heartbeat must stay a HOT update.
-create index worker_alive on holdfast.worker (id) where state in ('active', 'stopping');
+create index worker_alive on holdfast.worker (id) where ended_at is null;
 
 -- The epoch once more, in a row that no heartbeat touches: a transactional activity share-locks it last.
 create table holdfast.fence (

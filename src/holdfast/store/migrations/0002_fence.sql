@@ -53,7 +53,7 @@ end $$;
 create function holdfast.register(
   p_name text, p_host text, p_pid int, p_lane text, p_names text[], p_lease interval,
   p_lanes text[], p_priorities smallint[], p_schedules jsonb default null,
-  p_mode text default 'full', p_version text default ''
+  p_mode text default 'full', p_version text default '', p_command text default null
 ) returns table (worker_id int, epoch int, bucket_ids bigint[])
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -63,9 +63,9 @@ declare
   v_worker int;
 begin
   insert into holdfast.worker
-         (name, host, pid, lane, mode, version, names, schedules, lease, lease_until, started_at)
+         (name, host, pid, lane, mode, version, names, schedules, lease, lease_until, started_at, command, state)
   values (p_name, p_host, p_pid, p_lane, p_mode, p_version, p_names, p_schedules, p_lease, clock_timestamp() + p_lease,
-          clock_timestamp())
+          clock_timestamp(), p_command, case p_command when 'pause' then 'paused' else 'active' end)
   returning id into v_worker;
   insert into holdfast.fence (worker_id, epoch) values (v_worker, 1);
   -- A new worker may bring the code that a blocked run waits for. A fleet registers all at once: nobody waits for a row
@@ -95,7 +95,7 @@ begin
   select v_worker, 1, (select array_agg(b.id order by b.id) from b);
 end $$;
 
-create function holdfast.heartbeat(p_worker int, p_epoch int)
+create function holdfast.heartbeat(p_worker int, p_epoch int, p_state text default 'active')
 returns table (alive boolean, command text)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -105,10 +105,14 @@ begin
   -- Guarded: a lease that is over is never renewed; its worker registers as a new one.
   return query
   update holdfast.worker w
-     set lease_until = clock_timestamp() + w.lease
+     set lease_until = clock_timestamp() + w.lease,
+         state = p_state
    where w.id = p_worker
      and w.epoch = p_epoch
      and w.lease_until > clock_timestamp()
-     and w.state in ('active', 'stopping')
+     and w.state not in ('left', 'lost')
   returning true, w.command;
+  if found and p_state in ('draining', 'stopping') then
+    update holdfast.bucket b set state = 'completing' where b.worker_id = p_worker and b.state = 'active';
+  end if;
 end $$;

@@ -20,6 +20,9 @@ begin
   -- Exclusively: a flush of this worker that is still under way must not write to a run that another has taken meanwhile.
   perform pg_advisory_xact_lock(holdfast.fence_class(), p_worker);
   perform holdfast.fence(p_worker, p_epoch);
+  -- The worker before its buckets: so do heartbeats and recovery.
+  perform 1 from holdfast.worker w where w.id = p_worker for update;
+  update holdfast.bucket b set state = 'completing' where b.worker_id = p_worker and b.state = 'active';
   with held as (
     select t.run_id
       from holdfast.bucket b
@@ -43,6 +46,7 @@ begin
   delete from holdfast.bucket b
    where b.worker_id = p_worker
      and not exists (select 1 from holdfast.task t where t.bucket_id = b.id);
+  update holdfast.bucket b set state = 'lost' where b.worker_id = p_worker;
   update holdfast.worker w
      set state = case when exists (select 1 from holdfast.bucket b where b.worker_id = p_worker) then 'lost' else 'left' end,
          epoch = w.epoch + 1, lease_until = clock_timestamp(), ended_at = clock_timestamp()
@@ -78,7 +82,7 @@ begin
   for v_worker in
     select w.id, w.name, w.epoch, w.state, w.lease, w.lease_until
       from holdfast.worker w
-     where (w.state in ('active', 'stopping') and w.lease_until <= clock_timestamp()
+     where (w.ended_at is null and w.lease_until <= clock_timestamp()
             or w.state = 'lost' and exists (select 1 from holdfast.bucket b where b.worker_id = w.id))
        and (p_only is null or w.id = p_only)
      order by w.lease_until, w.id
@@ -127,16 +131,17 @@ begin
          set epoch = w.epoch + 1, state = 'lost', ended_at = clock_timestamp()
        where w.id = v_worker.id
          and w.epoch = v_worker.epoch
-         and w.state in ('active', 'stopping')
+         and w.ended_at is null
          and w.lease_until <= clock_timestamp();
       if not found then
         continue;
       end if;
       update holdfast.fence f set epoch = v_worker.epoch + 1 where f.worker_id = v_worker.id;
-      update holdfast.bucket b set state = 'lost' where b.worker_id = v_worker.id and b.state in ('active', 'completing');
       -- None of its open transactions can commit any more: what they have locked is free for those who do the work now.
       perform holdfast.end_transactions(v_worker.id);
     end if;
+    update holdfast.bucket b set state = 'lost' where b.worker_id = v_worker.id and b.state in ('active', 'completing');
+    update holdfast.bucket b set state = 'draining' where b.worker_id = v_worker.id and b.state = 'lost';
     v_now := holdfast.now();
     with held as (
       -- Whether the code was entered is known only of runs that were marked (8), which is done for those that have been
@@ -173,9 +178,15 @@ begin
     )
     select count(*)::int, array_agg(g.run_id) filter (where g.flags & 2048 <> 0) into v_count, v_limited from given g;
     perform holdfast.move_given_back();
-    delete from holdfast.bucket b
+    update holdfast.bucket b
+       set state = 'ready to delete'
      where b.worker_id = v_worker.id
+       and b.state = 'draining'
        and not exists (select 1 from holdfast.task t where t.bucket_id = b.id);
+    -- All together, when nothing of the worker is left: until then people see how far it is.
+    if not exists (select 1 from holdfast.bucket b where b.worker_id = v_worker.id and b.state <> 'ready to delete') then
+      delete from holdfast.bucket b where b.worker_id = v_worker.id;
+    end if;
     if v_limited is not null then
       -- A job takes a permit anew with its next claim; a workflow keeps it.
       perform holdfast.release_told(v_limited, false);

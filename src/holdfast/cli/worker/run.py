@@ -1,4 +1,4 @@
-"""``holdfast worker``."""
+"""``holdfast worker run``, or ``holdfast worker`` without a command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from holdfast.cli.logs import set_up_logs
 from holdfast.cli.loop import run_to_end
 from holdfast.cli.options import Door, with_door
 from holdfast.cli.words import address
-from holdfast.cli.worker_options import flags_of, with_worker_options
+from holdfast.cli.worker.options import flags_of, with_worker_options
 from holdfast.core.mode import Mode
 from holdfast.supervise import follow_leash
 
@@ -68,7 +68,7 @@ _MARGIN = timedelta(seconds=15)
 )
 @click.option("--metrics-ports", type=int, default=1, hidden=True, help="So many ports may be tried.")
 @with_door()
-def worker(
+def run(
     door: Door,
     /,
     *,
