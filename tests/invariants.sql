@@ -270,3 +270,28 @@ select t.run_id, t.hold, t.flags, t.due_at, t.waits_for
     or r.kind = 4 and t.flags & 8 <> 0 and (t.hold < 1 or t.first_claim_at is null)
     or r.kind = 4 and t.flags & 8 <> 0 and t.due_at = 'infinity' and t.flags & 1 = 0
  limit 10
+
+-- invariant: Q1. a message is in no bucket, and in the lane of its queue, which is its name
+select t.run_id, t.bucket_id, t.lane, r.lane as was, r.name
+  from holdfast.task t
+  join holdfast.run r on r.id = t.run_id
+ where r.kind = 3
+   and (t.bucket_id is not null or t.lane not like '% queue' or t.lane <> r.lane or t.name <> r.name or r.name <> r.lane)
+ limit 10
+
+-- invariant: Q2. a message is a dead letter exactly while it is due never, unless it is paused; and nobody has it in hands
+select coalesce(t.run_id, l.run_id) as run_id, t.due_at, t.flags, t.hold, l.reason
+  from (select t.* from holdfast.task t join holdfast.run r on r.id = t.run_id and r.kind = 3) t
+  full join holdfast.dead_letter l on l.run_id = t.run_id
+ where t.run_id is null
+    or l.run_id is not null and (t.due_at <> 'infinity' or t.flags & 8 <> 0 or t.lane <> l.lane)
+    or l.run_id is null and t.due_at = 'infinity' and t.flags & 1 = 0
+ limit 10
+
+-- invariant: Q3. what is in somebody's hands was delivered; and no more deliveries are forgotten than there were
+select t.run_id, t.hold, t.wake_at, t.flags
+  from holdfast.task t
+  join holdfast.run r on r.id = t.run_id
+ where r.kind = 3
+   and (t.flags & 8 <> 0 and t.hold < 1 or coalesce(t.wake_at, 0) > t.hold)
+ limit 10

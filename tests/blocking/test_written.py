@@ -14,6 +14,8 @@ from holdfast.app.blocking import (
     BlockingDriven,
     BlockingDrivenConsumer,
     BlockingDrivenRun,
+    BlockingMessage,
+    BlockingQueue,
     BlockingRecords,
     BlockingRunHandle,
     BlockingRuns,
@@ -21,7 +23,19 @@ from holdfast.app.blocking import (
     BlockingStep,
     BlockingWorkers,
 )
-from holdfast.client import Client, Driven, DrivenConsumer, DrivenRun, Records, RunHandle, Runs, Step, Workers
+from holdfast.client import (
+    Client,
+    Driven,
+    DrivenConsumer,
+    DrivenRun,
+    Message,
+    Queue,
+    Records,
+    RunHandle,
+    Runs,
+    Step,
+    Workers,
+)
 from holdfast.client.schedules import Schedules
 from tests.blocking.writer import ROOT, TWINS, Twin, attributes, verbs, written
 
@@ -36,6 +50,8 @@ PAIRS = [
     (DrivenConsumer, BlockingDrivenConsumer),
     (DrivenRun, BlockingDrivenRun),
     (Step, BlockingStep),
+    (Queue, BlockingQueue),
+    (Message, BlockingMessage),
 ]
 TWINS_OF = {
     "BlockingRunHandle": "RunHandle",
@@ -43,6 +59,8 @@ TWINS_OF = {
     "BlockingDrivenConsumer": "DrivenConsumer",
     "BlockingDrivenRun": "DrivenRun",
     "BlockingStep": "Step",
+    "BlockingMessage": "Message",
+    "BlockingConsumer": "Consumer",
 }
 
 

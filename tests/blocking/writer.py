@@ -90,6 +90,11 @@ class BlockingClient:
     def driven(self) -> BlockingDriven:
         """Workflows whose runs are driven by hand."""
         return BlockingDriven(self._bridge)
+
+    @property
+    def queue(self) -> BlockingQueues:
+        """A queue by its name, ``client.queue("emails")``."""
+        return BlockingQueues(self._bridge)
 ''',
     bodies={
         "get": "return BlockingRunHandle(self._bridge, run_id_of(run_id), wf)",
@@ -373,6 +378,147 @@ class BlockingStep:
 ''',
     bodies={},
 )
+QUEUE = Twin(
+    module="holdfast.client.queue",
+    name="Queue",
+    blocking="BlockingQueue",
+    file="queue.py",
+    title="The verbs of a queue, blocking.",
+    reached="self._on(client)",
+    body='''
+class BlockingQueues:
+    """Gives queues by their names: ``client.queue("emails")``; ``client.queue("emails", Email)`` has typed bodies."""
+
+    def __init__(self, bridge: Bridge[Client]) -> None:
+        self._bridge = bridge
+
+    @overload
+    def __call__(self, name: str, body: type[T], /) -> BlockingQueue[T]: ...
+    @overload
+    def __call__(self, name: str, body: None = None, /) -> BlockingQueue[Any]: ...
+    def __call__(self, name: str, body: Any = None, /) -> BlockingQueue[Any]:
+        """The queue of this name; nothing is looked up or made."""
+        return BlockingQueue(self._bridge, name, body)
+
+
+class BlockingQueue(Generic[T]):
+    """A queue by its name: ``client.queue("emails")``, for code that is not async.
+
+    Every verb of :class:`Queue`, with the same parameters, which waits and gives the result.
+    """
+
+    def __init__(self, bridge: Bridge[Client], name: str, body: type[T] | None) -> None:
+        self._bridge = bridge
+        self._body = body
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    def _on(self, client: Client) -> Queue[T]:
+        return cast("Queue[T]", client.queue(self._name, cast("Any", self._body)))
+''',
+    bodies={
+        "consume": "return BlockingConsumer(self._bridge, lambda client: self._on(client).consume(batch=batch, "
+        "visibility=visibility, wait=wait, concurrency=concurrency, name=name))",
+    },
+)
+MESSAGE = Twin(
+    module="holdfast.client.message",
+    name="Message",
+    blocking="BlockingMessage",
+    file="message.py",
+    title="The verbs of a message, blocking.",
+    reached="self._on(client)",
+    body='''
+class BlockingMessage(Generic[T]):
+    """One delivery of a message, for code that is not async.
+
+    Every verb of :class:`Message`, with the same parameters, which waits and gives the result.
+    """
+
+    __slots__ = ("__weakref__", "_bridge", "message")
+
+    def __init__(self, bridge: Bridge[Client], message: Message[T]) -> None:
+        self._bridge = bridge
+        self.message = message
+        """The same, for code that is async."""
+
+    @property
+    def id(self) -> UUID:
+        """The id of the message."""
+        return self.message.id
+
+    @property
+    def body(self) -> T:
+        """What was sent."""
+        return self.message.body
+
+    @property
+    def queue(self) -> str:
+        """The name of its queue."""
+        return self.message.queue
+
+    @property
+    def deliveries(self) -> int:
+        """How often it was delivered, this time included, since it was sent or last redriven."""
+        return self.message.deliveries
+
+    @property
+    def priority(self) -> PriorityName:
+        """Its class inside the queue."""
+        return self.message.priority
+
+    @property
+    def sent_at(self) -> datetime:
+        """When it was sent, by the database's clock."""
+        return self.message.sent_at
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What was sent with it."""
+        return self.message.headers
+
+    @property
+    def is_in_hands(self) -> bool:
+        """Whether it is not settled."""
+        return self.message.is_in_hands
+
+    @property
+    def delivery(self) -> Delivery:
+        """This delivery, as it was received."""
+        return self.message.delivery
+
+    @property
+    def receipt(self) -> Receipt:
+        """Its id and its hold: what the database knows this delivery by."""
+        return self.message.receipt
+
+    @property
+    def ours_until(self) -> float:
+        """On this process's monotonic clock: so long nobody else can have it."""
+        return self.message.ours_until
+
+    @property
+    def settled(self) -> str | None:
+        """What became of it here."""
+        return self.message.settled
+
+    @property
+    def out_of_hands(self) -> bool:
+        """Whether somebody else has it, or it was settled in a transaction of the caller's."""
+        return self.message.out_of_hands
+
+    def _on(self, client: Client) -> Message[T]:
+        return self.message
+
+    def __repr__(self) -> str:
+        return repr(self.message)
+''',
+    bodies={},
+)
 WORKERS = Twin(
     module="holdfast.client.workers",
     name="Workers",
@@ -392,7 +538,7 @@ class BlockingWorkers:
 ''',
     bodies={},
 )
-TWINS = (CLIENT, HANDLE, SCHEDULES, RUNS, RECORDS, DRIVEN, DRIVEN_CONSUMER, DRIVEN_RUN, STEP, WORKERS)
+TWINS = (CLIENT, HANDLE, SCHEDULES, RUNS, RECORDS, DRIVEN, DRIVEN_CONSUMER, DRIVEN_RUN, STEP, WORKERS, QUEUE, MESSAGE)
 
 WRAPPED = {"DrivenConsumer": "BlockingDrivenConsumer", "DrivenRun": "BlockingDrivenRun", "Step": "BlockingStep"}
 """Objects that verbs give, and their blocking twins, each made from the bridge and the object."""
@@ -408,12 +554,22 @@ ALWAYS = {
     "as_blocking": "holdfast.app.blocking.handle",
     "of_this_thread": "holdfast.integrations.catalogue",
     "BlockingRecords": "holdfast.app.blocking.records",
+    "BlockingConsumer": "holdfast.app.blocking.consumer",
+    "BlockingMessage": "holdfast.app.blocking.message",
+    "BlockingQueues": "holdfast.app.blocking.queue",
     "BlockingRuns": "holdfast.app.blocking.runs",
     "BlockingSchedules": "holdfast.app.blocking.schedules",
     "BlockingWorkers": "holdfast.app.blocking.workers",
     "BlockingStep": "holdfast.app.blocking.driven_step",
     "Callable": "collections.abc",
     "Client": "holdfast.client.client",
+    "Delivery": "holdfast.client.exchange",
+    "Mapping": "collections.abc",
+    "Message": "holdfast.client.message",
+    "PriorityName": "holdfast.core.priority",
+    "Queue": "holdfast.client.queue",
+    "Receipt": "holdfast.core.queue",
+    "datetime": "datetime",
     "Generic": "typing",
     "Iterator": "collections.abc",
     "RunHandle": "holdfast.client.handle",
@@ -426,9 +582,12 @@ ALWAYS = {
 }
 AT_RUN_TIME = {
     "BlockingRecords",
+    "BlockingConsumer",
     "BlockingDriven",
     "BlockingDrivenConsumer",
     "BlockingDrivenRun",
+    "BlockingMessage",
+    "BlockingQueues",
     "BlockingRunHandle",
     "BlockingRuns",
     "BlockingWorkers",
@@ -521,6 +680,8 @@ def _body(twin: Twin, node: Function, overloaded: bool) -> str:
         return f"{first}return " + (
             f"[{blocking}(self._bridge, one) for one in {call}]" if many else f"{blocking}(self._bridge, {call})"
         )
+    if re.fullmatch(r"list\[Message\[.*\]\]", returned):
+        return f"{first}return [BlockingMessage(self._bridge, one) for one in {call}]"
     if "RunHandle[" in returned or "Iterator" in returned or "Iterable" in returned:
         raise NotImplementedError(f"{twin.name}.{node.name} gives {returned}: say here how that becomes blocking")
     return f"{first}return {call}" if returned != "None" else f"{first}{call}"
@@ -528,7 +689,7 @@ def _body(twin: Twin, node: Function, overloaded: bool) -> str:
 
 def _passed(node: Function) -> str:
     arguments = node.args
-    parts = [arg.arg for arg in (*arguments.posonlyargs, *arguments.args)][1:]
+    parts = [_unwrapped(arg) for arg in (*arguments.posonlyargs, *arguments.args)][1:]
     if arguments.vararg is not None:
         parts.append(f"*{arguments.vararg.arg}")
     parts += [f"{arg.arg}={arg.arg}" for arg in arguments.kwonlyargs]
@@ -537,9 +698,16 @@ def _passed(node: Function) -> str:
     return ", ".join(parts)
 
 
+def _unwrapped(arg: ast.arg) -> str:
+    """The argument, as the async verb takes it."""
+    annotation = "" if arg.annotation is None else ast.unparse(arg.annotation)
+    return f"[one.message for one in {arg.arg}]" if annotation == "Sequence[Message[T]]" else arg.arg
+
+
 def _blocking(text: str) -> str:
     text = text.replace("CallersConnection", "BlockingConnection").replace("AsyncIterator[", "Iterator[")
     text = re.sub(rf"\b({'|'.join(WRAPPED)})\b", lambda found: WRAPPED[found[1]], text)
+    text = re.sub(r"\b(Message|Consumer)\[", r"Blocking\1[", text)
     return re.sub(r"\bRuns\b", "BlockingRuns", re.sub(r"\bRunHandle\[", "BlockingRunHandle[", text))
 
 

@@ -13,11 +13,12 @@ import asyncpg
 import pytest
 
 from holdfast import AccessDenied, App, GiveUp, HoldfastError, Retry, RunStatus, Signal, sleep, start_child
+from holdfast.core.queue import ConsumerState
 from holdfast.embedded import EmbeddedPostgres
 from holdfast.store.check import read_live_workers
 from holdfast.store.connect import connect
 from holdfast.store.migrate import migrate
-from holdfast.store.roles import CLIENT, DRIVER, Grant, roles_sql
+from holdfast.store.roles import CLIENT, CONSUMER, DRIVER, Grant, roles_sql
 from holdfast.store.session import Session
 from holdfast.store.statements import Statements
 from tests.house import QUICK, until
@@ -25,7 +26,7 @@ from tests.house import QUICK, until
 go = Signal[int]("go")
 
 
-PARTS = ("client", "driver", "worker", "operator")
+PARTS = ("client", "driver", "worker", "operator", "consumer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Rooms:
     driver: str
     worker: str
     operator: str
+    consumer: str
 
 
 @pytest.fixture
@@ -58,16 +60,9 @@ async def rooms(server: EmbeddedPostgres, empty_dsn: str) -> AsyncIterator[Rooms
         return server.dsn_for(database, user=f"{schema}_{part}_user", password="secret")
 
     try:
-        yield Rooms(
-            schema=schema,
-            owner=owner,
-            client=way_in("client"),
-            driver=way_in("driver"),
-            worker=way_in("worker"),
-            operator=way_in("operator"),
-        )
+        yield Rooms(schema=schema, owner=owner, **{part: way_in(part) for part in PARTS})
     finally:
-        for role in [f"{part}{end}" for part in PARTS for end in ("", "_user")]:
+        for role in (*PARTS, *(f"{part}_user" for part in PARTS)):
             await owner.execute(f"drop owned by {schema}_{role}; drop role {schema}_{role}")
         await owner.close()
 
@@ -144,13 +139,16 @@ async def use_everything_of_a_client(rooms: Rooms) -> None:
         (answer,) = await client.workers.pause("w", wait=timedelta(0))
         assert answer.told
         assert [worker.asked for worker in await client.workers.list()] == ["pause"]
+        message = await client.queue("letters").send("hello", key="one")
+        assert await client.get(message).cancel() == "cancelled"
+        assert await client.queue("letters").consumers() == []
     connection = await connect(rooms.client, application="tests")
     try:
         await connection.execute(f"set search_path = {rooms.schema}")
         run = await connection.fetchval("select start('idle', '{\"a\": 1}', key => 'from sql')")
         assert await connection.fetchval("select signal($1, 'go', '1')", run)
         assert await connection.fetchval("select cancel($1)", run) == "cancelled"
-        assert await connection.fetchval("select count(*) from runs") == 8
+        assert await connection.fetchval("select count(*) from runs") == 9
         # What `holdfast db check` shows.
         await read_live_workers(Session(connection, Statements(rooms.schema)))
     finally:
@@ -361,6 +359,70 @@ async def test_a_worker_can_do_all_that_a_worker_does(rooms: Rooms, caplog: pyte
     assert await rooms.owner.fetchval(f"select state from {rooms.schema}.worker where id = 1") == "lost"
     assert "permission denied" not in caplog.text
     assert "lacks a right" not in caplog.text
+
+
+async def use_everything_of_a_consumer(rooms: Rooms) -> None:
+    """Every verb of a consumer, and every branch of them that needs a right of its own."""
+    # Without it floors stay where they are.
+    await rooms.owner.execute(f"grant pg_read_all_stats to {rooms.schema}_consumer")
+    async with app_on(rooms.client, rooms.schema).client() as client:
+        sent = await client.queue("letters").send_many(range(5), keys=[str(number) for number in range(5)])
+        for run in sent[:3]:
+            await client.get(run).signal_by_name("go", 1)
+    async with app_on(rooms.consumer, rooms.schema).client() as client:
+        queue = client.queue("letters")
+        acknowledged, archived, dead, released, extended = await queue.receive(wait=timedelta(0))
+        await acknowledged.ack()
+        await archived.archive("done")
+        await dead.dead("bad")
+        await released.release()
+        await extended.extend(timedelta(minutes=1))
+        async with queue.consume() as consumer:
+            async for message in consumer:
+                await consumer._attendance.report(ConsumerState.READY, 1, 0)
+                await message.release()
+                break
+    connection = await connect(rooms.consumer, application="tests")
+    try:
+        await connection.execute(f"set search_path = {rooms.schema}")
+        for _ in range(2):
+            await connection.execute("select raise_floors('{letters queue}', '{3}')")
+            await rooms.owner.execute(f"update {rooms.schema}.lane_floor set at = at - interval '1 hour'")
+        registered = "select worker_id from register_consumer('c', 'h', 1, 'letters queue', '1 minute')"
+        await connection.execute("select leave_consumer($1, 1, 0)", await connection.fetchval(registered))
+    finally:
+        await connection.close()
+
+
+async def test_a_consumer_can_do_all_that_a_consumer_does(rooms: Rooms) -> None:
+    await use_everything_of_a_consumer(rooms)
+
+
+@pytest.mark.parametrize("grant", CONSUMER, ids=str)
+async def test_a_consumer_needs_each_of_its_rights(rooms: Rooms, grant: Grant) -> None:
+    what = f"{grant.right} ({grant.column})" if grant.column else grant.right
+    await rooms.owner.execute(f"revoke {what} on {rooms.schema}.{grant.table} from {rooms.schema}_consumer")
+    with pytest.raises((AccessDenied, asyncpg.InsufficientPrivilegeError)):
+        await use_everything_of_a_consumer(rooms)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into {0}.run (id, kind, name, lane, priority, created_at) values ({0}.uuid7(), 3, 'a', 'a', 3, now())",
+        "insert into {0}.journal (run_id, at, seq, hold, kind, key) values ({0}.uuid7(), now(), 1, 1, 1, 'a#1')",
+        "update {0}.task set bucket_id = 1",
+        "update {0}.result set status = 1",
+        "delete from {0}.result",
+    ],
+)
+async def test_a_consumer_cannot_do_what_others_do(rooms: Rooms, statement: str) -> None:
+    connection = await connect(rooms.consumer, application="tests")
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement.format(rooms.schema))
+    finally:
+        await connection.close()
 
 
 async def dead_worker(rooms: Rooms) -> None:

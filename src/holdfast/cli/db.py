@@ -85,7 +85,7 @@ async def check(door: Door) -> int:
 
 
 @db.command()
-@click.option("--roles", is_flag=True, help="The grants for a client and a worker role instead.")
+@click.option("--roles", is_flag=True, help="The grants for client, worker and consumer roles instead.")
 @with_door()
 def sql(door: Door, *, roles: bool) -> None:
     """Print the SQL of the setup, for those who apply SQL by other means. It connects to nothing.

@@ -6,12 +6,17 @@ This folder may import ``store`` and what lies below it.
 """
 
 from holdfast.client.client import Client
+from holdfast.client.consumer import Consumer
+from holdfast.client.consumer_info import ConsumerInfo
 from holdfast.client.description import AttemptView, LetterView, RunDescription, Sealed, StepView
 from holdfast.client.driven import Driven, DrivenConsumer, DrivenRun, Step, StepStatus
 from holdfast.client.exporting import Sample
 from holdfast.client.handle import RunHandle
 from holdfast.client.listing import Page, RunSummary
+from holdfast.client.message import Message
 from holdfast.client.operations import Effect
+from holdfast.client.queue import Queue
+from holdfast.client.queues import Queues
 from holdfast.client.records import Records
 from holdfast.client.schedule import Schedule, ScheduleStatus
 from holdfast.client.schedules import Schedules
@@ -25,12 +30,17 @@ __all__ = [
     "AttemptView",
     "Cancellation",
     "Client",
+    "Consumer",
+    "ConsumerInfo",
     "Driven",
     "DrivenConsumer",
     "DrivenRun",
     "Effect",
     "LetterView",
+    "Message",
     "Page",
+    "Queue",
+    "Queues",
     "Reason",
     "Records",
     "Refusal",

@@ -67,6 +67,8 @@ class Client:
         """Workflows whose runs are driven by hand: create and trigger them, and take their runs."""
         self.records = Records(self._database)
         """What is recorded of runs that have ended: prune removes what is old."""
+        self.queue = parts.queues
+        """A queue by its name, ``client.queue("emails")``: send and receive messages."""
 
     async def __aenter__(self) -> Self:
         await self._parts.open()

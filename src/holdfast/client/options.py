@@ -14,6 +14,7 @@ from holdfast.core.errors import InvalidInput
 from holdfast.core.headers import NONE, Headers, header_mistakes, options_with
 from holdfast.core.key import Key, WhenTaken
 from holdfast.core.priority import Priority
+from holdfast.core.queue import queue_of
 from holdfast.core.retry import Retry
 from holdfast.core.version import MARK
 
@@ -138,6 +139,8 @@ def name_mistakes(what: str, name: object) -> Iterator[str]:
     yield from _text_mistakes(what, name, longest=_LONGEST_NAME)
     if isinstance(name, str) and MARK in name:
         yield f"{what} is {name!r}: a run begins with the highest version, so start it by the name alone"
+    if isinstance(name, str) and name != queue_of(name):
+        yield f"{what} is {name!r}, which is a queue: send to it, with client.queue({queue_of(name)!r})"
 
 
 def _text_mistakes(what: str, text: object, *, longest: int) -> Iterator[str]:
@@ -155,6 +158,12 @@ def lane_mistakes(lane: object) -> Iterator[str]:
         yield f"lane is {lane!r}: use text"
     elif not lane or len(lane) > _LONGEST_LANE or any(c.isspace() for c in lane) or not _is_storable(lane):
         yield f"lane is {lane!r}: use 1 to {_LONGEST_LANE} characters without blanks"
+
+
+def queue_mistakes(queue: object) -> Iterator[str]:
+    """What is wrong with the name of a queue, in words."""
+    for mistake in lane_mistakes(queue):
+        yield mistake.replace("lane is", "the name of a queue is", 1)
 
 
 def priority_mistakes(priority: object) -> Iterator[str]:

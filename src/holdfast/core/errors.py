@@ -31,6 +31,7 @@
     │   ├── RunPaused            somebody has paused the run: no step of it is to be begun
     │   ├── StepEnded            the step has an outcome already
     │   ├── StepNotDue           the step is to be tried again, but not yet
+    │   ├── ReceiptRefused       a message that is not in the hands of who settles it any more
     │   ├── OperationRefused     what was asked of the run does not go with how it stands
     │   ├── ResultTimeout        the run has not ended yet (also a TimeoutError)
     │   ├── RunFailed            the run ended with an error
@@ -56,7 +57,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Self
 from uuid import UUID
@@ -276,6 +277,32 @@ class StepNotDue(RunError):
         self.key = key
         self.until = until
         super().__init__(run_id, f"{key} of run {run_id} is to be tried again at {until.isoformat()}, and not before")
+
+
+class ReceiptRefused(RunError):
+    """Messages were to be settled that are not in these hands any more; ``lost`` says of each by its id why.
+
+    ``gone``: acknowledged by who received it later, purged or cancelled; ``taken``: received by somebody else since its
+    visibility timeout has passed; ``released``: given back; ``dead``: a dead letter. Nothing was done to them.
+    """
+
+    def __init__(self, queue: str, lost: Mapping[UUID, str]) -> None:
+        self.queue = queue
+        self.lost = dict(lost)
+        run_id, why = next(iter(self.lost.items()))
+        others = f", and {len(self.lost) - 1} more of these messages likewise" if len(self.lost) > 1 else ""
+        super().__init__(run_id, f"message {run_id} of queue {queue!r} {_LOST[why]}{others}")
+
+
+_LOST = {
+    "gone": "is gone: whoever received it after its visibility timeout has settled it, or it was purged or cancelled",
+    "taken": (
+        "has been received by somebody else since its visibility timeout passed: what you have done with it may be "
+        "done twice; receive it with a longer visibility=, or extend() it in time"
+    ),
+    "released": "was given back before, and is not in your hands",
+    "dead": "is a dead letter by now: it may be redriven",
+}
 
 
 class OperationRefused(RunError):

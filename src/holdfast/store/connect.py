@@ -198,7 +198,7 @@ def _denied(error: BaseException, where: str) -> HoldfastError:
 def _no_right(error: BaseException, where: str) -> HoldfastError:
     return AccessDenied(
         f"this user lacks a right in the database{where}: {said(error)}; "
-        "`holdfast db sql --roles` prints the grants for a client and a worker role"
+        "`holdfast db sql --roles` prints the grants for a client, a worker and a consumer role"
     )
 
 

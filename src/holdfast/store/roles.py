@@ -1,4 +1,4 @@
-"""The least rights that a client, a driver and a worker can do with, as data, and as the SQL that grants them.
+"""The least rights that clients, drivers, workers and consumers can do with, as data and as the SQL that grants them.
 
 All functions of the schema run with the rights of their caller, so these are rights on tables.
 """
@@ -53,6 +53,9 @@ CLIENT = _grants(
     bucket="select",
     schedule="select insert update delete",
     driven="select insert",
+    # A dead letter that is cancelled is none any more.
+    dead_letter="select delete",
+    consumer="select",
     runs="select",
 )
 """What a client needs: it can start, signal, cancel, pause, resume, wake, terminate and look.
@@ -94,6 +97,7 @@ WORKER = _grants(
     bucket="select insert update delete",
     lane_floor="select insert update delete",
     schedule="select insert update",
+    dead_letter="select delete",
     runs="select",
 )
 """What a worker needs: it executes what others and schedules start, and changes no journal or result."""
@@ -125,8 +129,28 @@ A worker that prunes by itself needs it too. It cannot hold a run or be a worker
 """
 
 
+CONSUMER = _grants(
+    migration="select",
+    # What is acknowledged is gone; with a key it stays, as what is archived does.
+    run="select delete",
+    task="select delete update:hold update:due_at update:flags update:wake_at update:first_claim_at",
+    result="insert",
+    inbox="select delete",
+    pause="select delete",
+    queue="select",
+    dead_letter="select insert delete",
+    lane_floor="select insert update",
+    # Floors ask it; no message waits for a permit.
+    permit_line="select",
+    # It is registered among the workers, and can renew and end its own lease there.
+    worker="select insert update:lease_until update:epoch update:state update:ended_at",
+    consumer="select insert update",
+)
+"""What a consumer of queues needs: it receives and settles messages. What sends them needs the rights of a client."""
+
+
 def roles_sql(schema: str) -> str:
-    """A script that makes the roles ``<schema>_client``, ``_driver``, ``_worker`` and ``_operator``.
+    """A script that makes the roles ``<schema>_client``, ``_driver``, ``_worker``, ``_operator`` and ``_consumer``.
 
     Safe to run again, which is to be done after an upgrade of the schema.
     """
@@ -142,7 +166,7 @@ def roles_sql(schema: str) -> str:
     return "".join(parts)
 
 
-_ROLES = (("client", CLIENT), ("driver", DRIVER), ("worker", WORKER), ("operator", OPERATOR))
+_ROLES = (("client", CLIENT), ("driver", DRIVER), ("worker", WORKER), ("operator", OPERATOR), ("consumer", CONSUMER))
 
 _HEAD = """\
 -- The rights of clients, drivers, workers and operators in the schema {schema}.

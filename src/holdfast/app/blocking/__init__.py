@@ -7,11 +7,14 @@ here knows what a verb does.
 
 from holdfast.app.blocking.bridge import Bridge
 from holdfast.app.blocking.client import BlockingClient
+from holdfast.app.blocking.consumer import BlockingConsumer
 from holdfast.app.blocking.driven import BlockingDriven
 from holdfast.app.blocking.driven_consumer import BlockingDrivenConsumer
 from holdfast.app.blocking.driven_run import BlockingDrivenRun
 from holdfast.app.blocking.driven_step import BlockingStep
 from holdfast.app.blocking.handle import BlockingRunHandle
+from holdfast.app.blocking.message import BlockingMessage
+from holdfast.app.blocking.queue import BlockingQueue, BlockingQueues
 from holdfast.app.blocking.records import BlockingRecords
 from holdfast.app.blocking.runs import BlockingRuns
 from holdfast.app.blocking.schedules import BlockingSchedules
@@ -19,9 +22,13 @@ from holdfast.app.blocking.workers import BlockingWorkers
 
 __all__ = [
     "BlockingClient",
+    "BlockingConsumer",
     "BlockingDriven",
     "BlockingDrivenConsumer",
     "BlockingDrivenRun",
+    "BlockingMessage",
+    "BlockingQueue",
+    "BlockingQueues",
     "BlockingRecords",
     "BlockingRunHandle",
     "BlockingRuns",

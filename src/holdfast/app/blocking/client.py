@@ -10,6 +10,7 @@ from uuid import UUID
 
 from holdfast.app.blocking.driven import BlockingDriven
 from holdfast.app.blocking.handle import BlockingRunHandle, as_blocking
+from holdfast.app.blocking.queue import BlockingQueues
 from holdfast.app.blocking.records import BlockingRecords
 from holdfast.app.blocking.runs import BlockingRuns
 from holdfast.app.blocking.schedules import BlockingSchedules
@@ -84,6 +85,11 @@ class BlockingClient:
     def driven(self) -> BlockingDriven:
         """Workflows whose runs are driven by hand."""
         return BlockingDriven(self._bridge)
+
+    @property
+    def queue(self) -> BlockingQueues:
+        """A queue by its name, ``client.queue("emails")``."""
+        return BlockingQueues(self._bridge)
 
     @overload
     def start(

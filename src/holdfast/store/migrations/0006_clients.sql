@@ -46,7 +46,8 @@ begin
       v_now := holdfast.now();
       with made as (
         insert into holdfast.run (id, kind, name, lane, priority, input, tags, options, created_at)
-        select s.id, s.kind, s.name, split_part(s.lane, ' ', 1), s.priority, s.input, s.tags, s.options, v_now
+        select s.id, s.kind, s.name, case when s.kind = 4 then split_part(s.lane, ' ', 1) else s.lane end, s.priority, s.input,
+               s.tags, s.options, v_now
           from unnest(p_ids, p_kinds, p_names, p_lanes, p_priorities, p_inputs, p_tags, p_options)
                as s (id, kind, name, lane, priority, input, tags, options)
          where s.id = any (v_keys.replaced)
@@ -75,7 +76,8 @@ begin
   ), made as (
     insert into holdfast.run (id, kind, name, lane, priority, input, tags, options, created_at)
     -- A lane's name has no blank: what follows one says in which of its lines the task stands.
-    select a.id, a.kind, a.name, split_part(a.lane, ' ', 1), a.priority, a.input, a.tags, a.options, v_now
+    select a.id, a.kind, a.name, case when a.kind = 4 then split_part(a.lane, ' ', 1) else a.lane end, a.priority, a.input,
+           a.tags, a.options, v_now
       from asked a
      where a.owner = a.id
     on conflict (id) do nothing

@@ -199,12 +199,12 @@ begin
     delete from holdfast.task t
      where t.run_id = p_run
        and t.bucket_id is null
-    returning t.run_id, t.first_claim_at, t.inbox_count, t.flags, t.name
+    returning t.run_id, t.first_claim_at, t.inbox_count, t.flags, t.name, t.lane
   ), written as (
     insert into holdfast.result (run_id, at, first_claim_at, status, version)
     select d.run_id, holdfast.now(), d.first_claim_at, 3, nullif(split_part(d.name, '@', 2), '') from ended d
   )
-  select d.inbox_count, d.flags into strict v_ended from ended d;
+  select d.inbox_count, d.flags, d.lane into strict v_ended from ended d;
   if v_ended.inbox_count > 0 then
     delete from holdfast.inbox i where i.run_id = p_run;
   end if;
@@ -214,6 +214,9 @@ begin
   end if;
   if v_ended.flags & 1024 <> 0 then
     delete from holdfast.heartbeat h where h.run_id = p_run;
+  end if;
+  if v_ended.lane like '% queue' then
+    delete from holdfast.dead_letter l where l.run_id = p_run;
   end if;
   if v_ended.flags & 32 <> 0 and holdfast.close_children(array[p_run]) then
     perform holdfast.hint('cancel');
