@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,6 +29,7 @@ from holdfast import (
     RunCancelled,
     RunEnded,
     RunFailed,
+    RunHandle,
     RunNotFound,
     RunPaused,
     RunStatus,
@@ -71,9 +75,18 @@ async def take(consumer: DrivenConsumer) -> DrivenRun:
     return run
 
 
+async def look(house: House, query: str, *arguments: object) -> Any:
+    """A value from a connection of its own, for tasks that look at the same time."""
+    connection = await connect(house.dsn, application="tests")
+    try:
+        return await connection.fetchval(query, *arguments)
+    finally:
+        await connection.close()
+
+
 async def expire(house: House, run: UUID) -> None:
     """As if the one that has the run in hand had sent no heartbeat for the time of its visibility."""
-    await house.db.execute("update holdfast.task set due_at = holdfast.now() where run_id = $1", run)
+    await look(house, "update holdfast.task set due_at = holdfast.now() where run_id = $1 and flags & 1 = 0", run)
 
 
 # ---- the way of a run
@@ -342,7 +355,8 @@ async def test_a_run_that_is_lost_says_so(client: Client, other: DrivenConsumer,
 async def test_a_consumer_that_closes_gives_back_what_it_has(client: Client, other: DrivenConsumer) -> None:
     runs = {(await client.driven.trigger(TASK, {"n": n})).id for n in range(3)}
     async with client.driven.consumer(TASK) as consumer:
-        assert {run.id for run in await consumer.dequeue(batch_size=3)} == runs
+        taken = await consumer.dequeue(batch_size=3)
+        assert {run.id for run in taken} == runs
         assert await other.dequeue() == []
     assert {run.id for run in await other.dequeue(batch_size=3)} == runs
     with pytest.raises(HoldfastError, match="this consumer is closed"):
@@ -640,3 +654,87 @@ async def test_a_transaction_of_one_who_is_too_late_cannot_commit_an_outcome(
         await theirs.complete()
     finally:
         await mine.close()
+
+
+# ---- all at once
+
+
+async def test_whatever_consumers_do_and_suffer_each_step_has_one_outcome_and_each_run_one_end(
+    client: Client, house: House
+) -> None:
+    chance = Random(7)
+    runs = [await client.driven.trigger(TASK, {"n": n}) for n in range(60)]
+    done: Counter[tuple[UUID, str]] = Counter()
+    async with asyncio.TaskGroup() as group:
+        for number in range(4):
+            group.create_task(consume(client, house, f"consumer-{number}", chance, done))
+        group.create_task(disturb(house, runs, chance))
+    assert set(done.values()) == {1}
+    for run in runs:
+        values = await house.value(
+            "select sum((output #>> '{}')::int) from holdfast.journal where run_id = $1 and kind = 1", run.id
+        )
+        assert await run.result(SOON) == values
+        assert [key for key in await house.journal(run.id) if "@" not in key] == ["fetch#1", "charge#1", "send#1"]
+
+
+OPEN = "select count(*) > 0 from holdfast.task"
+
+
+async def consume(client: Client, house: House, name: str, chance: Random, done: Counter[tuple[UUID, str]]) -> None:
+    async with client.driven.consumer(TASK, name=name, visibility=timedelta(seconds=1)) as consumer:
+        while await look(house, OPEN):
+            for run in await consumer.dequeue(batch_size=3, wait=timedelta(milliseconds=20)):
+                with suppress(ReceiptLost, RunEnded):
+                    try:
+                        await drive(house, run, chance, done)
+                    except RunPaused:
+                        await run.release()
+                    except ZeroDivisionError:
+                        await expire(house, run.id)
+
+
+async def drive(house: House, run: DrivenRun, chance: Random, done: Counter[tuple[UUID, str]]) -> None:
+    total = 0
+    for name in ("fetch", "charge", "send"):
+        step = await run.acquire_step(name)
+        if step.status is StepStatus.EXECUTE:
+            match chance.randrange(12):
+                case 0:
+                    await step.retry(after=timedelta(milliseconds=chance.randrange(30)))
+                    return
+                case 1:
+                    await run.release()
+                    return
+                case 2:
+                    await run.pause("for a moment", resume_after=timedelta(milliseconds=20))
+                    return
+                case 3:
+                    await expire(house, run.id)  # heartbeats that did not come
+                case 4:
+                    raise ZeroDivisionError  # it dies: nobody gives the run back
+                case _:
+                    pass
+            await step.success(chance.randrange(1000))
+            done[run.id, step.key] += 1
+        total += step.value
+    await run.complete(total)
+
+
+async def disturb(house: House, runs: Sequence[RunHandle[Any]], chance: Random) -> None:
+    while await look(house, OPEN):
+        run = chance.choice(runs)
+        await run.pause()
+        await asyncio.sleep(0.001)  # for others to meet it paused
+        await run.resume()
+
+
+async def test_a_run_that_nobody_refers_to_any_more_is_not_kept(client: Client, house: House) -> None:
+    second = timedelta(seconds=1)
+    async with client.driven.consumer(TASK, visibility=second) as consumer, client.driven.consumer(TASK) as other:
+        triggered = await client.driven.trigger(TASK, HELLO)
+        assert len(await consumer.dequeue()) == 1
+        await eventually(lambda: not consumer.runs, "the run is forgotten")
+        run = await take(other)
+        assert run.id == triggered.id
+        await run.complete()

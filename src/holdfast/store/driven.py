@@ -158,6 +158,7 @@ async def record_step(
     attempt: int,
     elapsed: timedelta,
     after: timedelta | None,
+    visibility: timedelta,
     again: bool,
     hint: Hint | None,
 ) -> None:
@@ -179,6 +180,7 @@ async def record_step(
         attempt=attempt,
         elapsed=elapsed,
         after=after,
+        visibility=visibility,
         again=again,
     )
 

@@ -31,12 +31,14 @@ select s.known, s.output, s.error, s.attempts, s.not_before
 
 -- name: record_step
 select holdfast.record_step(:run::uuid, :hold::int, :key::text, :kind::smallint, :output::text::json, :error::text::json,
-                            :attempt::int, :elapsed::interval, :after::interval, :again::boolean)
+                            :attempt::int, :elapsed::interval, :after::interval, :visibility::interval,
+                            :again::boolean)
 
 -- name: record_step_quietly
 select set_config('holdfast.hints', 'later', true),
        holdfast.record_step(:run::uuid, :hold::int, :key::text, :kind::smallint, :output::text::json, :error::text::json,
-                            :attempt::int, :elapsed::interval, :after::interval, :again::boolean),
+                            :attempt::int, :elapsed::interval, :after::interval, :visibility::interval,
+                            :again::boolean),
        current_setting('holdfast.hinted', true) as hints
 
 -- name: give_back

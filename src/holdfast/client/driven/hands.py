@@ -7,6 +7,7 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from holdfast.core.errors import HoldfastError, ReceiptLost, RunEnded
 from holdfast.store import driven as store
@@ -34,12 +35,12 @@ class Write(Protocol):
 
 
 class Hands:
-    """What one consumer has in hand."""
+    """What one consumer has in hand, for as long as anybody here knows the run: one that was forgotten is not kept."""
 
     def __init__(self, context: Context, *, visibility: timedelta) -> None:
         self.context = context
         self.visibility = visibility
-        self._runs: dict[UUID, DrivenRun] = {}
+        self._runs: WeakValueDictionary[UUID, DrivenRun] = WeakValueDictionary()
         self._lost: set[Receipt] = set()
         self._heart: asyncio.Task[None] | None = None
 
@@ -100,7 +101,7 @@ class Hands:
                 log.warning("runs could not be kept in hand: %s", error)
 
     async def _keep_all(self) -> None:
-        receipts = [run.receipt for run in self._runs.values()]
+        receipts = [run.receipt for run in self.runs]
         for start in range(0, len(receipts), _MOST):
             some = receipts[start : start + _MOST]
 

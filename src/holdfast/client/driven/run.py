@@ -37,7 +37,9 @@ _LONGEST_REASON = 500
 class DrivenRun:
     """A run that a consumer has taken: in its hands until it ends it or gives it back, while its heartbeat goes on.
 
-    Who takes a run that was begun begins its code from the top: steps that have an outcome are skipped with it.
+    Who takes a run that was begun begins its code from the top: steps that have an outcome are skipped with it. One
+    that nobody refers to any more, because its code raised for example, is not kept: it is due again when its
+    visibility has passed.
     """
 
     def __init__(self, hands: Hands, taken: Taken, *, workflow: str, lane: str) -> None:

@@ -149,6 +149,7 @@ class Step:
                 attempt=self.attempt,
                 elapsed=self._elapsed,
                 after=after,
+                visibility=self._hands.visibility,
                 again=again,
                 hint=hint,
             )
@@ -174,6 +175,7 @@ class Step:
                 attempt=self.attempt,
                 elapsed=self._elapsed,
                 after=None,
+                visibility=self._hands.visibility,
                 again=again,
                 hint=hint,
             )

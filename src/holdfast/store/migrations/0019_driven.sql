@@ -238,7 +238,7 @@ end $$;
 
 create function holdfast.record_step(
   p_run uuid, p_hold int, p_key text, p_kind smallint, p_output json, p_error json, p_attempt int, p_elapsed interval,
-  p_after interval, p_again boolean
+  p_after interval, p_visibility interval, p_again boolean
 ) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -265,8 +265,15 @@ begin
   end if;
   perform holdfast.check_receipt(p_run, p_hold, true);
   v_now := holdfast.now();
-  -- Progress; and with the row written, two transactions of one holder give no number twice, whatever their snapshots.
-  update holdfast.task t set crashes = 0 where t.run_id = p_run;
+  -- Progress; and with the row written, two transactions of one holder give no number twice, whatever their snapshots. As
+  -- long as this one lasts no heartbeat can move the time on.
+  update holdfast.task t
+     set crashes = 0,
+         due_at = case
+                    when t.due_at < v_now + p_visibility / 2 then least(v_now + p_visibility, t.deadline)
+                    else t.due_at
+                  end
+   where t.run_id = p_run;
   insert into holdfast.journal (run_id, hold, seq, kind, key, output, error, attempts, started_at, at, not_before)
   select p_run, p_hold, coalesce(max(j.seq), 0) + 1, p_kind, p_key, p_output, p_error, p_attempt, v_now - p_elapsed, v_now,
          v_now + p_after
