@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -223,6 +224,29 @@ async def test_a_key_of_another_input_says_whose_it_is_and_what_to_do(house: Hou
     assert said["message"] == f"key k of idle belongs to run {run}, which was started with another input"
     assert said["detail"] == str(run)
     assert said["hint"].startswith("Use another key, or the run that it belongs to")
+
+
+async def test_a_key_is_its_runs_for_as_long_as_was_said(house: House) -> None:
+    call = (
+        "select holdfast.start('idle', json_build_object('n', $1::int), key => 'k', key_window => $2, key_taken => $3)"
+    )
+    first = await house.value(call, 1, "open", "reject")
+    said = await refused(house.db, call, 1, "open", "reject")
+    assert (said["sqlstate"], said["detail"]) == ("HF010", str(first))
+    assert await house.value(call, 1, "open", "return_existing") == first
+    second = await house.value(call, 2, "1 hour", "replace")
+    assert await house.value("select status from holdfast.runs where id = $1", first) == "cancelled"
+    assert await house.value(call, 2, "open", "return_existing") == second
+    await house.advance(timedelta(hours=1))
+    third = await house.value(call, 3, "forever", "reject")
+    assert len({first, second, third}) == 3
+    for window, taken, message in (
+        ("soon", "reject", "key_window 'soon' is not forever, open or an interval of more than zero"),
+        ("0", "reject", "key_window '0' is not"),
+        ("open", "steal", "key_taken 'steal' is not one of return_existing, reject, replace"),
+    ):
+        assert message in (await refused(house.db, call, 1, window, taken))["message"]
+    await house.check_invariants()
 
 
 # ---- what is refused

@@ -24,7 +24,9 @@ from holdfast import (
     Effect,
     HoldfastError,
     InvalidInput,
+    Key,
     KeyConflict,
+    KeyTaken,
     ReceiptLost,
     RunCancelled,
     RunEnded,
@@ -523,6 +525,8 @@ async def test_a_trigger_has_the_options_of_a_start(client: Client, consumer: Dr
     assert (again.id, again.existing, first.existing) == (first.id, True, False)
     with pytest.raises(KeyConflict):
         await client.driven.trigger(TASK, {"n": 2}, key="k")
+    with pytest.raises(KeyTaken):
+        await client.driven.trigger(TASK, {"n": 1}, key=Key("k", taken="reject"))
     later = await client.driven.trigger(TASK, {"n": 3}, after=timedelta(hours=1))
     high = await client.driven.trigger(TASK, {"n": 4}, priority="critical")
     assert [run.id for run in await consumer.dequeue(batch_size=9)] == [high.id, first.id]

@@ -65,7 +65,7 @@ class Launch:
         start: Callable[[StartOptions], Awaitable[Started]],
         options: StartOptions,
         *,
-        key: str | None,
+        key: str | Key | None,
         own: bool,
     ) -> Started:
         """Starts one run in a way of the caller's: ``own`` says that it is there once ``start`` returns."""
@@ -74,7 +74,7 @@ class Launch:
             return await start(replace(options, headers=headers))
 
         if self._middleware:
-            starting = _starting((name,), 1, options, key)
+            starting = _starting((name,), 1, options, None if key is None else Key.of(key).text)
             answer = await start_within(self._middleware, starting, within, lambda answer: [answer.id])
         else:
             answer = await start(options)

@@ -88,6 +88,9 @@ async def trigger_run(session: Session, start: Start, *, hint: bool) -> Started:
             options=start.options,
             key=start.key,
             digest=start.digest,
+            window=start.terms.window,
+            open=start.terms.while_open,
+            taken=start.terms.taken,
             hint=hint,
         )
     except asyncpg.PostgresError as error:

@@ -11,10 +11,10 @@ select d.name
  order by d.name
 
 -- name: trigger_run
-select s.id, s.existing, s.same
+select s.id, s.existing, s.same, s.refused
   from holdfast.trigger_run(:id::uuid, :name::text, :lane::text, :priority::smallint, :input::text::json, :due::timestamptz,
                             :after::interval, :timeout::interval, :tags::text::jsonb, :options::text::json, :key::text,
-                            :digest::bytea, :hint::boolean) s
+                            :digest::bytea, :window::interval, :open::boolean, :taken::smallint, :hint::boolean) s
 
 -- name: take_driven
 select s.run_id, s.hold, s.input, s.priority, s.tags, s.options, s.created_at, s.deadline, s.next_in

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from holdfast.app.blocking.bridge import Bridge
     from holdfast.client.client import Client
     from holdfast.client.driven.consumer import DrivenConsumer
+    from holdfast.core.key import Key
     from holdfast.core.priority import PriorityName
     from holdfast.integrations.catalogue import BlockingConnection
 
@@ -43,7 +44,7 @@ class BlockingDriven:
         input: Mapping[str, object] | None = None,
         /,
         *,
-        key: str | None = None,
+        key: str | Key | None = None,
         lane: str = "default",
         priority: PriorityName = "medium",
         at: datetime | None = None,

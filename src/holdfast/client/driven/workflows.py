@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from holdfast.client.context import Context
     from holdfast.client.ear import Ear
     from holdfast.client.launch import Launch
+    from holdfast.core.key import Key
     from holdfast.core.priority import PriorityName
     from holdfast.integrations.catalogue import CallersConnection
     from holdfast.store.session import Session
@@ -58,7 +59,7 @@ class Driven:
         input: Mapping[str, object] | None = None,
         /,
         *,
-        key: str | None = None,
+        key: str | Key | None = None,
         lane: str = "default",
         priority: PriorityName = "medium",
         at: datetime | None = None,
@@ -73,7 +74,7 @@ class Driven:
         Raises:
             UnknownWorkflow: there is no workflow of this name that is driven by hand.
             InvalidInput, Unstorable: an option or the input cannot be used; nothing is written.
-            KeyConflict: the key belongs to a run with another input.
+            KeyConflict, KeyTaken: the key belongs to a run, with another input, or to be refused then.
         """
         self._check_name(name)
         options = start_options(

@@ -251,6 +251,39 @@ begin
                         v_arguments[1]);
 end $$;
 
+create function holdfast.start_one(
+  p_kind int, p_name text, p_input json, p_key text, p_line text, p_priority smallint, p_at timestamptz, p_after interval,
+  p_timeout interval, p_tags jsonb, p_headers jsonb, p_window text, p_taken text
+) returns uuid
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- One start from SQL, whose arguments have been checked.
+as $$
+declare
+  v_row record;
+begin
+  select s.id, s.same, s.refused into v_row
+    from holdfast.start_many(
+           array[holdfast.uuid7()], array[p_kind::smallint], array[p_name], array[p_line], array[p_priority],
+           array[coalesce(p_input, '{}')], array[p_at], array[p_after], array[p_timeout], array[p_tags],
+           array[case when p_headers <> '{}' then json_build_object('headers', p_headers) end], array[p_key],
+           array[null::bytea], true,
+           array[case when p_window not in ('forever', 'open') then holdfast.as_window(p_window) end],
+           array[p_window = 'open'],
+           array[case p_taken when 'reject' then 1 when 'replace' then 2 else 0 end::smallint]) s;
+  if v_row.refused then
+    raise exception 'key % of % is taken by run %', p_key, p_name, v_row.id
+      using errcode = 'HF010', detail = v_row.id::text,
+            hint = 'Nothing was started. Wait until the key is free, or start with key_taken => ''replace''.';
+  end if;
+  if not v_row.same then
+    raise exception 'key % of % belongs to run %, which was started with another input', p_key, p_name, v_row.id
+      using errcode = 'HF005', detail = v_row.id::text,
+            hint = 'Use another key, or the run that it belongs to: its id is in the detail.';
+  end if;
+  return v_row.id;
+end $$;
+
 create function holdfast.start(
   name text, input json default '{}', key text default null, lane text default 'default', priority text default 'medium',
   at timestamptz default null, after interval default null, timeout interval default null, tags jsonb default null,
@@ -264,29 +297,9 @@ as $$
 declare
   v_priority smallint := holdfast.check_start('start', name, input, key, lane, priority, at, after, timeout, tags, headers,
                                               key_window, key_taken);
-  v_row      record;
 begin
-  select s.id, s.existing, s.same, s.refused into v_row
-    from holdfast.start_many(
-           array[holdfast.uuid7()], array[case when start.job then 2 else 1 end::smallint], array[start.name],
-           array[start.lane], array[v_priority],
-           array[coalesce(start.input, '{}')], array[start.at], array[start.after], array[start.timeout],
-           array[start.tags], array[case when start.headers <> '{}' then json_build_object('headers', start.headers) end],
-           array[start.key], array[null::bytea], true,
-           array[case when start.key_window not in ('forever', 'open') then holdfast.as_window(start.key_window) end],
-           array[start.key_window = 'open'],
-           array[case start.key_taken when 'reject' then 1 when 'replace' then 2 else 0 end::smallint]) s;
-  if v_row.refused then
-    raise exception 'key % of % is taken by run %', start.key, start.name, v_row.id
-      using errcode = 'HF010', detail = v_row.id::text,
-            hint = 'Nothing was started. Wait until the key is free, or start with key_taken => ''replace''.';
-  end if;
-  if not v_row.same then
-    raise exception 'key % of % belongs to run %, which was started with another input', start.key, start.name, v_row.id
-      using errcode = 'HF005', detail = v_row.id::text,
-            hint = 'Use another key, or the run that it belongs to: its id is in the detail.';
-  end if;
-  return v_row.id;
+  return holdfast.start_one(case when job then 2 else 1 end, name, input, key, lane, v_priority, at, after, timeout, tags,
+                            headers, key_window, key_taken);
 end $$;
 comment on function holdfast.start(text, json, text, text, text, timestamptz, interval, interval, jsonb, jsonb, text, text,
                                    boolean) is

@@ -40,56 +40,56 @@ end $$;
 comment on function holdfast.create_workflow(text) is
   'Makes a workflow whose runs are driven by hand; false where it is there already.';
 
-create function holdfast.trigger_run(
-  p_id uuid, p_name text, p_lane text, p_priority smallint, p_input json, p_due timestamptz, p_after interval,
-  p_timeout interval, p_tags jsonb, p_options json, p_key text, p_digest bytea, p_hint boolean
-) returns table (id uuid, existing boolean, same boolean)
-language plpgsql volatile
+create function holdfast.check_driven(p_name text) returns void
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-#variable_conflict use_column
 begin
   perform 1 from holdfast.driven d where d.name = p_name;
   if not found then
     raise exception 'there is no workflow % that is driven by hand', quote_nullable(p_name)
       using errcode = 'HF022', hint = 'Create it first: holdfast.create_workflow(name), once, by anybody.';
   end if;
+end $$;
+
+create function holdfast.trigger_run(
+  p_id uuid, p_name text, p_lane text, p_priority smallint, p_input json, p_due timestamptz, p_after interval,
+  p_timeout interval, p_tags jsonb, p_options json, p_key text, p_digest bytea, p_window interval, p_open boolean,
+  p_taken smallint, p_hint boolean
+) returns table (id uuid, existing boolean, same boolean, refused boolean)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+  perform holdfast.check_driven(p_name);
   return query
-  select s.id, s.existing, s.same
+  select s.id, s.existing, s.same, s.refused
     from holdfast.start_many(
            array[p_id], array[4::smallint], array[p_name], array[holdfast.driven_line(p_lane, p_name)], array[p_priority],
            array[p_input], array[p_due], array[p_after], array[p_timeout], array[p_tags], array[p_options], array[p_key],
-           array[p_digest], p_hint) s;
+           array[p_digest], p_hint, array[p_window], array[p_open], array[p_taken]) s;
 end $$;
 
 create function holdfast.trigger(
   name text, input json default '{}', key text default null, lane text default 'default', priority text default 'medium',
   at timestamptz default null, after interval default null, timeout interval default null, tags jsonb default null,
-  headers jsonb default null
+  headers jsonb default null, key_window text default 'forever', key_taken text default 'return_existing'
 ) returns uuid
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 declare
-  v_priority smallint := holdfast.check_start('trigger', name, input, key, lane, priority, at, after, timeout, tags, headers);
-  v_row      record;
+  v_priority smallint := holdfast.check_start('trigger', name, input, key, lane, priority, at, after, timeout, tags, headers,
+                                              key_window, key_taken);
 begin
-  select s.id, s.existing, s.same into v_row
-    from holdfast.trigger_run(
-           holdfast.uuid7(), trigger.name, trigger.lane, v_priority, coalesce(trigger.input, '{}'), trigger.at, trigger.after,
-           trigger.timeout, trigger.tags,
-           case when trigger.headers <> '{}' then json_build_object('headers', trigger.headers) end, trigger.key, null,
-           true) s;
-  if not v_row.same then
-    raise exception 'key % of % belongs to run %, which was started with another input', trigger.key, trigger.name, v_row.id
-      using errcode = 'HF005', detail = v_row.id::text,
-            hint = 'Use another key, or the run that it belongs to: its id is in the detail.';
-  end if;
-  return v_row.id;
+  perform holdfast.check_driven(name);
+  return holdfast.start_one(4, name, input, key, holdfast.driven_line(lane, name), v_priority, at, after, timeout,
+                            tags, headers, key_window, key_taken);
 end $$;
-comment on function holdfast.trigger(text, json, text, text, text, timestamptz, interval, interval, jsonb, jsonb) is
-  'Makes a run of a workflow that is driven by hand, and executes nothing; gives its id.';
+comment on function holdfast.trigger(text, json, text, text, text, timestamptz, interval, interval, jsonb, jsonb, text, text)
+  is 'Makes a run of a workflow that is driven by hand, and executes nothing; gives its id.';
 
 create function holdfast.take_driven(
   p_name text, p_lane text, p_consumer text, p_limit int, p_visibility interval, p_ahead interval
