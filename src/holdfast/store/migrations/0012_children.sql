@@ -111,7 +111,7 @@ begin
     select r.parent into v_parent from holdfast.run r where r.id = v_run;
     if not found then
       -- Its record may have gone before that of what it has become.
-      if holdfast.newest(v_run) = v_run then
+      if holdfast.newest(v_run) is not distinct from v_run then
         perform holdfast.refuse_run(p_run);
       end if;
       v_run := holdfast.newest(v_run);
