@@ -98,6 +98,17 @@ async def test_what_is_replaced_in_a_transaction_that_rolls_back_goes_on(
     assert await count(db) == 1
 
 
+async def test_a_window_is_kept_where_the_record_of_the_run_has_gone(client: Client, db: Connection) -> None:
+    kept = await client.start(charge, 5, key=Key("week", window=timedelta(days=7)))
+    free = await client.start(charge, 5, key=OPEN)
+    await end(db, kept.id)
+    await end(db, free.id)
+    assert await client.records.prune(timedelta(0), keep_keys=timedelta(0)) == 2
+    again = await client.start(charge, 5, key=Key("week", window=timedelta(days=7)))
+    assert (again.id, again.existing) == (kept.id, True)
+    assert not (await client.start(charge, 5, key=OPEN)).existing
+
+
 async def test_by_name_it_is_the_same(client: Client, dsn: str) -> None:
     first = await client.start(nothing, key=OPEN)
     async with client_of(dsn, definitions={}) as stranger:

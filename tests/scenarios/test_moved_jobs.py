@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -291,6 +293,42 @@ async def test_j7_in_a_transaction_that_rolls_back_nothing_is_moved(house: House
     async with house.db.transaction():
         await run.reschedule(after=5 * HOUR, connection=house.db)
     assert about(await due_in(house, run), 5 * HOUR)
+
+
+async def test_j7_jobs_that_are_moved_to_and_fro_while_workers_take_them_are_executed_once_each(house: House) -> None:
+    app = house.app()
+    executed: Counter[int] = Counter()
+
+    @app.activity(retry=Retry(max_attempts=3, initial=timedelta(milliseconds=20)))
+    async def job(n: int) -> int:
+        if n % 5 == 0 and activity_info().attempt == 1:
+            raise LookupError("once")
+        executed[n] += 1
+        return n
+
+    client = await house.client(app)
+    for lane in ("default", "default", "other"):
+        await house.worker(app, lane=lane, parallelism_factor=0.2)
+    runs = await client.start_many([job.call(n) for n in range(150)])
+    chance = random.Random(7)
+    effects: Counter[Effect] = Counter()
+
+    async def move(some: list[RunHandle[int]]) -> None:
+        for _ in range(3):
+            for run in some:
+                wish: dict[str, Any] = {"after": timedelta(milliseconds=chance.randrange(100))}
+                if chance.random() < 0.5:
+                    wish["lane"] = chance.choice(["default", "other"])
+                if chance.random() < 0.5:
+                    wish["priority"] = chance.choice(["low", "medium", "critical"])
+                effects[await run.reschedule(**wish)] += 1
+
+    await asyncio.gather(*(move(runs[n::4]) for n in range(4)))
+    assert [await run.result(timeout=SOON) for run in runs] == list(range(150))
+    assert set(executed.values()) == {1}
+    assert effects[Effect.DONE]
+    assert await house.value("select count(*) from holdfast.reschedule") == 0
+    await house.check_invariants()
 
 
 # ---- what has times of its own

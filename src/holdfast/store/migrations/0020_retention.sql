@@ -170,10 +170,11 @@ begin
   select array_agg(f.id), array_agg(f.origin)
     into v_next, v_first
     from (select distinct on (b.id) b.id, b.origin from back b order by b.id, b.steps desc) f;
-  -- A key means what the run has become; where that goes too, it stays as long as it was promised.
+  -- A key means what the run has become; where that goes too, it stays as long as it was promised: for its window, where it
+  -- has one.
   update holdfast.start_key k
      set run_id = n.newest,
-         until = case when n.newest = any (p_runs) then least(k.until, holdfast.now() + p_keep_keys) else k.until end
+         until = case when n.newest = any (p_runs) then coalesce(k.until, holdfast.now() + p_keep_keys) else k.until end
     from (select o.run_id, o.key, o.name, holdfast.newest(o.run_id) as newest
             from holdfast.start_key o
            where o.run_id = any (p_runs)) n
