@@ -128,7 +128,7 @@ def _connections(server: Server) -> Finding:
 
 
 def of_rights(missing: Mapping[str, list[Grant]], schema: str) -> list[Finding]:
-    """What this user may do, for each of the two parts that a process can play."""
+    """What this user may do, for each of the parts that a process can play."""
     found: list[Finding] = []
     for part, grants in missing.items():
         if not grants:
@@ -138,7 +138,7 @@ def of_rights(missing: Mapping[str, list[Grant]], schema: str) -> list[Finding]:
             Finding(
                 topic="rights",
                 text=f"not enough for a {part}: {', '.join(map(str, grants))}",
-                # A user that is meant for one part needs no rights for the other.
+                # A user that is meant for one part needs no rights for the others.
                 level=Level.FAULT if all(missing.values()) else Level.WARNING,
                 advice=f"holdfast db sql --roles, then: grant {schema}_{part} to this user",
                 data={"part": part, "missing": [str(grant) for grant in grants]},

@@ -29,7 +29,7 @@ from holdfast.store.check import (
 )
 from holdfast.store.connect import connect, translated
 from holdfast.store.migrate import code_version, read_applied, verify
-from holdfast.store.roles import CLIENT, WORKER
+from holdfast.store.roles import CLIENT, OPERATOR, WORKER
 from holdfast.store.session import Session
 
 
@@ -73,6 +73,7 @@ async def _look(database: Database, inspection: Inspection) -> None:
             missing = {
                 "client": await read_missing_rights(session, CLIENT),
                 "worker": await read_missing_rights(session, WORKER),
+                "operator": await read_missing_rights(session, OPERATOR),
             }
             inspection.findings += of_rights(missing, database.statements.schema)
             inspection.findings += of_horizon(await read_horizon(session))
