@@ -177,7 +177,7 @@ class WorkerProcess:
         async def look() -> str | None:
             assert self._process.returncode is None, f"the worker process has ended:\n{self._house.log()[-4000:]}"
             name: str | None = await self._house.value(
-                "select name from holdfast.worker where pid = $1 and state in ('active', 'stopping') order by id desc",
+                "select name from holdfast.worker where pid = $1 and ended_at is null order by id desc",
                 self.pid,
             )
             return name

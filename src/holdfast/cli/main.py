@@ -17,6 +17,7 @@ from holdfast.cli.job import job
 from holdfast.cli.lint import lint
 from holdfast.cli.run import run
 from holdfast.cli.schedule import schedule
+from holdfast.cli.top import top
 from holdfast.cli.worker import worker
 from holdfast.core.errors import ConfigurationError, HoldfastError
 
@@ -89,5 +90,5 @@ def holdfast() -> None:
     """  # noqa: D301 - \b keeps click from wrapping the examples
 
 
-for command in (worker, run, job, schedule, config, check, lint, db, demo):
+for command in (worker, top, run, job, schedule, config, check, lint, db, demo):
     holdfast.add_command(command)

@@ -15,6 +15,7 @@ from holdfast.client.handle import RunHandle
 from holdfast.client.listing import Page, RunSummary
 from holdfast.client.message import Message
 from holdfast.client.operations import Effect
+from holdfast.client.overview import Line, Overview, Rates
 from holdfast.client.queue import Queue
 from holdfast.client.queues import Queues
 from holdfast.client.records import Records
@@ -37,10 +38,13 @@ __all__ = [
     "DrivenRun",
     "Effect",
     "LetterView",
+    "Line",
     "Message",
+    "Overview",
     "Page",
     "Queue",
     "Queues",
+    "Rates",
     "Reason",
     "Records",
     "Refusal",

@@ -9,15 +9,19 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from holdfast.client.overview import overview_of
 from holdfast.core.errors import InvalidInput, WorkerNotFound
 from holdfast.core.priority import Priority, PriorityName
 from holdfast.core.worker_state import Wish, WorkerState
 from holdfast.store import workers as store
+from holdfast.store.top import read_counters, read_lines
 
 if TYPE_CHECKING:
     from holdfast.client.context import Context
+    from holdfast.client.overview import Overview
     from holdfast.core.mode import ModeName
     from holdfast.store.session import Session
+    from holdfast.store.top import Counters, StandingLine
     from holdfast.store.workers import BucketRow, WorkerRow
 
 PATIENCE = timedelta(seconds=15)
@@ -117,6 +121,19 @@ class Workers:
             return [_summary(row, buckets) for row in rows]
 
         return await self._context.database.call(work)
+
+    async def overview(self, *, lane: str | None = None) -> Overview:
+        """What stands in line, who takes it, and how much is done: of everything, or of one lane.
+
+        It costs the database a bounded amount of work, however much there is: of a line no more than 1000 runs are
+        counted, and 100 lines; what was done, and how much is open, are estimates.
+        """
+
+        async def work(session: Session) -> tuple[list[StandingLine], Counters]:
+            return await read_lines(session, lane=lane), await read_counters(session)
+
+        standing, counters = await self._context.database.call(work)
+        return overview_of(standing, await self.list(lane=lane), counters, lane=lane)
 
     async def pause(
         self, name: str | None = None, *, lane: str | None = None, all: bool = False, wait: timedelta = PATIENCE

@@ -11,6 +11,7 @@ from holdfast.client.workers import PATIENCE
 if TYPE_CHECKING:
     from holdfast.app.blocking.bridge import Bridge
     from holdfast.client.client import Client
+    from holdfast.client.overview import Overview
     from holdfast.client.workers import WorkerAnswer, WorkerSummary
 
 
@@ -26,6 +27,10 @@ class BlockingWorkers:
     def list(self, *, name: str | None = None, lane: str | None = None) -> Sequence[WorkerSummary]:
         """The workers that are there, those that are dead, and those whose runs others are still taking over."""
         return self._bridge.call(lambda client: client.workers.list(name=name, lane=lane))
+
+    def overview(self, *, lane: str | None = None) -> Overview:
+        """What stands in line, who takes it, and how much is done: of everything, or of one lane."""
+        return self._bridge.call(lambda client: client.workers.overview(lane=lane))
 
     def pause(
         self, name: str | None = None, *, lane: str | None = None, all: bool = False, wait: timedelta = PATIENCE
