@@ -43,8 +43,8 @@ async def top(door: Door, *, lane: str | None, every: timedelta, once: bool) -> 
     the number of open runs are estimates of the server's statistics. Where stdout is no terminal it looks once.
     JSON: {"at", "open", "rates": {"started", "ended", "recorded"}, "lines": [{"lane",
     "beside": null|"activities"|"alone"|"driven NAME", "priority", "due", "oldest", "held", "parked", "workers",
-    "due_is_more", "parked_is_more"}], "more_lines", "workers": [what `worker list` gives]}; a line for each look, unless
-    --once; rates are per second, times in seconds, and the first look of all has no rates
+    "due_is_more", "parked_is_more"}], "more_lines", "workers": [what `worker list` gives]}; a line for each look,
+    unless --once; rates are per second, times in seconds, and the first look of all has no rates
     """  # noqa: D301 - \b keeps click from wrapping the examples
     if not _SHORTEST <= every <= _LONGEST:
         raise click.UsageError("--every: 200ms to 5m")
