@@ -118,6 +118,25 @@ async def test_nobody_is_there_to_take_it(house: House) -> None:
     assert reason.text == "no worker of lane 'gpu' that has 'flow' serves priority medium"
 
 
+async def test_the_worker_that_could_take_it_is_paused(house: House) -> None:
+    app = house.app()
+
+    @app.workflow
+    async def flow() -> None:
+        pass
+
+    client = await house.client(app)
+    await house.worker(app, lane="gpu")
+    await house.until("select count(*) = 1 from holdfast.worker")
+    await client.workers.pause(lane="gpu")
+    run = await client.start(flow, lane="gpu")
+    (reason,) = (await client.why(run.id)).reasons
+    assert (reason.kind, reason.text) == ("no worker", "lane 'gpu' has no worker that is not paused and has 'flow'")
+    assert reason.remedy == "holdfast worker resume --lane gpu"
+    await client.workers.resume(lane="gpu")
+    await run.result(timeout=timedelta(seconds=20))
+
+
 async def test_in_line_scheduled_paused_and_held(house: House) -> None:
     app = house.app()
     begun = asyncio.Event()

@@ -252,7 +252,14 @@ def _limited(run: Standing, permit: WaitingFor) -> Reason:
 
 def _nobody(run: Standing) -> Iterator[Reason]:
     lane = run.lane.partition(" ")[0]
-    if not run.workers:
+    if not run.serving and run.paused:
+        yield Reason(
+            kind="no worker",
+            text=f"lane {lane!r} has no worker that is not paused and has {_code(run.name, run.version)}",
+            what=lane,
+            remedy=f"holdfast worker resume --lane {lane}",
+        )
+    elif not run.workers:
         yield _no_worker(lane, run.name, run.version)
     elif not run.able:
         yield _no_code(lane, run.name, run.version)

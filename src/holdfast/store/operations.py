@@ -94,6 +94,8 @@ class Standing(NamedTuple):
     """Of these, that have its code."""
     serving: int
     """Of these, that serve its priority."""
+    paused: int
+    """Workers of its lane that have its code, and that somebody has paused."""
     ahead: int
     """Runs before it in line, at most 1,000."""
     error: str | None

@@ -38,6 +38,12 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, holdfast.now() as now
        p.at as paused_at, k.reason as blocked_reason, k.at as blocked_at,
        (select max(j.at) from holdfast.journal j where j.run_id = v.id) as last_at,
        coalesce(c.workers, 0) as workers, coalesce(c.able, 0) as able, coalesce(c.serving, 0) as serving,
+       (select count(*)
+          from holdfast.worker z
+         where z.state = 'paused'
+           and z.lane = split_part(v.lane, ' ', 1)
+           and coalesce(t.name, v.name) = any (z.names)
+           and z.lease_until > clock_timestamp()) as paused,
        coalesce((select count(*)
                    from (select 1
                            from holdfast.task o
