@@ -15,6 +15,7 @@ import pytest
 from holdfast.embedded import EmbeddedPostgres
 from holdfast.store.connect import connect
 from holdfast.testing import Databases, shared_postgres
+from holdfast.worker.bucket import Bucket
 from tests.house import House
 
 TEMPLATE = "holdfast_template"
@@ -37,6 +38,13 @@ def no_thread_is_left() -> Iterator[None]:
         if thread not in before and thread.name.startswith("holdfast"):
             thread.join(timeout=5.0)
             assert not thread.is_alive(), f"{thread.name!r} still runs"
+
+
+@pytest.fixture
+def long_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of this process take and keep all that fits, rather than what they can begin soon."""
+    monkeypatch.setattr(Bucket, "_target", property(lambda self: 100))
+    monkeypatch.setattr("holdfast.worker.overflow._EVERY", 3600.0)
 
 
 @pytest.fixture(scope="session")

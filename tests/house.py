@@ -30,6 +30,8 @@ QUICK: WorkerOptions = {
     "lease": timedelta(seconds=2),
     "poll": timedelta(milliseconds=200),
     "grace": timedelta(seconds=5),
+    # So that what is parked is seen to be parked.
+    "bucket_buffer_lead_time": timedelta(milliseconds=250),
 }
 """Worker settings for tests."""
 

@@ -25,6 +25,7 @@ WRITTEN: Mapping[str, tuple[str, str, object]] = {
     "parallelism_factor": ("2.5", "2.5", 2.5),
     "buckets": ("critical=3 very-low=0", "{ critical = 3, very-low = 0 }", {"critical": 3, "very-low": 0}),
     "bucket_buffer_size": ("0", "0", 0),
+    "bucket_buffer_lead_time": ("250ms", "0.25", timedelta(milliseconds=250)),
     "skip_warm_up": ("yes", "true", True),
     "max_activities": ("7", "7", 7),
     "max_threads": ("8", "8", 8),

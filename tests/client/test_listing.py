@@ -40,7 +40,10 @@ async def one_of_each(client: Client, db: Connection) -> dict[RunStatus, UUID]:
     )
     await park(db, runs[RunStatus.RUNNING], bucket=bucket)
     await park(db, runs[RunStatus.ASSIGNED], bucket=bucket)
-    await db.execute("update holdfast.task set due_at = 'infinity' where run_id = $1", runs[RunStatus.ASSIGNED])
+    await db.execute(
+        "update holdfast.task set due_at = 'infinity', first_claim_at = 'infinity' where run_id = $1",
+        runs[RunStatus.ASSIGNED],
+    )
     await park(db, runs[RunStatus.WAITING])
     await park(db, runs[RunStatus.PAUSED], flags=Flag.PAUSED)
     await park(db, runs[RunStatus.BLOCKED], flags=Flag.BLOCKED)

@@ -204,15 +204,21 @@ async def test_dispatched_activities_cost_what_as_many_starts_and_jobs_cost(hous
     assert cost.wal / count <= 1_800 + 1_400, f"{cost.wal / count:.0f} bytes each"
 
 
-async def test_an_idle_worker_asks_at_most_three_times_a_second(house: House) -> None:
+@pytest.mark.parametrize("soon", [0, 250])
+async def test_an_idle_worker_asks_at_most_three_times_a_second(house: House, soon: int) -> None:
+    """Also while it has its buffer full of what is due before long."""
     app = workload(house)
     client = await house.client(app)
     await client.start_many([call(app, "noop", 1) for _ in range(2_000)], after=timedelta(days=1))
+    if soon:
+        await client.start_many([call(app, "noop", 1) for _ in range(soon)], after=timedelta(seconds=29))
     for number in range(50):
         await client.schedules.create(
             f"daily {number}", call(app, "noop", number), "every year on february 29 at 00:00", paused=number > 40
         )
-    await house.worker(app, poll=timedelta(seconds=1), lease=timedelta(seconds=30))
+    lead = timedelta(seconds=30)
+    await house.worker(app, poll=timedelta(seconds=1), lease=timedelta(seconds=30), bucket_buffer_lead_time=lead)
+    await house.until("select count(*) = $1 from holdfast.task where bucket_id is not null", soon)
     await house.db.execute("create extension if not exists pg_stat_statements")
     everything = (
         "select sum(calls)::int from pg_stat_statements where query not like '%pg_stat_statements%'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -34,6 +34,12 @@ class Owner:
     def begin(self) -> None: ...
 
     def letters(self, letters: Sequence[Letter]) -> None: ...
+
+    def receive(self, letters: Sequence[Letter]) -> None: ...
+
+    def give_back(self, *, after: timedelta | None = None, untouched: bool = False) -> bool:
+        """There is nothing to give back."""
+        return False
 
     def looked(self, seen: Seen | None) -> bool:
         return False

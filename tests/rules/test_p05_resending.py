@@ -64,7 +64,7 @@ HELD = "         -- The same call again finds it given back already, and must no
         rewritten(
             "flush",
             (f"{HELD}         and t.bucket_id is not null\n", ""),
-            ("when m.waits and (", "when false and ("),
+            ("when coalesce(m.waits, t.waits_inbox)", "when false"),
         ),
         False,
     ),

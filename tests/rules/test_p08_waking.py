@@ -86,8 +86,8 @@ async def taken_back(ground: Ground, verb: str) -> tuple[str, str]:
     return "now" if early else "in an hour", "found" if overdue in found else "below the watermark"
 
 
-LEFT = "           due_at = greatest(t.due_at, holdfast.now()),\n           -- What was held"
-RECOVERED = "             due_at = greatest(t.due_at, v_now),\n             flags = (t.flags & ~8) | case"
+LEFT = "           due_at = greatest(holdfast.left_due(t), holdfast.now()),\n           -- What was held"
+RECOVERED = "             due_at = greatest(holdfast.left_due(t), v_now),\n             flags = (t.flags & ~8) | case"
 GREATEST = re.compile(r"greatest\((.+?), (.+)\),")
 
 

@@ -17,6 +17,7 @@ import pytest
 from holdfast.core.priority import Priority
 from holdfast.store import work
 from holdfast.store.connect import connect
+from holdfast.worker import claimer
 from holdfast.worker.bucket import Bucket
 from tests.house import House, eventually
 from tests.rules.change import replaced, rewritten, shown
@@ -51,6 +52,39 @@ async def test_p09_a_start_that_commits_a_little_late_is_above_the_watermark(gro
     # The claim looks at the clock after the start did, and before the start is visible.
     assert await line.claim() == []
     await transaction.commit()
+    assert (await line.claim() == [late]) is expected
+
+
+class Forward(Line):
+    """A worker that takes what is not due yet, too, and looks at what a claim brought as every worker does."""
+
+    async def claim(self, *, sweep: bool = False) -> list[UUID]:
+        claim = await self.hand.claim(2, sweep=sweep, lower=self.bucket.watermark, early=5, lead=15 * SECOND)
+        counts, last_due = claimer.due_in(claim)
+        bucket = self.bucket
+        bucket.looked(at=claim.at, last_due=last_due.get(bucket.id), full=counts.get(bucket.id, 0) >= 2)
+        return [run.run_id for run in claim.runs]
+
+
+def all_of_it(claim: work.Claim) -> tuple[dict[int, int], dict[int, datetime]]:
+    return (
+        {run.bucket: len(claim.runs) for run in claim.runs},
+        {run.bucket: run.due_at for run in claim.runs},
+    )
+
+
+@shown(True, the_difference=(replaced("holdfast.worker.claimer.due_in", all_of_it), False))
+async def test_p09_what_is_taken_ahead_says_nothing_about_the_line(ground: Ground, expected: object) -> None:
+    line = Forward(await ground.worker())
+    ahead = await ground.start_many(3, after=10 * SECOND)
+    user = Ground(ground.dsn, await ground.connect())
+    transaction = user.db.transaction()
+    await transaction.start()
+    late = await user.start()
+    assert await line.claim() == ahead
+    # A claim that is full of what is not due yet has seen all that is.
+    await transaction.commit()
+    assert line.bucket.watermark < (await ground.held(ahead[0]))["due_at"]
     assert (await line.claim() == [late]) is expected
 
 

@@ -15,7 +15,6 @@ from holdfast.app import App
 from holdfast.app.hosted import WorkerOptions
 from holdfast.store import work
 from holdfast.store.session import Session
-from holdfast.worker.bucket import Bucket
 from tests.house import House, eventually
 from tests.rules.change import replaced, shown
 
@@ -30,10 +29,7 @@ NOT_SOON: WorkerOptions = {
 SOON = timedelta(seconds=20)
 
 
-@pytest.fixture(autouse=True)
-def long_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker takes all that fits, rather than what it can begin within a second."""
-    monkeypatch.setattr(Bucket, "_target", property(lambda self: 100))
+pytestmark = pytest.mark.usefixtures("long_lines")
 
 
 class Story:

@@ -27,6 +27,8 @@ from holdfast.app.hosted import WorkerOptions
 from tests.house import House, eventually
 from tests.scenarios.soon import SOON
 
+pytestmark = pytest.mark.usefixtures("long_lines")
+
 HOUR = timedelta(hours=1)
 ONE_AT_A_TIME: WorkerOptions = {"parallelism_factor": 0.1}
 

@@ -214,10 +214,12 @@ class Hand:
         sweep: bool = True,
         lower: datetime = LONG_AGO,
         session: Session | None = None,
+        early: int = 0,
+        lead: timedelta | None = None,
     ) -> work.Claim:
-        """Claims so many runs into each of its buckets; ten, if nothing is said."""
+        """Claims so many runs into each of its buckets; ten, if nothing is said. ``early`` more are not due yet."""
         wanted = [
-            work.Wanted(bucket, lane, priority, room, lower)
+            work.Wanted(bucket, lane, priority, room, lower, early)
             for bucket, (lane, priority), room in zip(
                 self.identity.buckets, self.slots, rooms or [10] * len(self.slots), strict=True
             )
@@ -229,6 +231,7 @@ class Hand:
             names=self.names if names is None else names,
             sweep=sweep,
             ahead=timedelta(seconds=2),
+            lead=lead,
         )
         self.holds |= {run.run_id: run.hold for run in claim.runs}
         return claim

@@ -145,6 +145,20 @@ async def test_a_claim_costs_what_it_takes(big: Session, room: int) -> None:
     assert plans.buffers < 60 + 40 * room
 
 
+async def test_a_look_at_what_is_due_soon_does_not_see_the_parked(big: Session) -> None:
+    want = work.Wanted(ALIVE.buckets[0], "default", 3, 5, LONG_AGO, 250)
+
+    def look(lead: timedelta | None) -> Verb:
+        options: dict[str, Any] = {"names": ["flow"], "sweep": False, "ahead": timedelta(seconds=2), "lead": lead}
+        return lambda session: work.claim(session, ALIVE, [want], **options)
+
+    (_, without), (claim, plans) = await done(big, look(None)), await done(big, look(timedelta(seconds=30)))
+    assert len(claim.runs) == 5
+    assert plans.walked == set()
+    assert plans.passed_over == 0
+    assert plans.buffers < without.buffers + 20
+
+
 async def test_claims_of_many_lines_cost_a_probe_each(big: Session) -> None:
     wanted = [work.Wanted(2, f"lane {number}", number % 5 + 1, 50, LONG_AGO) for number in range(50)]
     claim, plans = await done(

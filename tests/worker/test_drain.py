@@ -35,6 +35,7 @@ async def stopping(worker: HostedWorker) -> None:
     await eventually(lambda: tenure.draining, "the worker stops")
 
 
+@pytest.mark.usefixtures("long_lines")
 async def test_a_workflow_that_was_claimed_and_not_begun_is_taken_by_the_next_worker(house: House) -> None:
     app = house.app()
     release = asyncio.Event()

@@ -36,6 +36,7 @@ class WorkerOptions(TypedDict, total=False):
     parallelism_factor: float
     buckets: Mapping[str, int]
     bucket_buffer_size: int
+    bucket_buffer_lead_time: timedelta
     skip_warm_up: bool
     max_activities: int
     max_threads: int

@@ -101,14 +101,14 @@ def _reasons(
         yield Reason(
             kind="paused", text=f"paused since {_ago(run, run.paused_at)}", since=run.paused_at, remedy="resume it"
         )
-    if run.held:
+    if run.held and run.status not in _AHEAD:
         yield _held(run)
         return
     if run.kind is RunKind.DRIVEN:
         yield from _by_hand(run, attempts, seal)
         return
     match run.status:
-        case RunStatus.SCHEDULED:
+        case RunStatus.SCHEDULED | RunStatus.ASSIGNED:
             yield Reason(
                 kind="scheduled", text=f"begins {_then(run, run.due_at)}", until=run.due_at, remedy="or wake it"
             )
@@ -383,6 +383,9 @@ def _error(text: str | None, seal: Seal) -> str:
         return "an error that cannot be read without its codec"
     return f"{failure.type.rpartition(':')[2]}: {failure.message}"
 
+
+_AHEAD = frozenset({RunStatus.ASSIGNED, RunStatus.WAITING, RunStatus.BLOCKED})
+"""Of a run that is held: a worker has it ahead of its time, and it waits all the same."""
 
 _ENDED = {
     RunStatus.SUCCEEDED: "succeeded",

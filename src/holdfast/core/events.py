@@ -33,7 +33,7 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunClaimed(Event):
-    """A worker has taken a run that was due."""
+    """A worker has taken a run that was due, or will be within its ``bucket_buffer_lead_time``."""
 
     worker: str
     run_id: UUID
@@ -44,7 +44,8 @@ class RunClaimed(Event):
     """So many times it was claimed, this time included."""
     due_at: datetime
     claimed_at: datetime
-    """Both by the database's clock: what lies between them is how long the run stood in line."""
+    """Both by the database's clock: what lies between them is how long the run stood in line. What is due later than it
+    was claimed was taken ahead of its time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +139,16 @@ class Swept(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunsOverflowed(Event):
+    """A worker gives back runs that it has taken: others could begin them earlier, or what is due needs their room."""
+
+    worker: str
+    lane: str
+    priority: str
+    runs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunsRecovered(Event):
     """A worker has made the runs of another one due again, whose lease is over."""
 
@@ -187,6 +198,7 @@ EVENTS: tuple[type[Event], ...] = (
     ActivityRetried,
     FlushDone,
     Swept,
+    RunsOverflowed,
     RunsRecovered,
     LeaseRenewed,
     LeaseLost,

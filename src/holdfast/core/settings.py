@@ -55,6 +55,8 @@ class WorkerSettings:
     """Buckets per priority where it is not 1: ``{"critical": 3, "very-low": 0}``; 0 leaves that class to others."""
     bucket_buffer_size: int = 250
     """Most runs that one bucket holds in memory beyond those that it executes."""
+    bucket_buffer_lead_time: timedelta = timedelta(seconds=15)
+    """How far ahead due work is loaded; it begins at its due time, from memory."""
     skip_warm_up: bool = False
     """Claim at once, without the short pause that lets a fleet share the first work."""
     max_activities: int = 100
@@ -135,6 +137,7 @@ WHOLE: Mapping[str, tuple[int, int]] = {
 """The settings that are whole numbers, each with the least and the most that it may be."""
 
 SPANS: Mapping[str, tuple[timedelta, timedelta]] = {
+    "bucket_buffer_lead_time": (timedelta(milliseconds=250), timedelta(seconds=30)),
     "lease": (timedelta(seconds=1), timedelta(hours=1)),
     "poll": (timedelta(milliseconds=10), timedelta(minutes=1)),
     "grace": (timedelta(0), timedelta(days=1)),

@@ -56,7 +56,7 @@ class RunStatus(StrEnum):
     READY = "ready"
     """Due, not held by a worker."""
     ASSIGNED = "assigned"
-    """Held by a worker, not begun."""
+    """Held by a worker that has taken it ahead of its time; never begun."""
     RUNNING = "running"
     """Held by a worker."""
     WAITING = "waiting"

@@ -164,11 +164,11 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
  where t.run_id >= :from_id::uuid
    and t.run_id < :to_id::uuid
    and case when t.flags & 1 <> 0 then 'paused'
-            when t.bucket_id is not null and t.due_at > m.now then 'assigned'
-            when t.bucket_id is not null then 'running'
+            when t.bucket_id is not null and t.due_at <= m.now then 'running'
             when t.flags & 8 <> 0 and t.due_at > m.now then 'running'
             when t.flags & 2 <> 0 then 'blocked'
             when t.due_at <= m.now then 'ready'
+            when t.bucket_id is not null and coalesce(t.first_claim_at > m.now, true) then 'assigned'
             when t.first_claim_at is null then 'scheduled'
             else 'waiting'
        end = any (:statuses::text[])

@@ -118,13 +118,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a worker asks for of one bucket: at most ``room`` runs, due at ``lower`` or later."""
+    """What a worker asks for of one bucket: at most ``room`` runs, due at ``lower`` or later, and ``early`` others."""
 
     bucket: int
     lane: str
     priority: int
     room: int
     lower: datetime
+    early: int = 0
 
 
 async def claim(
@@ -137,9 +138,11 @@ async def claim(
     begun: Sequence[str | None] = (),
     sweep: bool,
     ahead: timedelta,
+    lead: timedelta | None = None,
 ) -> Claim:
     """Takes due runs into the worker's buckets; a sweep looks below the watermarks as well.
 
+    With ``lead`` also those that will be due within it, as many as each bucket wants ``early``; they come last.
     ``fresh`` and ``begun`` have a place for each name: what a task of that name is called from now on, where nobody has
     claimed the run before, and where somebody has. Nothing: as it is.
     """
@@ -157,6 +160,8 @@ async def claim(
         fresh=list(fresh),
         begun=list(begun),
         ahead=ahead,
+        early=None if lead is None else [w.early for w in wanted],
+        lead=lead,
     )
     slots = len(wanted)
     last = rows[-1]
@@ -319,6 +324,11 @@ class Seen(NamedTuple):
     hold: int
     inbox_count: int
     flags: int
+    due_at: datetime
+    lane: str
+    priority: int
+    woken: bool
+    """Whether what has come for it would make it due, if nobody held it."""
 
 
 async def look(session: Session, runs: Sequence[UUID]) -> list[Seen]:

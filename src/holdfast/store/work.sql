@@ -13,7 +13,8 @@ select alive, command
 -- name: claim
 select *
   from holdfast.claim(
-         :worker, :epoch, :buckets, :lanes, :priorities, :room, :lower, :sweep, :names, :fresh, :begun, :ahead)
+         :worker, :epoch, :buckets, :lanes, :priorities, :room, :lower, :sweep, :names, :fresh, :begun, :ahead,
+         :early, :lead)
 
 -- name: flush
 select at, busy, lost, inbox, due, asks, overtaken
@@ -109,7 +110,8 @@ select run_id, hold, bucket_id
 
 -- name: look
 -- What came for the runs that a worker holds in memory.
-select t.run_id, t.hold, t.inbox_count, t.flags
+select t.run_id, t.hold, t.inbox_count, t.flags, t.due_at, t.lane, t.priority,
+       t.waits_inbox and t.inbox_count >= coalesce(t.wake_at, 0) as woken
   from holdfast.task t
  where t.run_id = any (:runs::uuid[])
 

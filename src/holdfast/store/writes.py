@@ -30,18 +30,22 @@ class JournalWrite(NamedTuple):
     after: timedelta | None = None
 
 
+NEVER_BEGUN = -1
+"""What a run has seen that nobody has begun."""
+
+
 class Move(NamedTuple):
     """Gives a held run back: parked until ``due`` (or ``after`` from now; neither: at once).
 
     ``seen`` is the inbox count that the run has journaled; with ``waits`` a higher one makes it due at once, or only
     one of ``wake`` or more where that is given. ``what`` says what it waits for, one a line; it counts with
-    ``progress`` only.
+    ``progress`` only. ``waits`` is None where its code was not entered: it goes on to wait as it did.
     """
 
     due: datetime | None
     after: timedelta | None
     seen: int
-    waits: bool
+    waits: bool | None
     set: int
     clear: int
     progress: bool

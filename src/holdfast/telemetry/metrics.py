@@ -57,6 +57,9 @@ class Metrics:
         self._renewed = _counter(registry, "lease_renewals", "Leases renewed.")
         self._lost = _counter(registry, "leases_lost", "Leases lost.")
         self._recovered = _counter(registry, "runs_recovered", "Runs of dead workers made due again here.")
+        self._overflowed = _counter(
+            registry, "runs_overflowed", "Runs given back because others could begin them earlier.", line
+        )
         self._sweeps = _counter(registry, "sweeps", "Looks for due runs below the watermarks.")
 
         self._listening: tuple[tuple[type[Any], Callable[[Any], None]], ...] = (
@@ -71,6 +74,7 @@ class Metrics:
             (events.LeaseLost, self._on_lost),
             (events.RunsRecovered, self._on_recovered),
             (events.Swept, self._on_swept),
+            (events.RunsOverflowed, self._on_overflowed),
         )
 
     def listen(self, listeners: Listeners) -> None:
@@ -121,6 +125,9 @@ class Metrics:
 
     def _on_recovered(self, event: events.RunsRecovered) -> None:
         self._recovered.inc(event.runs)
+
+    def _on_overflowed(self, event: events.RunsOverflowed) -> None:
+        self._overflowed.labels(event.lane, event.priority).inc(event.runs)
 
     def _on_swept(self, event: events.Swept) -> None:
         self._sweeps.inc()

@@ -70,6 +70,8 @@ class Crew:
             companions=self._schedules,
             # What a project is deployed with may be no good for its tests: a lane, a priority that is left to others.
             sources=False,
+            # Where time stands still, nothing is about to be due.
+            foresees=False,
         )
         merged: WorkerOptions = {**_OPTIONS, **options}
         self._workers.append(await self._stack.enter_async_context(self._app.worker(seams=seams, **merged)))

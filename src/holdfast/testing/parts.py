@@ -26,7 +26,7 @@ class StandingClock(DatabaseClock):
 
     __slots__ = ()
 
-    def observe(self, at: datetime) -> None:
+    def observe(self, at: datetime, asked_at: float | None = None) -> None:
         # An answer that was on its way when the clock was moved brings an earlier time.
         self._at = max(self._at, at)
 

@@ -18,6 +18,7 @@ from holdfast.store import limits, work
 from holdfast.store.connect import is_away, said, translate
 from holdfast.store.writes import Beat
 from holdfast.supervise.backoff import Backoff
+from holdfast.worker.pace import Pace
 from holdfast.worker.sweeps import Sweeps
 
 if TYPE_CHECKING:
@@ -36,10 +37,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("holdfast.worker")
 
 AHEAD = timedelta(seconds=2)
-"""How far ahead a claim asks when the next run is due."""
+"""How far ahead a claim asks when the next run is due, of those that it does not take."""
 
 _SHORTEST_POLL = 0.025
 _BUSY_POLL = 0.02  # where a permit is free, and who waits for it could not be taken at once
+
+_FORESEE_EVERY = 0.1
+_FORESEE_SHARE = 20  # a look at what is not due yet may walk the dead, too
 
 _GUESTS_SHARE = 0.85  # of a poll: so that each poll looks for guests too
 
@@ -52,7 +56,7 @@ _LONGEST_LOOK = 5.0
 class Cargo:
     """What a claim brought, with the journals, inboxes and heartbeats that it needs."""
 
-    __slots__ = ("asked_at", "beats", "inboxes", "journals", "runs")
+    __slots__ = ("asked_at", "at", "beats", "inboxes", "journals", "runs")
 
     def __init__(
         self,
@@ -61,8 +65,11 @@ class Cargo:
         inboxes: dict[UUID, list[work.Letter]],
         beats: dict[UUID, list[Beat]],
         *,
+        at: datetime,
         asked_at: float,
     ) -> None:
+        self.at = at
+        """What was due by then is due; the rest was taken ahead of its time."""
         self.asked_at = asked_at
         self.runs = runs
         self.journals = journals
@@ -83,6 +90,7 @@ class Claimer:
         repertoire: Repertoire,
         limited: Limited | None,
         poll: timedelta,
+        lead: timedelta,
         limit: float,
         listening: Callable[[], bool],
         saturated: Callable[[], bool],
@@ -93,6 +101,7 @@ class Claimer:
         guests: Callable[[], Sequence[str] | None],
         fenced: Callable[[WorkerFenced], None],
         herald: Herald,
+        evict: Callable[[Bucket, int], None],
         single: Callable[[], None] | None = None,
     ) -> None:
         self._link = link
@@ -102,6 +111,7 @@ class Claimer:
         self._repertoire = repertoire
         self._limited = limited
         self._poll = poll.total_seconds()
+        self._lead = lead
         self._limit = limit
         self._listening = listening
         self._saturated = saturated
@@ -116,9 +126,11 @@ class Claimer:
         self._fenced = fenced
         self._herald = herald
         self._single = single
+        self._evict = evict
         self._wake = asyncio.Event()
         self._pause = self._poll
         self._sweeps = Sweeps()
+        self._looks_ahead = Pace(_FORESEE_EVERY, share=_FORESEE_SHARE)
         self._guests_at = 0.0
         """When to look for guests again: no claim pays for it that is made for something else."""
         self.paused = False
@@ -149,7 +161,7 @@ class Claimer:
     def room_made(self) -> None:
         """A bucket may have room again: of interest only where more was in line when it was last looked at."""
         for bucket in self._buckets:
-            if bucket.more and bucket.hungry():
+            if bucket.more and (bucket.hungry() or bucket.pressed()):
                 self._wake.set()
                 if bucket.guests:
                     self._guests_at = 0.0
@@ -170,6 +182,8 @@ class Claimer:
         while True:
             await self._rest(wait)
             if self.paused or not self._has_room():
+                for bucket in self._buckets:
+                    bucket.more = bucket.more or not bucket.room()
                 wait = self._poll
                 continue
             try:
@@ -225,6 +239,11 @@ class Claimer:
         began = time.monotonic()
         for bucket in self._buckets:
             bucket.measure()
+            if pressed := bucket.pressed():
+                self._evict(bucket, pressed)
+            if not bucket.room():
+                # Whatever has become due meanwhile: it is looked for when there is room.
+                bucket.more = True
         welcome: Sequence[str] | None = ()
         if began >= self._guests_at:
             welcome = self._guests()
@@ -308,10 +327,10 @@ class Claimer:
             )
             self.claims += 1
             self.runs += len(claim.runs)
-            self._clock.observe(claim.at)
+            self._clock.observe(claim.at, began)
         self._tell(claim, time.monotonic() - began if sweep else None)
         if claim.runs:
-            self._taken(await self._loaded(claim.runs, began))
+            self._taken(await self._loaded(claim, began))
         return claim
 
     def _limited_more(self) -> Iterator[int]:
@@ -321,8 +340,9 @@ class Claimer:
 
     async def _claim_unlimited(self, welcome: Sequence[str] | None) -> float:
         # A sweep looks below the watermarks: for what became visible late.
-        sweep = self._sweeps.is_due(time.monotonic())
-        asked = [self._rotate()] if self._single is not None else self._wanted(guests=welcome is None)
+        now = time.monotonic()
+        sweep, early = self._sweeps.is_due(now), self._looks_ahead.is_due(now)
+        asked = [self._rotate()] if self._single is not None else self._wanted(guests=welcome is None, early=early)
         if welcome and (rooms := self._wanted(guests=True, others=False)):
             if self._limited is not None:
                 welcome = [name for name in welcome if name not in self._limited.tickets]
@@ -332,7 +352,7 @@ class Claimer:
             return self._poll
         if sweep:
             self._sweeps.owed = False
-        claim = await self._claim_from(asked, sweep=sweep)
+        claim = await self._claim_from(asked, sweep=sweep, early=early)
         if not sweep and (welcome is None or welcome):
             # What they told of may lie below the watermarks: with the next sweep they are looked for again.
             self._guests_at = 0.0
@@ -344,14 +364,20 @@ class Claimer:
         self._empty = 0
         if any(bucket.more and bucket.hungry() for bucket in self._buckets if not bucket.guests or not self._guests_at):
             return 0.0
-        return self._pause_after(claim, self._sweeps)
+        return self._pause_after(claim, self._sweeps, soon=not early)
 
     async def _claim_from(
-        self, asked: Sequence[tuple[Bucket, work.Wanted]], *, sweep: bool, names: Sequence[str] | None = None
+        self,
+        asked: Sequence[tuple[Bucket, work.Wanted]],
+        *,
+        sweep: bool,
+        names: Sequence[str] | None = None,
+        early: bool = False,
     ) -> work.Claim:
         """One call for these buckets, of runs with these names; None: of all that this worker has."""
         began = time.monotonic()
         known = self._repertoire
+        early = early and any(want.early for _, want in asked)
         async with asyncio.timeout(self._limit), self._link.session() as session:
             claim = await work.claim(
                 session,
@@ -362,23 +388,28 @@ class Claimer:
                 begun=known.begun if names is None else (),
                 sweep=sweep,
                 ahead=AHEAD,
+                lead=self._lead if early else None,
             )
             self.claims += 1
             self.runs += len(claim.runs)
-            self._clock.observe(claim.at)
+            self._clock.observe(claim.at, began)
+            now = time.monotonic()
             if sweep and names is None:
-                self._sweeps.made(began, time.monotonic())
+                self._sweeps.made(began, now)
+            if early:
+                self._looks_ahead.made(began, now)
         self._tell(claim, time.monotonic() - began if sweep else None)
         self._note(asked, claim)
         if claim.runs:
-            self._taken(await self._loaded(claim.runs, began))
+            self._taken(await self._loaded(claim, began))
         return claim
 
-    def _wanted(self, *, guests: bool, others: bool = True) -> list[tuple[Bucket, work.Wanted]]:
+    def _wanted(self, *, guests: bool, others: bool = True, early: bool = False) -> list[tuple[Bucket, work.Wanted]]:
         looked = [bucket for bucket in self._buckets if (guests if bucket.guests else others)]
-        return [(bucket, bucket.wanted()) for bucket in looked if bucket.room()]
+        return [(bucket, bucket.wanted(early=early)) for bucket in looked if bucket.room()]
 
-    def _pause_after(self, claim: work.Claim, sweeps: Sweeps) -> float:
+    def _pause_after(self, claim: work.Claim, sweeps: Sweeps, *, soon: bool = False) -> float:
+        """``soon``: what is due next could be taken ahead, and was not looked for."""
         if self._listening():
             # What comes now comes with a hint.
             self._pause = self._poll
@@ -386,11 +417,14 @@ class Claimer:
             self._pause = _SHORTEST_POLL if claim.runs else min(self._pause * 2, self._poll)
         wait = self._pause * random.uniform(0.9, 1.1)
         upcoming = [due for due in claim.next_due.values() if due is not None]
+        now = time.monotonic()
         if upcoming:
             wait = min(wait, self._clock.until(min(upcoming)))
+            if soon and any(bucket.early_room() for bucket in self._buckets):
+                wait = min(wait, self._looks_ahead.due_in(now))
         if sweeps.owed:
             # A hint came too soon after the last sweep: what it told of may lie below the watermarks.
-            wait = min(wait, sweeps.due_in(time.monotonic()))
+            wait = min(wait, sweeps.due_in(now))
         return max(wait, 0.0005)
 
     def _tell(self, claim: work.Claim, swept: float | None) -> None:
@@ -401,7 +435,8 @@ class Claimer:
             self._herald.tell_claimed(claim)
 
     def _has_room(self) -> bool:
-        return any(bucket.room() for bucket in self._buckets) and not self._one_is_held() and not self._saturated()
+        room = any(bucket.room() or bucket.pressed() for bucket in self._buckets)
+        return room and not self._one_is_held() and not self._saturated()
 
     def _one_is_held(self) -> bool:
         return self._single is not None and any(bucket.held for bucket in self._buckets)
@@ -413,11 +448,7 @@ class Claimer:
         return bucket, work.Wanted(bucket.id, bucket.lane, int(bucket.priority), 1, bucket.watermark)
 
     def _note(self, asked: Sequence[tuple[Bucket, work.Wanted]], claim: work.Claim) -> None:
-        counts: dict[int, int] = {}
-        last_due: dict[int, datetime] = {}
-        for run in claim.runs:
-            counts[run.bucket] = counts.get(run.bucket, 0) + 1
-            last_due[run.bucket] = run.due_at
+        counts, last_due = due_in(claim)
         for bucket, want in asked:
             if bucket.guests and (due := claim.next_due.get(bucket.id)) is not None:
                 self._guests_at = min(self._guests_at, time.monotonic() + self._clock.until(due))
@@ -426,12 +457,13 @@ class Claimer:
             if bucket.guests and full:
                 self._guests_at = 0.0
 
-    async def _loaded(self, runs: Sequence[work.Claimed], asked_at: float) -> Cargo:
+    async def _loaded(self, claim: work.Claim, asked_at: float) -> Cargo:
         """The journals and inboxes of what was claimed, however long that takes: it is ours now."""
+        runs = claim.runs
         again = [run.run_id for run in runs if run.hold > 1 and not self._known(run)]
         written = [run.run_id for run in runs if run.inbox_count > 0]
         if not again and not written:
-            return Cargo(runs, {}, {}, {}, asked_at=asked_at)
+            return Cargo(runs, {}, {}, {}, at=claim.at, asked_at=asked_at)
         unknown = set(again)
         beaten = [run.run_id for run in runs if run.flags & Flag.BEATEN and run.run_id in unknown]
         backoff = Backoff()
@@ -442,7 +474,18 @@ class Claimer:
                     journals = await work.read_journals(session, again) if again else {}
                     inboxes = await work.read_inboxes(session, written) if written else {}
                     beats = await work.read_heartbeats(session, beaten) if beaten else {}
-                return Cargo(runs, journals, inboxes, beats, asked_at=asked_at)
+                return Cargo(runs, journals, inboxes, beats, at=claim.at, asked_at=asked_at)
             except Exception as error:
                 self._complain("reading journals", error)
                 await asyncio.sleep(backoff.delay())
+
+
+def due_in(claim: work.Claim) -> tuple[dict[int, int], dict[int, datetime]]:
+    """For each bucket: how many runs came that were due, and when the last of them was; the others say nothing."""
+    counts: dict[int, int] = {}
+    last_due: dict[int, datetime] = {}
+    for run in claim.runs:
+        if run.due_at <= claim.at:
+            counts[run.bucket] = counts.get(run.bucket, 0) + 1
+            last_due[run.bucket] = run.due_at
+    return counts, last_due

@@ -14,7 +14,7 @@ from holdfast.workflow.log_context import of_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from uuid import UUID
 
     from holdfast.store.work import Claimed, Letter, Seen
@@ -45,6 +45,13 @@ class _Written:
 
     def letters(self, letters: Sequence[Letter]) -> None:
         """Nobody reads them."""
+
+    def receive(self, letters: Sequence[Letter]) -> None:
+        """Nobody reads them."""
+
+    def give_back(self, *, after: timedelta | None = None, untouched: bool = False) -> bool:
+        """It is for this worker to say."""
+        return False
 
     def looked(self, seen: Seen | None) -> bool:
         """Nothing to be read."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -249,6 +250,7 @@ class GroupCommit:
     async def _write(self, link: Link, batch: list[Unit], verdicts: _Verdicts, *, wait: bool, again: bool) -> None:
         backoff = Backoff()
         while batch:
+            asked_at = time.monotonic()
             try:
                 async with asyncio.timeout(self._limit), link.session() as session:
                     call = self._call or work.flush
@@ -267,6 +269,8 @@ class GroupCommit:
                 elif verdict is _Verdict.AWAY:
                     await self._pause(link, error, backoff.delay())
             else:
+                # Of a call that was made before, the answer may be the time of the first.
+                self._clock.observe(flushed.at, None if again else asked_at)
                 self._sort(batch, flushed, verdicts)
                 return
 
@@ -280,7 +284,6 @@ class GroupCommit:
         verdicts.at = flushed.at
         if flushed.tells:
             self._told(flushed)
-        self._clock.observe(flushed.at)
         if not flushed.busy and not flushed.lost and not flushed.overtaken:
             verdicts.committed.extend(batch)
             return

@@ -9,7 +9,7 @@ from holdfast.store.writes import Beat, End, JournalWrite, Move, Writes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from uuid import UUID
 
     from holdfast.core.journal import Entry
@@ -33,7 +33,11 @@ class HeldRun(Protocol):
         ...
 
     def letters(self, letters: Sequence[Letter]) -> None:
-        """These came to its inbox."""
+        """These came to its inbox, and are to be acted on."""
+        ...
+
+    def receive(self, letters: Sequence[Letter]) -> None:
+        """These lie in its inbox, to be seen when it begins."""
         ...
 
     def looked(self, seen: Seen | None) -> bool:
@@ -54,6 +58,13 @@ class HeldRun(Protocol):
 
     def rejected(self, unit: Unit, error: BaseException) -> None:
         """The database refuses what it wanted written, for good."""
+        ...
+
+    def give_back(self, *, after: timedelta | None = None, untouched: bool = False) -> bool:
+        """Gives it back if its code was not entered, for its time or for ``after`` from now; says whether it does.
+
+        ``untouched``: nobody has ever begun it, so it is as if it had never been claimed.
+        """
         ...
 
     def drain(self) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from holdfast.core.listeners import Listeners
     from holdfast.store.work import Claim, Recovered
     from holdfast.worker.attempt import Attempt, Outcome
+    from holdfast.worker.bucket import Bucket
     from holdfast.worker.held import Unit
 
 _ENDED: dict[Ending, events.RunEnding] = {
@@ -44,6 +45,7 @@ class Herald:
         self.done = listeners.of(events.ActivityEnded)
         self.retried = listeners.of(events.ActivityRetried)
         self.flushed = listeners.of(events.FlushDone)
+        self.overflowed = listeners.of(events.RunsOverflowed)
         self.recovered = listeners.of(events.RunsRecovered)
         self.renewed = listeners.of(events.LeaseRenewed)
         self.fenced = listeners.of(events.LeaseLost)
@@ -143,6 +145,11 @@ class Herald:
         """A group commit is through."""
         elapsed = timedelta(seconds=seconds)
         self.flushed.tell(events.FlushDone(worker=self.name, units=units, refused=refused, elapsed=elapsed))
+
+    def tell_overflowed(self, bucket: Bucket, runs: int) -> None:
+        """These go back from a bucket."""
+        lane, priority = bucket.lane, bucket.priority.word
+        self.overflowed.tell(events.RunsOverflowed(worker=self.name, lane=lane, priority=priority, runs=runs))
 
     def tell_recovered(self, found: Recovered) -> None:
         """It has made the runs of another worker due again."""

@@ -19,8 +19,10 @@ from holdfast.core.states import Flag
 from holdfast.worker.ends import Condemned, Stray, Terminated, Unreadable
 from holdfast.worker.job_run import JobRun
 from holdfast.worker.opened import opened
+from holdfast.worker.overflow import Overflow
 from holdfast.worker.passes import Passes
 from holdfast.worker.said import read
+from holdfast.worker.timekeeper import Timekeeper
 from holdfast.worker.workflow_run import WorkflowRun
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.info import RunInfo
@@ -29,7 +31,7 @@ from holdfast.workflow.shift import Shift
 from holdfast.workflow.workflow import Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -75,6 +77,7 @@ class Holdings:
         write: Callable[[Unit], None],
         recorded: Callable[[Unit], None],
         look: Callable[[], None],
+        confirm: Callable[[Collection[UUID]], None],
         room_made: Callable[[], None],
         surroundings: Surroundings,
     ) -> None:
@@ -89,6 +92,9 @@ class Holdings:
         """What workflow runs are entered by, where there is middleware around them."""
         self.buckets: dict[int, Bucket] = {}
         self.held: dict[UUID, HeldRun] = {}
+        self.timekeeper = Timekeeper(self.buckets, clock, confirm=confirm, due=self._begin)
+        """What is not due yet is in its hands."""
+        self.overflow = Overflow(self.held, self.timekeeper, self.herald, idle=lambda: self.draining or self._closed)
         self.empty = asyncio.Event()
         """Set whenever the last run has been let go."""
         self._definitions = definitions
@@ -125,6 +131,8 @@ class Holdings:
             if previous is not None:
                 # Claimed again while an earlier hold was still in memory: that one is over.
                 previous.bucket.held -= 1
+                previous.bucket.ahead.discard(claimed.run_id)
+                previous.bucket.parting.discard(claimed.run_id)
                 previous.close()
             run = self._admit(claimed, bucket, cargo)
             run.looked_at = cargo.asked_at
@@ -132,10 +140,14 @@ class Holdings:
             bucket.held += 1
             if self.draining or (self.paused and isinstance(run, JobRun | WorkflowRun)):
                 run.drain()
-            else:
+            elif claimed.due_at <= cargo.at or not self.timekeeper.keep(run, claimed):
+                if not bucket.ready and not bucket.running:
+                    bucket.idles_no_more()
                 bucket.ready.append(run)
         # Runs are entered from a callback: workflow code must not run inside a task of this loop.
         self._loop.call_soon(self._begin_all)
+        if cargo.runs and cargo.runs[-1].due_at > cargo.at:
+            self._loop.call_soon(self.timekeeper.look)
 
     def _admit(self, claimed: Claimed, bucket: Bucket, cargo: Cargo) -> HeldRun:
         journal: Sequence[Entry] = cargo.journals.get(claimed.run_id, ())
@@ -210,14 +222,18 @@ class Holdings:
                 self._loop.call_soon(self._begin, bucket)
                 return
             run = ready.popleft()
-            bucket.begun()
             begun += 1
             if not held:
                 continue
+            running = bucket.running
             if self.passes is not None and isinstance(run, WorkflowRun):
                 self.passes.open(run)
             else:
                 run.begin()
+            if bucket.running == running:
+                bucket.begun()
+        if ready:
+            self.overflow.watch(bucket)
 
     def _enter(self, run: WorkflowRun) -> None:
         if self.held.get(run.run_id) is run:
@@ -254,6 +270,7 @@ class Holdings:
     def time_moved(self, at: datetime) -> None:
         """It is later now than these runs could know."""
         self.clock.observe(at)
+        self.timekeeper.look()
         for run in list(self.held.values()):
             if isinstance(run, WorkflowRun):
                 run.time_moved()
@@ -275,9 +292,10 @@ class Holdings:
         self.paused = True
         in_line: set[HeldRun] = set()
         for bucket in self.buckets.values():
-            in_line.update(bucket.ready)
+            in_line.update(bucket.ready, (early.run for early in bucket.ahead.last(len(bucket.ahead))))
             # What only writes down what has become of a run does so.
             bucket.ready = deque(run for run in bucket.ready if not isinstance(run, JobRun | WorkflowRun))
+        self.timekeeper.close()
         for run in list(self.held.values()):
             # A workflow that has begun goes on until it waits; a job may have begun, and wait for a thread.
             if isinstance(run, JobRun) or (isinstance(run, WorkflowRun) and run in in_line):
@@ -286,6 +304,8 @@ class Holdings:
     def drain(self) -> None:
         """Begins nothing more, and gives back each run as soon as no code of it runs."""
         self.draining = True
+        self.timekeeper.close()
+        self.overflow.close()
         for bucket in self.buckets.values():
             bucket.ready.clear()
         for run in list(self.held.values()):
@@ -294,6 +314,8 @@ class Holdings:
     def close(self) -> None:
         """Drops everything: the worker is fenced or gone. Nothing is written any more."""
         self._closed = True
+        self.timekeeper.close()
+        self.overflow.close()
         for run in (*self.held.values(), *self._cache.values(), *self._resuming.values()):
             run.close()
         self.held.clear()
@@ -315,7 +337,12 @@ class Holdings:
         if self.held.get(run.run_id) is not run:
             return
         del self.held[run.run_id]
-        run.bucket.held -= 1
+        bucket = run.bucket
+        bucket.held -= 1
+        if bucket.ahead:
+            bucket.ahead.discard(run.run_id)
+        if bucket.parting:
+            bucket.parting.discard(run.run_id)
         if cached and isinstance(run, WorkflowRun) and not self.draining and self._cached_runs:
             self._cache[run.run_id] = run
             if len(self._cache) > self._cached_runs:
@@ -332,6 +359,8 @@ class Holdings:
 
     def slot_freed(self, bucket: Bucket) -> None:
         """The next run of the bucket may begin."""
+        if not bucket.guests:
+            bucket.freed()
         if bucket.ready:
             self._loop.call_soon(self._begin, bucket)
 

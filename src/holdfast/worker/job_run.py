@@ -19,7 +19,7 @@ from holdfast.worker.alarms import FOREVER_AWARE
 from holdfast.worker.attempt import Attempt, Outcome
 from holdfast.worker.gate import Turn
 from holdfast.worker.held import Unit
-from holdfast.worker.moves import outside_line
+from holdfast.worker.moves import given_back, outside_line
 from holdfast.worker.outside import completed, out_of_time
 from holdfast.worker.said import sealed
 from holdfast.worker.verdict import handed_row
@@ -364,7 +364,7 @@ class JobRun:
             self._cancel()
         elif seen.flags & Flag.PAUSED:
             if seen.flags & Flag.AT_ONCE:
-                self._give_back()
+                self._return()
             else:
                 self.drain()
         elif seen.inbox_count > self._seen:
@@ -431,19 +431,22 @@ class JobRun:
         attempt = self._attempt
         if self._over or (attempt is not None and not attempt.waiting):
             return
-        self._give_back()
+        self._return()
 
-    def _give_back(self) -> None:
+    def give_back(self, *, after: timedelta | None = None, untouched: bool = False) -> bool:
+        """It has not begun, and is not to here: somebody else may have it."""
+        if self._over or self._marked or self._attempt is not None:
+            return False
+        self._return(after, untouched=untouched)
+        return True
+
+    def _return(self, after: timedelta | None = None, *, untouched: bool = False) -> None:
         self._drop()
-        move = Move(
-            due=None,
-            after=None,
-            seen=self._seen,
-            waits=False,
-            set=0,
-            clear=Flag.BEGUN | (self._claimed.flags & Flag.LIMITED),
-            progress=False,
-        )
+        if self._came is not None:
+            # What it has waited for is there.
+            after = timedelta(0)
+        clear = Flag.BEGUN | (self._claimed.flags & Flag.LIMITED)
+        move = given_back(self._seen, clear=clear, after=after, untouched=untouched)
         self._desk.write(Unit(self, move=move))
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.states import Flag
 from holdfast.store.work import FOREVER
-from holdfast.store.writes import Move
+from holdfast.store.writes import NEVER_BEGUN, Move
 from holdfast.worker.alarms import FOREVER_AWARE
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def blocked(seen: int) -> Move:
     return Move(due=None, after=BLOCKED_FOR, seen=seen, waits=False, set=Flag.BLOCKED, clear=clear, progress=False)
 
 
-def given_back(seen: int, *, clear: int = Flag.BEGUN) -> Move:
-    """Its code was not entered: whoever claims it next begins where this worker would have."""
-    return Move(due=None, after=None, seen=seen, waits=False, set=0, clear=clear, progress=False)
+def given_back(seen: int, *, clear: int = Flag.BEGUN, after: timedelta | None = None, untouched: bool = False) -> Move:
+    """Its code was not entered: whoever claims it next begins where this one would have, at its time or ``after``."""
+    seen = NEVER_BEGUN if untouched else seen
+    return Move(due=None, after=after, seen=seen, waits=None, set=0, clear=clear, progress=False)

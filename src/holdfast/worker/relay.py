@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from holdfast.worker.bucket import guest_lane
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from holdfast.store.work import Flushed
     from holdfast.worker.claimer import Claimer
     from holdfast.worker.heartbeat import Heartbeat
@@ -84,7 +86,10 @@ class Relay:
         """These writes are durable."""
         if self._hinting:
             self.hints.flushed(units)
-            if (self.holdings.draining or self.holdings.paused) and any(unit.move is not None for unit in units):
+            holdings, overflow = self.holdings, self.holdings.overflow
+            gives_back = holdings.draining or holdings.paused or overflow.untold
+            if gives_back and any(unit.move is not None for unit in units):
+                overflow.untold = False
                 self.hints.due(self._lane)
             if self._loop.time() - self._letter_at < _LETTER_RACE and any(unit.move is not None for unit in units):
                 self.due()
@@ -120,3 +125,7 @@ class Relay:
     def look(self) -> None:
         """The held runs want to know how their tasks stand."""
         self.watch.hint()
+
+    def confirm(self, runs: Collection[UUID]) -> None:
+        """These want to know, and are about to begin."""
+        self.watch.confirm(runs)

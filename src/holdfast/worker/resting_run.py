@@ -116,9 +116,18 @@ class RestingRun(WritingRun):
         self._kept = True
         self._write(Unit(self, move=move))
 
-    def _give_back(self) -> None:
+    def give_back(self, *, after: timedelta | None = None, untouched: bool = False) -> bool:
+        """Its code was not entered, and is not to be here: somebody else may have it."""
+        if self._over or self._begun:
+            return False
         self._over = True
-        self._write(Unit(self, move=moves.given_back(self._letterbox.seen)))
+        self._write(Unit(self, move=moves.given_back(self._letterbox.seen, after=after, untouched=untouched)))
+        return True
+
+    def call_off(self) -> None:
+        """It was cancelled before its time, and nobody has begun it: so there is nothing to clean up."""
+        if not self._over and not self._begun:
+            self._end(Ended(Ending.CANCELLED))
 
     def _end(self, end: Ended, rows: Sequence[JournalWrite] = ()) -> None:
         self._stop_waiting()

@@ -63,6 +63,8 @@ class Seams:
     """Whether other engines run beside the worker: those that look at the clock by themselves."""
     sources: bool = True
     """Whether settings that are not given come from the environment and the project's files."""
+    foresees: bool = True
+    """Whether runs are taken before their time."""
     commit: Commit | None = None
     """None: it commits."""
 

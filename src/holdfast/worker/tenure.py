@@ -125,6 +125,7 @@ class Tenure:
             write=self._to_commit,
             recorded=lambda unit: self._relay.flushed([unit]),
             look=self._relay.look,
+            confirm=self._relay.confirm,
             room_made=self._relay.room_made,
             surroundings=surroundings,
         )
@@ -164,6 +165,7 @@ class Tenure:
             self._holdings.held,
             poll=settings.poll,
             limit=settings.lease.total_seconds() / 2,
+            timekeeper=self._holdings.timekeeper,
             looked=self._holdings.looked,
         )
         self._relay.holdings, self._relay.hints, self._relay.watch = self._holdings, self._hints, self._watch
@@ -177,6 +179,11 @@ class Tenure:
     def draining(self) -> bool:
         """Whether it begins nothing more, and gives back what it holds."""
         return self._holdings.draining
+
+    @property
+    def overflowed(self) -> int:
+        """Runs that it has given back, because others could begin them earlier or what was due needed their room."""
+        return self._holdings.overflow.total
 
     def look_around(self) -> None:
         """There may be something to claim, or letters for what is held, of which nothing was heard."""
@@ -217,7 +224,7 @@ class Tenure:
         if registered is None:
             return
         identity, leased_at = registered
-        self._holdings.buckets.update(buckets_of(identity.buckets, slots, settings))
+        self._holdings.buckets.update(buckets_of(identity.buckets, slots, settings, foresees=self._seams.foresees))
         self._orders = Orders(self.name, stop, self._holdings, paused=self.paused)
         if self._companion is not None:
             self._companion.registered()
@@ -273,6 +280,7 @@ class Tenure:
             repertoire=self._unlimited,
             limited=self._limited,
             poll=settings.poll,
+            lead=settings.bucket_buffer_lead_time,
             limit=limit,
             listening=lambda: self._control.is_listening,
             saturated=lambda: self._executor.saturated,
@@ -283,6 +291,7 @@ class Tenure:
             guests=self._guests.names,
             fenced=self._fenced,
             herald=self._herald,
+            evict=self._holdings.overflow.evict,
             single=self._idle if settings.alone else None,
         )
         self._heartbeat = self._relay.heartbeat = Heartbeat(

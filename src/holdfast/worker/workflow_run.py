@@ -91,6 +91,12 @@ class WorkflowRun(RestingRun):
         self._desk.passes.open(self)
         return self.passing is None or self.passing.entered
 
+    def enter_early(self) -> None:
+        """Something has come for it before it was due: from now on it is, and that is durable before anything else."""
+        if not self._over and not self._begun:
+            self._begun = True
+            self._write(Unit(self, begun=True))
+
     def _mark_begun(self) -> None:
         begun, self._begun = self._begun, True
         if self.crashed and not begun:
@@ -108,7 +114,7 @@ class WorkflowRun(RestingRun):
             self._obey(seen.flags & REQUESTS)
         if seen.flags & Flag.RESCHEDULED and not (self._begun or self._over):
             # Once it has begun, the request is obeyed when it parks.
-            self._give_back()
+            self.give_back()
             return False
         return seen.inbox_count > self._letterbox.seen
 
@@ -154,8 +160,7 @@ class WorkflowRun(RestingRun):
         """The worker stops, or the run is paused: what runs may finish, then the run is given back."""
         if self._over:
             return
-        if not self._begun:
-            self._give_back()
+        if self.give_back():
             return
         self._calls.drop_waiting()
         if not self._under_way and not self._calls.running:

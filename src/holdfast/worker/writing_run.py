@@ -28,7 +28,7 @@ from holdfast.workflow.log_context import of_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from uuid import UUID
 
     from holdfast.core.headers import Headers
@@ -127,6 +127,12 @@ class WritingRun(ABC):
 
     @abstractmethod
     def letters(self, letters: Sequence[Letter]) -> None: ...
+
+    @abstractmethod
+    def receive(self, letters: Sequence[Letter]) -> None: ...
+
+    @abstractmethod
+    def give_back(self, *, after: timedelta | None = None, untouched: bool = False) -> bool: ...
 
     @abstractmethod
     def looked(self, seen: Seen | None) -> bool: ...

@@ -26,6 +26,7 @@ _MEANINGS: Mapping[str, tuple[str, str]] = {
     "max_processes": ("N", "Activities in processes of their own at once."),
     "max_transactions": ("N", "Transactional activities at once, each on a connection of its own."),
     "bucket_buffer_size": ("N", "Most runs that one bucket holds in memory beyond those that run."),
+    "bucket_buffer_lead_time": ("TIME", "How far ahead due work is loaded, to begin on time."),
     "buckets": (
         "PRIORITY=N",
         f"Buckets of a priority ({', '.join(one.word for one in Priority)}), repeated; 0: left to others.",

@@ -215,12 +215,13 @@ select r.id,
             when e.status = 3 then 'cancelled'
             when e.status = 4 then 'continued'
             when t.flags & 1 <> 0 then 'paused'
-            when t.bucket_id is not null and t.due_at > holdfast.now() then 'assigned'
-            when t.bucket_id is not null then 'running'
+            when t.bucket_id is not null and t.due_at <= holdfast.now() then 'running'
             -- Not a worker's: in somebody's hands until then.
             when t.flags & 8 <> 0 and t.due_at > holdfast.now() then 'running'
             when t.flags & 2 <> 0 then 'blocked'
             when t.due_at <= holdfast.now() then 'ready'
+            -- Taken ahead of its time; one that has begun waits for that as it did.
+            when t.bucket_id is not null and coalesce(t.first_claim_at > holdfast.now(), true) then 'assigned'
             when t.flags & 2048 <> 0 and t.due_at = 'infinity' then 'waiting'
             when t.first_claim_at is null then 'scheduled'
             else 'waiting'

@@ -6,7 +6,8 @@ create function holdfast.claim(
   p_buckets bigint[], p_lanes text[], p_priorities smallint[], p_room int[], p_lower timestamptz[],
   p_sweep boolean, p_names text[],
   p_fresh text[], p_begun text[],  -- by the places of p_names: what a task is called from now on; empty: nothing is pinned
-  p_ahead interval
+  p_ahead interval,
+  p_early int[], p_lead interval  -- of each bucket so many more, which are not due yet but within the lead; null: none
 ) returns table (
   run_id uuid, bucket_id bigint, due_at timestamptz, hold int, kind smallint, name text, lane text, priority smallint,
   input json, inbox_count int, crashes smallint, flags smallint, first_claim_at timestamptz, deadline timestamptz,
@@ -25,24 +26,31 @@ set jit = off
 as $$
 #variable_conflict use_column
 declare
-  v_now timestamptz;
+  v_now   timestamptz;
+  v_early boolean;
+  v_upper timestamptz;
 begin
   perform holdfast.fence(p_worker, p_epoch);
   v_now := holdfast.now();
   -- Each probe is bounded from both sides: from below by the caller's watermark, so that it does not walk the dead index
-  -- entries of finished work; from above by now, so that it does not walk the parked.
+  -- entries of finished work; from above by now, so that it does not walk the parked. What is not due yet is looked for
+  -- by a probe of its own, from now to the lead: so no watermark is ever worked out over it.
+  foreach v_early in array case when p_lead is null then array[false] else array[false, true] end loop
+  v_upper := case when v_early then v_now + p_lead else v_now end;
   return query
   with slot as (
     select s.bucket_id, s.lane, s.priority, s.room, s.lower,
            sum(s.room) over (partition by s.lane, s.priority order by s.n) as last
-      from unnest(p_buckets, p_lanes, p_priorities, p_room, p_lower) with ordinality
+      from unnest(p_buckets, p_lanes, p_priorities, case when v_early then p_early else p_room end, p_lower) with ordinality
            as s (bucket_id, lane, priority, room, lower, n)
      where s.room > 0
   ), line as (
     -- One probe for all buckets of a line: `skip locked` does not skip what this very statement has locked, so a second
     -- probe would find the same runs again.
     select s.lane, s.priority, sum(s.room) as room,
-           case when p_sweep
+           case when v_early
+                then v_now + interval '1 microsecond'
+                when p_sweep
                 then coalesce((select f.floor from holdfast.lane_floor f
                                 where f.lane = s.lane and f.priority = s.priority), '-infinity')
                 else min(s.lower)
@@ -60,8 +68,10 @@ begin
           and t.priority = l.priority
           and t.bucket_id is null
           and t.due_at >= l.lower
-          and t.due_at <= v_now
+          and t.due_at <= v_upper
           and t.name = any (p_names)
+          -- What its timeout ends before it is due is left where that is seen to.
+          and (v_early and t.deadline <= t.due_at) is not true
         order by t.due_at, t.run_id
         limit l.room
           for update skip locked
@@ -77,15 +87,17 @@ begin
     update holdfast.task t
        set bucket_id = d.bucket_id,
            hold = t.hold + 1,
-           waits_inbox = false,
+           -- What is not due yet goes on to wait for what it waits for: it may be given back, or its worker may die.
+           waits_inbox = v_early and t.waits_inbox,
            -- The version that a run begins with is the claimer's, and stays: durable with the claim itself.
            name = case when p_fresh = '{}' then t.name
                        else coalesce((case when t.first_claim_at is null then p_fresh else p_begun end)
                                        [array_position(p_names, t.name)],
                                      t.name)
                   end,
-           wake_at = null,
-           first_claim_at = coalesce(t.first_claim_at, v_now)
+           wake_at = case when v_early then t.wake_at end,
+           -- Its time begins when it does. In the future it says, too, that nobody has begun it.
+           first_claim_at = coalesce(t.first_claim_at, greatest(t.due_at, v_now))
       from placed d
      where t.run_id = d.run_id
     returning t.run_id, t.bucket_id, t.due_at, t.hold, t.inbox_count, t.crashes, t.flags,
@@ -98,6 +110,7 @@ begin
     from taken u
     join holdfast.run r on r.id = u.run_id
    order by u.due_at, u.run_id;
+  end loop;
   -- One row per bucket that says what comes next, a statement of its own so that it sees what was just taken. It looks
   -- only a short way ahead: the poll will look further.
   return query

@@ -31,7 +31,10 @@ begin
     returning t.run_id, t.first_claim_at, t.inbox_count, t.flags, t.name, e.status, e.output, e.error
   ), written as (
     insert into holdfast.result (run_id, at, first_claim_at, status, output, error, version)
-    select d.run_id, p_at, d.first_claim_at, d.status, d.output, d.error, nullif(split_part(d.name, '@', 2), '')
+    select d.run_id, p_at,
+           -- In the future: of what was taken ahead of its time and ended before it.
+           case when d.first_claim_at <= p_at then d.first_claim_at end,
+           d.status, d.output, d.error, nullif(split_part(d.name, '@', 2), '')
       from gone d
   )
   select count(*)::int,
@@ -294,7 +297,9 @@ begin
   --    one that was woken has obeyed. Before a move, which may take it back.
   if cardinality(b_run) > 0 then
     update holdfast.task t
-       set flags = ((t.flags | b.set) & ~b.clear)::smallint
+       set flags = ((t.flags | b.set) & ~b.clear)::smallint,
+           -- One that was taken ahead of its time, and for which something has come.
+           due_at = case when b.set & 8 <> 0 and t.flags & 1 = 0 then least(t.due_at, v_now) else t.due_at end
       from unnest(b_run, b_hold, b_set, b_clear) as b (run_id, hold, set, clear)
      where t.run_id = b.run_id
        and t.hold = b.hold
@@ -346,14 +351,27 @@ begin
     with moved as (
       update holdfast.task t
          set bucket_id = null,
-             waits_inbox = m.waits,
-             wake_at = m.wake,
+             -- Null: given back as it was when it was taken, perhaps ahead of its time.
+             waits_inbox = coalesce(m.waits, t.waits_inbox),
+             wake_at = case when m.waits is null then t.wake_at else m.wake end,
+             -- One that nobody has begun is as if it had never been taken.
+             first_claim_at = case
+                                when not m.progress and (m.seen < 0 or t.first_claim_at > v_now) then null
+                                else t.first_claim_at
+                              end,
+             name = case
+                      when not m.progress and (m.seen < 0 or t.first_claim_at > v_now) then split_part(t.name, '@', 1)
+                      else t.name
+                    end,
              due_at = case
                         -- Asked for since the holder last looked: terminate and wake at once, pause for good.
                         when (t.flags & ~m.clear) & 384 <> 0 then v_now
                         when t.flags & 1 <> 0 then 'infinity'
                         when t.inbox_count > m.seen and t.flags & 4 <> 0 then v_now
-                        when m.waits and (t.inbox_count >= coalesce(m.wake, m.seen + 1) or t.wake_at > m.seen) then v_now
+                        when coalesce(m.waits, t.waits_inbox)
+                             and (t.inbox_count >= coalesce(m.wake, case when m.waits is null then t.wake_at end, m.seen + 1)
+                                  or t.wake_at > m.seen and t.inbox_count >= t.wake_at)
+                        then v_now
                         else greatest(coalesce(m.due, v_now + m.after, t.due_at), v_now)
                       end,
              flags = ((t.flags & ~m.clear) | m.set)::smallint,

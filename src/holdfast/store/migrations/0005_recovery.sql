@@ -6,6 +6,32 @@ language sql immutable parallel safe
 -- Where the suspects of a lane stand in line: runs whose worker has died twice. No lane of a user has a blank in its name.
 as $$ select split_part(p_lane, ' ', 1) || ' alone' $$;
 
+create function holdfast.left_due(p_task holdfast.task) returns timestamptz
+language sql stable
+set search_path = pg_catalog, pg_temp
+-- When a run is due that its holder leaves behind. What was taken ahead of its time is due then, as it was before; unless
+-- something has come for which it would have been due: then it is at once.
+as $$
+select case
+         when p_task.due_at <= holdfast.now() or p_task.flags & 1 <> 0 then p_task.due_at
+         when p_task.flags & 384 <> 0
+              or (p_task.flags & 4 <> 0
+                  or p_task.waits_inbox and p_task.inbox_count >= coalesce(p_task.wake_at, 0))
+                 and exists (select from holdfast.inbox i where i.run_id = p_task.run_id and not i.seen)
+         then '-infinity'
+         else p_task.due_at
+       end
+$$;
+
+create function holdfast.is_untouched(p_task holdfast.task) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+-- Whether a run was only ever taken ahead of its time, and nobody has begun it: then it is as if it never was.
+as $$
+select p_task.first_claim_at > holdfast.now()
+       and not exists (select from holdfast.journal j where j.run_id = p_task.run_id and j.hold = p_task.hold)
+$$;
+
 create function holdfast.leave(p_worker int, p_epoch int) returns int
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -33,9 +59,11 @@ begin
   ), given as (
     update holdfast.task t
        set bucket_id = null,
-           due_at = greatest(t.due_at, holdfast.now()),
+           due_at = greatest(holdfast.left_due(t), holdfast.now()),
            -- What was held but not entered has been given back one by one before.
-           flags = (t.flags & ~8) | 64
+           flags = (t.flags & ~8) | 64,
+           name = case when holdfast.is_untouched(t) then split_part(t.name, '@', 1) else t.name end,
+           first_claim_at = case when holdfast.is_untouched(t) then null else t.first_claim_at end
       from held h
      where t.run_id = h.run_id
     returning t.run_id, t.flags
@@ -149,8 +177,8 @@ begin
       -- What was committed under this hold is progress, and starts the count anew.
       select t.run_id,
              case
-               when t.due_at > v_now then t.crashes
                when exists (select 1 from holdfast.journal j where j.run_id = t.run_id and j.hold = t.hold) then 1
+               when t.due_at > v_now then t.crashes
                when t.crashes = 0 or t.flags & 8 <> 0 then t.crashes + 1
                else t.crashes
              end as crashes,
@@ -168,8 +196,10 @@ begin
     ), given as (
       update holdfast.task t
          set bucket_id = null,
-             due_at = greatest(t.due_at, v_now),
+             due_at = greatest(holdfast.left_due(t), v_now),
              flags = (t.flags & ~8) | case when h.entered then 64 else 0 end,
+             name = case when holdfast.is_untouched(t) then split_part(t.name, '@', 1) else t.name end,
+             first_claim_at = case when holdfast.is_untouched(t) then null else t.first_claim_at end,
              crashes = h.crashes,
              lane = case when h.crashes >= 2 then holdfast.lane_alone(t.lane) else t.lane end
         from held h

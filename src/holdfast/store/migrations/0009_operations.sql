@@ -83,7 +83,14 @@ begin
     end if;
   end if;
   insert into holdfast.pause (run_id, due_at, at)
-  values (v_run, case when v_task.bucket_id is null then v_task.due_at end, holdfast.now())
+  -- What was only taken ahead of its time is due at that time still when it is resumed.
+  values (v_run,
+          case
+            when v_task.bucket_id is null
+                 or (select holdfast.left_due(t) > holdfast.now() from holdfast.task t where t.run_id = v_run)
+            then v_task.due_at
+          end,
+          holdfast.now())
   on conflict do nothing;
   -- Due never, held or not: so neither recovery nor a signal makes it due.
   update holdfast.task t
@@ -157,7 +164,16 @@ begin
     return 'requested';
   end if;
   if v_task.bucket_id is not null then
-    if v_task.kind <> 1 or v_task.flags & 1 <> 0 then
+    if v_task.flags & 1 <> 0 then
+      return 'nothing';
+    end if;
+    if v_task.due_at > holdfast.now() and (v_task.kind <> 1 or v_task.first_claim_at > holdfast.now()) then
+      -- Taken ahead of its time, and nothing of it runs: its holder gives it back, and it is due.
+      update holdfast.task t set due_at = holdfast.now() where t.run_id = v_run;
+      perform holdfast.hint('inbox ' || v_task.bucket_id);
+      return 'done';
+    end if;
+    if v_task.kind <> 1 then
       return 'nothing';
     end if;
     update holdfast.task t set flags = t.flags | 256 where t.run_id = v_run;
