@@ -20,6 +20,7 @@ from holdfast.store.session import Session
 from holdfast.store.statements import Statements
 from tests.house import House
 from tests.operate.test_retention import DAY, Shop, remaining
+from tests.rules.change import rewritten
 from tests.scenarios.soon import SOON
 
 ALL = dict.fromkeys(Ending, DAY)
@@ -146,6 +147,43 @@ async def test_what_somebody_else_is_at_is_not_waited_for_and_goes_the_next_time
         assert await remaining(house) == {keyed.id, tagged.id}
     await house.check_invariants()
     assert await client.records.prune(DAY) == 2
+    await house.check_invariants()
+
+
+PATIENT = ("SET lock_timeout TO '2s'", "SET lock_timeout TO '30s'")
+HELD_UP = (
+    "  v_roots := holdfast.lock_records(v_roots);\n",
+    "  perform pg_advisory_xact_lock(42);\n  v_roots := holdfast.lock_records(v_roots);\n",
+)
+"""It has judged, and has locked nothing yet."""
+CARELESS = ("  v_roots := holdfast.foremost(holdfast.prunable(v_roots, p_statuses, p_ages));\n", "")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "stays"),
+    [
+        pytest.param((PATIENT, HELD_UP), True, id="as it is"),
+        pytest.param((PATIENT, HELD_UP, CARELESS), False, id="without the second look"),
+    ],
+)
+async def test_what_is_retried_after_it_was_judged_and_before_it_is_locked_stays(
+    house: House, monkeypatch: pytest.MonkeyPatch, pieces: tuple[tuple[str, str], ...], stays: bool
+) -> None:
+    shop = Shop(house)
+    client = await house.client(shop.app)
+    run = await client.start(shop.flow, "waits")
+    await run.terminate()
+    await house.advance(2 * DAY)
+    await rewritten("prune", *pieces)(house.db, monkeypatch)
+    async with another(house) as (connection, _), connection.transaction():
+        await connection.execute("select pg_advisory_xact_lock(42)")
+        pruning = asyncio.create_task(client.records.prune(DAY))
+        await house.until("select exists (select from pg_stat_activity where wait_event_type = 'Lock')")
+        again = await run.retry()
+    assert (await pruning == 0) is stays
+    assert (run.id in await remaining(house)) is stays
+    # What goes on is found by the first id either way.
+    assert (await run.newest()).id == again.id
     await house.check_invariants()
 
 
