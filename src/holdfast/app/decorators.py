@@ -11,6 +11,7 @@ from holdfast.workflow.workflow import Workflow
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class ActivityDecorator(Protocol):
@@ -29,6 +30,19 @@ class TransactionalDecorator(Protocol):
     def __call__(self, fn: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Activity[P, R]: ...
     @overload
     def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> Activity[P, R]: ...
+
+
+class BatchDecorator(Protocol):
+    """What ``app.batch(...)`` gives: callers pass one item, and get the result of that."""
+
+    @overload
+    def __call__(self, fn: Callable[[list[T]], Coroutine[Any, Any, None]], /) -> Activity[[T], None]: ...
+    @overload
+    def __call__(self, fn: Callable[[list[T]], Coroutine[Any, Any, list[R]]], /) -> Activity[[T], R]: ...
+    @overload
+    def __call__(self, fn: Callable[[list[T]], None], /) -> Activity[[T], None]: ...
+    @overload
+    def __call__(self, fn: Callable[[list[T]], list[R]], /) -> Activity[[T], R]: ...
 
 
 class WorkflowDecorator(Protocol):

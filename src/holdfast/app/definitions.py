@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Any, Literal, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
-from holdfast.app.decorators import ActivityDecorator, TransactionalDecorator, WorkflowDecorator, name_of
+from holdfast.app.decorators import (
+    ActivityDecorator,
+    BatchDecorator,
+    TransactionalDecorator,
+    WorkflowDecorator,
+    name_of,
+)
 from holdfast.app.registry import Registry
 from holdfast.app.resource import Resource
 from holdfast.app.surrounded import Surrounded
@@ -19,6 +25,7 @@ from holdfast.core.limit import LimitOptions, refuse_unknown, tickets_of
 from holdfast.core.retry import Retry
 from holdfast.integrations.library import Library
 from holdfast.workflow.activity import Activity, Isolation
+from holdfast.workflow.batch import batched
 from holdfast.workflow.transactional import Transactional
 from holdfast.workflow.workflow import Workflow
 
@@ -176,6 +183,44 @@ class Definitions(Surrounded):
             return made
 
         return register if fn is None else register(fn)
+
+    def batch(
+        self,
+        *,
+        size: int,
+        wait: timedelta,
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
+        total_timeout: timedelta | None = None,
+        lane: str | None = None,
+        **limits: Unpack[LimitOptions],
+    ) -> BatchDecorator:
+        """Makes a function that takes a list an activity of one: ``@app.batch(size=100, wait=timedelta(seconds=2))``.
+
+        Each start, and each call in a workflow, is of one item: a run or a step of its own, with its own result and
+        retries. A worker gathers them, and calls the function as soon as it has ``size`` of them, or the first has
+        waited for ``wait``. It gives a list with a result for each item, in their order, or nothing. What waits or is
+        executed in a batch takes no slot. If the call fails, so does the attempt of each; with every attempt the
+        batches are four times smaller, so that one that spoils them is alone in the end.
+
+        Raises:
+            DefinitionError: the function, its name or an option cannot be used, or the name is taken.
+        """
+        refuse_unknown(limits)
+
+        def register(fn: Callable[..., Any]) -> Activity[..., Any]:
+            given = name_of(fn) if name is None else name
+            one = batched(fn, what=f"activity {given!r}", size=size, wait=wait)
+            made: Activity[..., Any] = Activity(
+                one, name=given, retry=retry, timeout=timeout, total_timeout=total_timeout, lane=lane
+            )
+            made.is_batch = True
+            made.limit(tickets_of(made, limits))
+            self._registry.add(made)
+            return made
+
+        return cast("BatchDecorator", register)
 
     def schedule(
         self,

@@ -59,6 +59,7 @@ class JobRun:
         "_said",
         "_seen",
         "_seq",
+        "_slots",
         "_turn",
         "activity",
         "bucket",
@@ -120,6 +121,8 @@ class JobRun:
         self._cancelled = bool(claimed.flags & Flag.CANCEL)
         self._over = False
         self._marked = False
+        self._slots = 0 if self.activity.is_batch else 1
+        """What is executed in a batch waits for others: meanwhile it takes none."""
         self._turn: Turn | None = None
 
     def begin(self) -> None:
@@ -170,7 +173,7 @@ class JobRun:
             headers=headers_of(claimed.options),
             ask=None if activity.transactional is None else self._ask_turn,
         )
-        self.bucket.running += 1
+        self.bucket.running += self._slots
         desk.executor.start(self._attempt, limited=self.bucket.guests)
 
     def step(self) -> None:
@@ -194,7 +197,7 @@ class JobRun:
         """It has ended: so does the run, or another attempt follows."""
         self._attempt = None
         self._given = attempt.given
-        self.bucket.running -= 1
+        self.bucket.running -= self._slots
         self._desk.slot_freed(self.bucket)
         if self._over:
             return
@@ -382,7 +385,7 @@ class JobRun:
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.abandon()
-            self.bucket.running -= 1
+            self.bucket.running -= self._slots
             self._desk.slot_freed(self.bucket)
         # Also where it stands in line: it need not wait for a slot to obey.
         if not self._over:
@@ -423,7 +426,7 @@ class JobRun:
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.abandon()
-            self.bucket.running -= 1
+            self.bucket.running -= self._slots
             self._desk.slot_freed(self.bucket)
 
     def drain(self) -> None:

@@ -72,6 +72,8 @@ class Activity(Definition[P, R]):
     heartbeat_timeout: timedelta | None
     lane: str | None
     """Where it runs, if not where its workflow does."""
+    is_batch: bool
+    """Whether its calls are executed many at a time."""
     varied: bool
     """Whether this is a copy with other options, which whoever executes it elsewhere has to be told."""
     transactional: Transactional | None
@@ -167,6 +169,7 @@ class Activity(Definition[P, R]):
         if transactional is not None:
             transactional.check(self.what, is_async=self.is_async, max_concurrency=max_concurrency)
         self.lane = self._checked_lane(lane)
+        self.is_batch = False
         self.varied = False
         self.base = self.name
         self.compensation = None

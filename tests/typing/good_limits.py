@@ -1,0 +1,43 @@
+"""Limits and batches: a batch is called with one item, and gives the result of that."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import assert_type
+
+from holdfast import App, Limit, Rate, RunHandle
+
+app = App()
+
+
+@app.activity(concurrency=5)
+async def plain(customer: str) -> int:
+    return len(customer)
+
+
+@app.activity(concurrency=[Limit(5, per="customer"), Limit(100)], rate=Rate(10, per=timedelta(seconds=1), burst=3))
+def threaded(customer: str) -> int:
+    return len(customer)
+
+
+@app.workflow(concurrency=Limit(1), rate=[Rate(1, per=timedelta(seconds=1), key="customer")])
+async def flow(customer: str) -> int:
+    return await plain(customer) + await index(customer) + await threaded(customer)
+
+
+@app.batch(size=100, wait=timedelta(seconds=2))
+async def index(customers: list[str]) -> list[int]:
+    return [len(one) for one in customers]
+
+
+@app.batch(size=100, wait=timedelta(seconds=2), concurrency=Limit(1))
+def forget(customers: list[str]) -> None:
+    print(customers)
+
+
+async def main() -> None:
+    async with app.client() as client:
+        assert_type(await client.start(index, "acme"), RunHandle[int])
+        assert_type(await client.start(forget.call("acme")), RunHandle[None])
+        assert_type(await index("acme"), int)
+        assert_type(await forget("acme"), None)
