@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bench.breadth import SECONDS, WAKES, activities_at_once, children_at_once
 from bench.figure import Target
 from bench.latency import P50, P99, PARKED_SHARE, measure_latency, measure_latency_beside_parked
+from bench.limited import GLOBAL_SHARE, measure_limits
 from bench.memory import CLIENT_GROWTH, WORKER_PEAK, measure_client, measure_worker
 from bench.scale import CLAIM, SIGNAL, START, measure_scale
 from bench.scenario import RATIO, Scenario
@@ -96,6 +97,13 @@ SCENARIOS: Sequence[Scenario] = (
         measure=measure_pinned,
         yardstick=Yardstick(steps=3, reads="runs_per_second", pinned=True),
         targets=[Target(figure=PINNED_SHARE, least=0.90)],
+    ),
+    Scenario(
+        name="limits",
+        title="no-op jobs with limits that are never reached, in all and for each of 100 keys, and in turns without",
+        measure=measure_limits,
+        yardstick=Yardstick(steps=0, reads="runs_per_second"),
+        targets=[Target(figure=GLOBAL_SHARE, least=0.90)],
     ),
     Scenario(
         name="scale",

@@ -14,6 +14,7 @@ from bench.database import Database, Window
 from bench.failure import BenchFailed
 from bench.sitting import Sitting
 from bench.tuning import Tuning
+from bench.worker import WORKLOAD
 from holdfast import Call
 
 _CHUNK = 5000
@@ -33,16 +34,25 @@ class Drain:
         call: Makes the n-th run's call.
         steps: How many steps each of them has.
         seconds: How long is measured.
+        app: Whose worker it is.
     """
 
     def __init__(
-        self, sitting: Sitting, tuning: Tuning, call: Callable[[int], Call[Any]], *, steps: int, seconds: float
+        self,
+        sitting: Sitting,
+        tuning: Tuning,
+        call: Callable[[int], Call[Any]],
+        *,
+        steps: int,
+        seconds: float,
+        app: str = WORKLOAD,
     ) -> None:
         self._sitting = sitting
         self._tuning = tuning
         self._call = call
         self._steps = steps
         self._seconds = seconds
+        self._app = app
         self._pace: float | None = None
 
     async def measure(self, *, pinned: bool = False) -> Window:
@@ -82,7 +92,7 @@ class Drain:
                 await stack.enter_async_context(database.pinned())
             last = await self._fill(database, size)
             await database.settle()
-            async with self._sitting.worker(database, self._tuning, profiled=profiled):
+            async with self._sitting.worker(database, self._tuning, app=self._app, profiled=profiled):
                 await _await_end(database, last)
             await database.check(started=size, steps=self._steps)
             return await database.results(warm_up=warm_up, cool_down=cool_down)

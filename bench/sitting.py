@@ -12,7 +12,7 @@ from bench.database import Database
 from bench.plan import Plan
 from bench.server import Server
 from bench.tuning import Tuning
-from bench.worker import WorkerProcess, run_worker
+from bench.worker import WORKLOAD, WorkerProcess, run_worker
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,12 +34,12 @@ class Sitting:
 
     @asynccontextmanager
     async def worker(
-        self, database: Database, tuning: Tuning, *, profiled: bool = True
+        self, database: Database, tuning: Tuning, *, app: str = WORKLOAD, profiled: bool = True
     ) -> AsyncGenerator[WorkerProcess]:
         """A worker on this database; its profile is written if the plan asks for one."""
         profile = None
         if self.plan.profile is not None and profiled:
             self._profiles[self.subject] = number = self._profiles.get(self.subject, 0) + 1
             profile = self.plan.profile / f"{self.subject.replace(' ', '-')}-{number}.prof"
-        async with run_worker(database.url, tuning, profile=profile) as worker:
+        async with run_worker(database.url, tuning, app=app, profile=profile) as worker:
             yield worker

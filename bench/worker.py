@@ -19,6 +19,9 @@ from bench.tuning import Tuning
 _ROOT = Path(__file__).parent.parent
 _PATIENCE = 60.0
 
+WORKLOAD = "bench.workload:app"
+"""What is measured mostly."""
+
 
 class WorkerProcess:
     """One process of ``holdfast worker`` that executes the workload."""
@@ -67,7 +70,9 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def run_worker(url: str, tuning: Tuning, *, profile: Path | None = None) -> AsyncGenerator[WorkerProcess]:
+async def run_worker(
+    url: str, tuning: Tuning, *, app: str = WORKLOAD, profile: Path | None = None
+) -> AsyncGenerator[WorkerProcess]:
     """A worker on this database for as long as the block lasts; ``profile`` is the file for its profile."""
     with TemporaryDirectory(prefix="holdfast-bench-worker-") as folder:
         log = Path(folder) / "log"
@@ -75,7 +80,7 @@ async def run_worker(url: str, tuning: Tuning, *, profile: Path | None = None) -
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *([] if profile is None else ["-m", "cProfile", "-o", str(profile)]),
-                *("-m", "holdfast", "worker", "--app", "bench.workload:app"),
+                *("-m", "holdfast", "worker", "--app", app),
                 *tuning.arguments,
                 *("--skip-warm-up", "--log-level", "warning"),
                 cwd=_ROOT,
