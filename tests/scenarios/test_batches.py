@@ -191,15 +191,39 @@ async def test_a_batch_whose_items_are_all_cancelled_is_cancelled(house: House) 
     await eventually(lambda: ended == ["cancelled"], "the call is cancelled")
 
 
+def one_less(items: list[int]) -> Any:
+    return items[1:]
+
+
+def something_else(items: list[int]) -> Any:
+    return {"a": 1}
+
+
+def later(items: list[int]) -> Any:
+    complete_later()
+
+
+def asked(items: list[int]) -> Any:
+    return activity_info()
+
+
+def stopped(items: list[int]) -> Any:
+    return next(iter(()))
+
+
+def left(items: list[int]) -> Any:
+    sys.exit(3)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (lambda items: items[1:], "was given 4 items, and gave 3 results"),
-        (lambda items: {"a": 1}, "gave dict, and not a list with a result for each item"),
-        (lambda items: complete_later(), "works in the code of an activity only"),
-        (lambda items: activity_info(), "works in the code of an activity only"),
-        (lambda items: next(iter(())), "StopIteration"),
-        (lambda items: sys.exit(3), "SystemExit"),
+        (one_less, "was given 4 items, and gave 3 results"),
+        (something_else, "gave dict, and not a list with a result for each item"),
+        (later, "works in the code of an activity only"),
+        (asked, "works in the code of an activity only"),
+        (stopped, "StopIteration"),
+        (left, "SystemExit"),
     ],
 )
 async def test_what_a_batch_gives_is_a_result_for_each(house: House, given: Any, message: str) -> None:
@@ -207,7 +231,8 @@ async def test_what_a_batch_gives_is_a_result_for_each(house: House, given: Any,
 
     @app.batch(size=4, wait=LONG, retry=Retry(max_attempts=1))
     async def index(numbers: list[int]) -> list[int]:
-        return given(numbers)  # type: ignore[no-any-return]
+        results: list[int] = given(numbers)
+        return results
 
     client = await house.client(app)
     await house.worker(app)
@@ -260,7 +285,7 @@ def test_a_batch_takes_a_list_and_gives_one() -> None:
     async def two(items: list[int], more: int) -> None: ...
     async def number(items: int) -> None: ...
     async def single(items: list[int]) -> int: ...
-    def bare(items):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def bare(items: Any) -> Any:
         return items
 
     with pytest.raises(DefinitionError, match="takes one parameter, the list of its items"):
