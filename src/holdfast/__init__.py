@@ -7,6 +7,7 @@ from holdfast.app import App, Break, Checked, CheckReport, Resource
 from holdfast.app.blocking import (
     BlockingClient,
     BlockingConsumer,
+    BlockingDeadLetters,
     BlockingDriven,
     BlockingDrivenConsumer,
     BlockingDrivenRun,
@@ -26,15 +27,19 @@ from holdfast.client import (
     Client,
     Consumer,
     ConsumerInfo,
+    DeadLetter,
+    DeadLetters,
     Driven,
     DrivenConsumer,
     DrivenRun,
     Effect,
     Line,
     Message,
+    MessageView,
     Overview,
     Page,
     Queue,
+    QueueMetrics,
     Queues,
     Rates,
     Reason,
@@ -138,7 +143,7 @@ from holdfast.core.export import ExportedResult, RunExport
 from holdfast.core.key import Key
 from holdfast.core.limit import Limit, Rate
 from holdfast.core.progress import Progress
-from holdfast.core.queue import ConsumerState
+from holdfast.core.queue import ConsumerState, MessageState
 from holdfast.core.retry import Retry
 from holdfast.core.schedule import CatchUp, Overlap
 from holdfast.core.seal import Codec
@@ -186,6 +191,7 @@ __all__ = [
     "BinariesNotFound",
     "BlockingClient",
     "BlockingConsumer",
+    "BlockingDeadLetters",
     "BlockingDriven",
     "BlockingDrivenConsumer",
     "BlockingDrivenRun",
@@ -220,6 +226,8 @@ __all__ = [
     "ConsumerState",
     "DatabaseError",
     "DatabaseUnavailable",
+    "DeadLetter",
+    "DeadLetters",
     "DefinitionError",
     "Driven",
     "DrivenConsumer",
@@ -250,6 +258,8 @@ __all__ = [
     "LintReport",
     "LogContext",
     "Message",
+    "MessageState",
+    "MessageView",
     "Middleware",
     "MissingClass",
     "NonDeterminismError",
@@ -260,6 +270,7 @@ __all__ = [
     "PassOutcome",
     "Progress",
     "Queue",
+    "QueueMetrics",
     "Queues",
     "Rate",
     "Rates",

@@ -11,6 +11,7 @@ import pytest
 
 from holdfast.app.blocking import (
     BlockingClient,
+    BlockingDeadLetters,
     BlockingDriven,
     BlockingDrivenConsumer,
     BlockingDrivenRun,
@@ -25,6 +26,7 @@ from holdfast.app.blocking import (
 )
 from holdfast.client import (
     Client,
+    DeadLetters,
     Driven,
     DrivenConsumer,
     DrivenRun,
@@ -51,6 +53,7 @@ PAIRS = [
     (DrivenRun, BlockingDrivenRun),
     (Step, BlockingStep),
     (Queue, BlockingQueue),
+    (DeadLetters, BlockingDeadLetters),
     (Message, BlockingMessage),
 ]
 TWINS_OF = {

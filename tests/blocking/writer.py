@@ -400,6 +400,10 @@ class BlockingQueues:
         """The queue of this name; nothing is looked up or made."""
         return BlockingQueue(self._bridge, name, body)
 
+    def list(self) -> Sequence[QueueMetrics]:
+        """How every queue stands that has messages or consumers, is paused or was configured, by their names."""
+        return self._bridge.call(lambda client: client.queue.list())
+
 
 class BlockingQueue(Generic[T]):
     """A queue by its name: ``client.queue("emails")``, for code that is not async.
@@ -417,6 +421,11 @@ class BlockingQueue(Generic[T]):
         """Its name."""
         return self._name
 
+    @property
+    def dead_letters(self) -> BlockingDeadLetters[T]:
+        """What nobody receives any more."""
+        return BlockingDeadLetters(self._bridge, self._on)
+
     def _on(self, client: Client) -> Queue[T]:
         return cast("Queue[T]", client.queue(self._name, cast("Any", self._body)))
 ''',
@@ -424,6 +433,26 @@ class BlockingQueue(Generic[T]):
         "consume": "return BlockingConsumer(self._bridge, lambda client: self._on(client).consume(batch=batch, "
         "visibility=visibility, wait=wait, concurrency=concurrency, name=name))",
     },
+)
+DEAD_LETTERS = Twin(
+    module="holdfast.client.dead_letters",
+    name="DeadLetters",
+    blocking="BlockingDeadLetters",
+    file="dead_letters.py",
+    title="The verbs of dead letters, blocking.",
+    reached="self._on(client).dead_letters",
+    body='''
+class BlockingDeadLetters(Generic[T]):
+    """The dead letters of one queue: ``queue.dead_letters``, for code that is not async.
+
+    Every verb of :class:`DeadLetters`, with the same parameters, which waits and gives the result.
+    """
+
+    def __init__(self, bridge: Bridge[Client], on: Callable[[Client], Queue[T]]) -> None:
+        self._bridge = bridge
+        self._on = on
+''',
+    bodies={},
 )
 MESSAGE = Twin(
     module="holdfast.client.message",
@@ -538,7 +567,21 @@ class BlockingWorkers:
 ''',
     bodies={},
 )
-TWINS = (CLIENT, HANDLE, SCHEDULES, RUNS, RECORDS, DRIVEN, DRIVEN_CONSUMER, DRIVEN_RUN, STEP, WORKERS, QUEUE, MESSAGE)
+TWINS = (
+    CLIENT,
+    HANDLE,
+    SCHEDULES,
+    RUNS,
+    RECORDS,
+    DRIVEN,
+    DRIVEN_CONSUMER,
+    DRIVEN_RUN,
+    STEP,
+    WORKERS,
+    QUEUE,
+    DEAD_LETTERS,
+    MESSAGE,
+)
 
 WRAPPED = {"DrivenConsumer": "BlockingDrivenConsumer", "DrivenRun": "BlockingDrivenRun", "Step": "BlockingStep"}
 """Objects that verbs give, and their blocking twins, each made from the bridge and the object."""
@@ -554,6 +597,7 @@ ALWAYS = {
     "as_blocking": "holdfast.app.blocking.handle",
     "of_this_thread": "holdfast.integrations.catalogue",
     "BlockingRecords": "holdfast.app.blocking.records",
+    "BlockingDeadLetters": "holdfast.app.blocking.dead_letters",
     "BlockingConsumer": "holdfast.app.blocking.consumer",
     "BlockingMessage": "holdfast.app.blocking.message",
     "BlockingQueues": "holdfast.app.blocking.queue",
@@ -581,6 +625,7 @@ ALWAYS = {
     "UUID": "uuid",
 }
 AT_RUN_TIME = {
+    "BlockingDeadLetters",
     "BlockingRecords",
     "BlockingConsumer",
     "BlockingDriven",

@@ -142,6 +142,7 @@ async def use_everything_of_a_client(rooms: Rooms) -> None:
         message = await client.queue("letters").send("hello", key="one")
         assert await client.get(message).cancel() == "cancelled"
         assert await client.queue("letters").consumers() == []
+        assert (await client.queue("letters").metrics()).depth == 0
     connection = await connect(rooms.client, application="tests")
     try:
         await connection.execute(f"set search_path = {rooms.schema}")
@@ -382,6 +383,10 @@ async def use_everything_of_a_consumer(rooms: Rooms) -> None:
                 await consumer._attendance.report(ConsumerState.READY, 1, 0)
                 await message.release()
                 break
+        await queue.dead_letters.redrive()
+        await queue.pause()
+        await queue.resume()
+        await queue.purge()
     connection = await connect(rooms.consumer, application="tests")
     try:
         await connection.execute(f"set search_path = {rooms.schema}")

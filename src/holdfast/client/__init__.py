@@ -8,6 +8,7 @@ This folder may import ``store`` and what lies below it.
 from holdfast.client.client import Client
 from holdfast.client.consumer import Consumer
 from holdfast.client.consumer_info import ConsumerInfo
+from holdfast.client.dead_letters import DeadLetter, DeadLetters
 from holdfast.client.description import AttemptView, LetterView, RunDescription, Sealed, StepView
 from holdfast.client.driven import Driven, DrivenConsumer, DrivenRun, Step, StepStatus
 from holdfast.client.exporting import Sample
@@ -17,6 +18,7 @@ from holdfast.client.message import Message
 from holdfast.client.operations import Effect
 from holdfast.client.overview import Line, Overview, Rates
 from holdfast.client.queue import Queue
+from holdfast.client.queue_view import MessageView, QueueMetrics
 from holdfast.client.queues import Queues
 from holdfast.client.records import Records
 from holdfast.client.schedule import Schedule, ScheduleStatus
@@ -33,6 +35,8 @@ __all__ = [
     "Client",
     "Consumer",
     "ConsumerInfo",
+    "DeadLetter",
+    "DeadLetters",
     "Driven",
     "DrivenConsumer",
     "DrivenRun",
@@ -40,9 +44,11 @@ __all__ = [
     "LetterView",
     "Line",
     "Message",
+    "MessageView",
     "Overview",
     "Page",
     "Queue",
+    "QueueMetrics",
     "Queues",
     "Rates",
     "Reason",

@@ -264,7 +264,7 @@ class Consumer(Generic[T]):
         if suspended is not self._suspended:
             self._suspended = suspended
             self._told.set()
-        if command in ("drain", "stop"):
+        if command in ("drain", "stop", "stop now"):
             self.stop()
 
     def __repr__(self) -> str:

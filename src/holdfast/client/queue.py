@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from holdfast.client.consumer import Consumer
 from holdfast.client.consumer_info import ConsumerInfo
+from holdfast.client.dead_letters import DeadLetters
 from holdfast.client.exchange import MOST_MESSAGES
 from holdfast.client.message import Message
 from holdfast.client.options import StartOptions, key_mistakes, name_mistakes, start_options
+from holdfast.client.queue_view import MessageView, QueueMetrics, metrics_of, view_of
 from holdfast.client.settling import LONGEST_VISIBILITY, Settler, span_mistake, visibility_mistake
 from holdfast.core.digest import canonical, digest_of
 from holdfast.core.errors import InvalidInput
 from holdfast.core.headers import options_with
 from holdfast.core.returns import Returns
 from holdfast.core.states import RunKind
+from holdfast.store import lines
 from holdfast.store.consumers import read_consumers
 from holdfast.store.starts import Manner, Start
 
@@ -39,6 +42,7 @@ WAIT = timedelta(seconds=20)
 """How long a receive waits, unless it is said otherwise."""
 _LONGEST_WAIT = timedelta(hours=1)
 _SHORTEST_CONSUMED = timedelta(seconds=1)
+_MOST = 1_000_000
 _KEYED = '{"keyed":true}'
 """Among the options of a message that was sent with a key: so that its row stays when it is acknowledged."""
 _OUTPUT: Returns[Any] = Returns(Any, what="what a message is archived with", misfit=InvalidInput)
@@ -58,6 +62,8 @@ class Queue(Generic[T]):
         self._body = body
         self._settler: Settler[T] = Settler(context, exchange, body, _OUTPUT)
         self.name = name
+        self.dead_letters: DeadLetters[T] = DeadLetters(context, exchange.lane, self._settler)
+        """What nobody receives any more: list, get, redrive and purge."""
 
     async def send(
         self,
@@ -209,6 +215,47 @@ class Queue(Generic[T]):
             concurrency=concurrency,
             name=name,
         )
+
+    async def peek(self, *, limit: int = 10) -> list[MessageView[T]]:
+        """The first messages in the order in which they would be received, without taking them; dead letters apart."""
+        count_mistake("limit", limit)
+        rows = await self._context.database.call(lambda session: lines.peek(session, self._exchange.lane, count=limit))
+        return [view_of(row, self._settler.read) for row in rows]
+
+    async def purge(self) -> int:
+        """Removes all messages that were sent before, also those in somebody's hands; gives how many.
+
+        Whoever settles one of them later is refused: it is gone. Dead letters stay.
+        """
+        database, lane = self._context.database, self._exchange.lane
+        before = await database.call(lines.read_clock)
+        count = 0
+        while purged := await database.call(lambda session: lines.purge(session, lane, before)):
+            count += purged
+        return count
+
+    async def pause(self) -> None:
+        """Nobody receives anything until it is resumed. What is sent waits, and what is in hands can be settled."""
+        lane = self._exchange.lane
+        await self._context.database.call(lambda session: lines.pause(session, lane, paused=True))
+
+    async def resume(self) -> None:
+        """Messages can be received again."""
+        lane = self._exchange.lane
+        await self._context.database.call(lambda session: lines.pause(session, lane, paused=False))
+        self._context.hinter.add(f"due {lane}")
+
+    async def configure(self, *, max_deliveries: int | None) -> None:
+        """How often a message is delivered before it becomes a dead letter; None: as often as elsewhere, 20 times."""
+        if max_deliveries is not None and (type(max_deliveries) is not int or not 1 <= max_deliveries <= _MOST):
+            raise InvalidInput(f"max_deliveries is {max_deliveries!r}: use 1 to {_MOST}")
+        lane = self._exchange.lane
+        await self._context.database.call(lambda session: lines.configure(session, lane, max_deliveries=max_deliveries))
+
+    async def metrics(self) -> QueueMetrics:
+        """How the queue stands now: depth, in flight, oldest, rate and more. It counts every message."""
+        (row,) = await self._context.database.call(lambda session: lines.measure(session, [self._exchange.lane]))
+        return metrics_of(row)
 
     async def consumers(self, *, all: bool = False) -> list[ConsumerInfo]:
         """Who consumes this queue; with ``all`` also those that have stopped or were lost, as long as that is known."""

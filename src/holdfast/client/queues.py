@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from holdfast.client.exchange import Exchange
 from holdfast.client.lookout import Lookout
 from holdfast.client.options import queue_mistakes
 from holdfast.client.queue import Queue
+from holdfast.client.queue_view import QueueMetrics, metrics_of
 from holdfast.core.errors import HoldfastError, InvalidInput
 from holdfast.core.queue import lane_of
 from holdfast.core.returns import Returns
+from holdfast.store.lines import measure
 from holdfast.store.queues import read_due
 
 if TYPE_CHECKING:
@@ -61,6 +63,10 @@ class Queues:
             Any if body is None else body, what=f"a message of queue {name!r}", misfit=InvalidInput
         )
         return Queue(self._context, self._launch, exchange, name, returns)
+
+    async def list(self) -> Sequence[QueueMetrics]:
+        """How every queue stands that has messages or consumers, is paused or was configured, by their names."""
+        return [metrics_of(row) for row in await self._context.database.call(lambda session: measure(session, None))]
 
     async def close(self) -> None:
         """Settles what is to be settled, and ends every wait with an error."""

@@ -22,5 +22,5 @@ select w.name, w.host, w.pid,
   from holdfast.consumer c
   join holdfast.worker w on w.id = c.worker_id
  where (:lane::text is null or c.lane = :lane)
-   and (:all::boolean or w.state in ('active', 'stopping') and w.lease_until > clock_timestamp())
+   and (:all::boolean or w.state not in ('left', 'lost') and w.lease_until > clock_timestamp())
  order by c.lane, w.id

@@ -56,6 +56,7 @@ CLIENT = _grants(
     # A dead letter that is cancelled is none any more.
     dead_letter="select delete",
     consumer="select",
+    queue="select",
     runs="select",
 )
 """What a client needs: it can start, signal, cancel, pause, resume, wake, terminate and look.
@@ -137,7 +138,7 @@ CONSUMER = _grants(
     result="insert",
     inbox="select delete",
     pause="select delete",
-    queue="select",
+    queue="select insert update",
     dead_letter="select insert delete",
     lane_floor="select insert update",
     # Floors ask it; no message waits for a permit.

@@ -8,6 +8,7 @@ here knows what a verb does.
 from holdfast.app.blocking.bridge import Bridge
 from holdfast.app.blocking.client import BlockingClient
 from holdfast.app.blocking.consumer import BlockingConsumer
+from holdfast.app.blocking.dead_letters import BlockingDeadLetters
 from holdfast.app.blocking.driven import BlockingDriven
 from holdfast.app.blocking.driven_consumer import BlockingDrivenConsumer
 from holdfast.app.blocking.driven_run import BlockingDrivenRun
@@ -23,6 +24,7 @@ from holdfast.app.blocking.workers import BlockingWorkers
 __all__ = [
     "BlockingClient",
     "BlockingConsumer",
+    "BlockingDeadLetters",
     "BlockingDriven",
     "BlockingDrivenConsumer",
     "BlockingDrivenRun",

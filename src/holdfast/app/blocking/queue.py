@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 from uuid import UUID
 
 from holdfast.app.blocking.consumer import BlockingConsumer
+from holdfast.app.blocking.dead_letters import BlockingDeadLetters
 from holdfast.app.blocking.message import BlockingMessage
 from holdfast.client.queue import VISIBILITY, WAIT
 from holdfast.integrations.catalogue import of_this_thread
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from holdfast.client.client import Client
     from holdfast.client.consumer_info import ConsumerInfo
     from holdfast.client.queue import Queue
+    from holdfast.client.queue_view import MessageView, QueueMetrics
     from holdfast.core.priority import PriorityName
     from holdfast.integrations.catalogue import BlockingConnection
 
@@ -37,6 +39,10 @@ class BlockingQueues:
         """The queue of this name; nothing is looked up or made."""
         return BlockingQueue(self._bridge, name, body)
 
+    def list(self) -> Sequence[QueueMetrics]:
+        """How every queue stands that has messages or consumers, is paused or was configured, by their names."""
+        return self._bridge.call(lambda client: client.queue.list())
+
 
 class BlockingQueue(Generic[T]):
     """A queue by its name: ``client.queue("emails")``, for code that is not async.
@@ -53,6 +59,11 @@ class BlockingQueue(Generic[T]):
     def name(self) -> str:
         """Its name."""
         return self._name
+
+    @property
+    def dead_letters(self) -> BlockingDeadLetters[T]:
+        """What nobody receives any more."""
+        return BlockingDeadLetters(self._bridge, self._on)
 
     def _on(self, client: Client) -> Queue[T]:
         return cast("Queue[T]", client.queue(self._name, cast("Any", self._body)))
@@ -134,6 +145,30 @@ class BlockingQueue(Generic[T]):
                 batch=batch, visibility=visibility, wait=wait, concurrency=concurrency, name=name
             ),
         )
+
+    def peek(self, *, limit: int = 10) -> list[MessageView[T]]:
+        """The first messages in the order in which they would be received, without taking them; dead letters apart."""
+        return self._bridge.call(lambda client: self._on(client).peek(limit=limit))
+
+    def purge(self) -> int:
+        """Removes all messages that were sent before, also those in somebody's hands; gives how many."""
+        return self._bridge.call(lambda client: self._on(client).purge())
+
+    def pause(self) -> None:
+        """Nobody receives anything until it is resumed."""
+        self._bridge.call(lambda client: self._on(client).pause())
+
+    def resume(self) -> None:
+        """Messages can be received again."""
+        self._bridge.call(lambda client: self._on(client).resume())
+
+    def configure(self, *, max_deliveries: int | None) -> None:
+        """How often a message is delivered before it becomes a dead letter; None: as often as elsewhere, 20 times."""
+        self._bridge.call(lambda client: self._on(client).configure(max_deliveries=max_deliveries))
+
+    def metrics(self) -> QueueMetrics:
+        """How the queue stands now: depth, in flight, oldest, rate and more."""
+        return self._bridge.call(lambda client: self._on(client).metrics())
 
     def consumers(self, *, all: bool = False) -> list[ConsumerInfo]:
         """Who consumes this queue; with ``all`` also those that have stopped or were lost."""

@@ -339,11 +339,12 @@ declare
   v_command text;
 begin
   update holdfast.worker w
-     set lease_until = clock_timestamp() + w.lease
+     set lease_until = clock_timestamp() + w.lease,
+         state = case p_state when 'suspended' then 'paused' else 'active' end
    where w.id = p_worker
      and w.epoch = p_epoch
      and w.lease_until > clock_timestamp()
-     and w.state in ('active', 'stopping')
+     and w.state not in ('left', 'lost')
   returning w.command into v_command;
   if not found then
     return;
