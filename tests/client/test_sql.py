@@ -249,6 +249,62 @@ async def test_a_key_is_its_runs_for_as_long_as_was_said(house: House) -> None:
     await house.check_invariants()
 
 
+# ---- messages
+
+
+async def test_a_message_is_sent_in_the_transaction_of_a_trigger_and_received(house: House) -> None:
+    client = await house.client(house.app())
+    emails = client.queue("emails", Order)
+    await house.db.execute(
+        """
+        create table mails (number int primary key, article text);
+        create function mail() returns trigger language plpgsql as $$
+        begin
+          perform holdfast.send('emails', to_json(new), key => 'mail:' || new.number, headers => '{"trace": "abc"}');
+          return new;
+        end $$;
+        create trigger mail after insert on mails for each row execute function mail();
+        """
+    )
+    transaction = house.db.transaction()
+    await transaction.start()
+    await house.db.execute("insert into mails values (1, 'undone')")
+    await transaction.rollback()
+    assert await emails.receive(wait=timedelta(0)) == []
+    waiting = asyncio.create_task(emails.receive(wait=SOON))
+    await house.db.execute("insert into mails values (1, 'chair')")
+    (message,) = await waiting
+    assert (message.body, dict(message.headers)) == (Order(1, "chair"), {"trace": "abc"})
+    # Its key is that of Python's, and stays when it has been acknowledged.
+    assert await emails.send(Order(1, "chair"), key="mail:1") == message.id
+    await message.ack()
+    again = "select holdfast.send('emails', '{\"number\": 1, \"article\": \"chair\"}', key => 'mail:1')"
+    assert await house.value(again) == message.id
+    assert await emails.receive(wait=timedelta(0)) == []
+    await house.check_invariants()
+
+
+async def test_a_message_from_sql_has_the_options_of_one_from_python(house: House) -> None:
+    queue = (await house.client(house.app())).queue("emails")
+    await house.value("select holdfast.send('emails', after => '1 hour')")
+    await house.value("select holdfast.send('emails', '[1, 2]', priority => 'low')")
+    await house.value("select holdfast.send('emails', null, priority => 'high')")
+    assert [message.body for message in await queue.receive(wait=timedelta(0))] == [None, [1, 2]]
+    said = await refused(
+        house.db,
+        "select holdfast.send('my emails', to_json(repeat('x', 131072)), key => '', priority => 'urgent', "
+        "headers => '1')",
+    )
+    assert said["sqlstate"] == "HF007"
+    assert set(said["detail"].split()) == {"queue", "body", "key", "priority", "headers"}
+    assert said["message"].startswith("the message cannot be sent: body has 131074 bytes: use 131072 at most")
+    assert "queue 'my emails' is not 1 to 200 characters without blanks" in said["message"]
+    await house.value("select holdfast.send('emails', '1', key => 'k')")
+    said = await refused(house.db, "select holdfast.send('emails', '2', key => 'k')")
+    assert said["sqlstate"] == "HF005"
+    await house.check_invariants()
+
+
 # ---- what is refused
 
 

@@ -138,7 +138,9 @@ $$;
 
 create function holdfast.check_start(
   p_what text, p_name text, p_input json, p_key text, p_lane text, p_priority text, p_at timestamptz, p_after interval,
-  p_timeout interval, p_tags jsonb, p_headers jsonb, p_window text default 'forever', p_taken text default 'return_existing'
+  p_timeout interval, p_tags jsonb, p_headers jsonb, p_window text default 'forever', p_taken text default 'return_existing',
+  p_line text default 'lane',       -- what the argument is called that says in which line it stands
+  p_wrong text[] default '{}'       -- what the caller has found already
 ) returns smallint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -147,7 +149,7 @@ as $$
 declare
   v_priority smallint := array_position(array['very-low', 'low', 'medium', 'high', 'critical'], p_priority);
   v_size     text := holdfast.payload_mistake('input', p_input);
-  v_wrong    text[] := '{}';  -- pairs: an argument, and what is wrong with it
+  v_wrong    text[] := p_wrong;  -- pairs: an argument, and what is wrong with it
 begin
   if coalesce(p_name, '') = '' then
     v_wrong := v_wrong || array['name', p_what || ' needs the name of a workflow or activity'];
@@ -177,7 +179,7 @@ begin
     v_wrong := v_wrong || array['key', 'key_window and key_taken go with a key'];
   end if;
   if coalesce(p_lane, '') !~ '^[^[:space:]]{1,200}$' then
-    v_wrong := v_wrong || array['lane', format('lane %L is not 1 to 200 characters without blanks', p_lane)];
+    v_wrong := v_wrong || array[p_line, format('%s %L is not 1 to 200 characters without blanks', p_line, p_lane)];
   end if;
   if v_priority is null then
     v_wrong := v_wrong || array['priority', format(
@@ -206,8 +208,10 @@ begin
       'headers has %s bytes as JSON: use 8192 at most, and the input for what is larger', octet_length(p_headers::text))];
   end if;
   if cardinality(v_wrong) > 0 then
-    perform holdfast.refuse(format('%s cannot be started', coalesce(quote_literal(left(nullif(p_name, ''), 200)), 'this run')),
-                            v_wrong);
+    perform holdfast.refuse(
+      case when p_line = 'queue' then 'the message cannot be sent'
+           else format('%s cannot be started', coalesce(quote_literal(left(nullif(p_name, ''), 200)), 'this run'))
+      end, v_wrong);
   end if;
   return v_priority;
 end $$;
@@ -253,7 +257,7 @@ end $$;
 
 create function holdfast.start_one(
   p_kind int, p_name text, p_input json, p_key text, p_line text, p_priority smallint, p_at timestamptz, p_after interval,
-  p_timeout interval, p_tags jsonb, p_headers jsonb, p_window text, p_taken text
+  p_timeout interval, p_tags jsonb, p_options json, p_window text, p_taken text
 ) returns uuid
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -266,7 +270,7 @@ begin
     from holdfast.start_many(
            array[holdfast.uuid7()], array[p_kind::smallint], array[p_name], array[p_line], array[p_priority],
            array[coalesce(p_input, '{}')], array[p_at], array[p_after], array[p_timeout], array[p_tags],
-           array[case when p_headers <> '{}' then json_build_object('headers', p_headers) end], array[p_key],
+           array[p_options], array[p_key],
            array[null::bytea], true,
            array[case when p_window not in ('forever', 'open') then holdfast.as_window(p_window) end],
            array[p_window = 'open'],
@@ -299,11 +303,35 @@ declare
                                               key_window, key_taken);
 begin
   return holdfast.start_one(case when job then 2 else 1 end, name, input, key, lane, v_priority, at, after, timeout, tags,
-                            headers, key_window, key_taken);
+                            case when headers <> '{}' then json_build_object('headers', headers) end, key_window, key_taken);
 end $$;
 comment on function holdfast.start(text, json, text, text, text, timestamptz, interval, interval, jsonb, jsonb, text, text,
                                    boolean) is
   'Starts a run by name, inside the caller''s transaction, and gives its id.';
+
+create function holdfast.send(
+  queue text, body json default 'null', key text default null, priority text default 'medium', at timestamptz default null,
+  after interval default null, headers jsonb default null
+) returns uuid
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- A message is a run without code, in the lane of its queue, which is its name too. One with a key says so: it is kept when
+-- it has been acknowledged, so that its key is.
+as $$
+#variable_conflict use_variable
+declare
+  v_size     text := holdfast.payload_mistake('body', body);
+  v_priority smallint := holdfast.check_start('send', 'message', '{}', key, queue, priority, at, after, null, null, headers,
+                                              p_line => 'queue',
+                                              p_wrong => case when v_size is null then '{}' else array['body', v_size] end);
+  v_options  jsonb := case when key is not null then '{"keyed": true}' else '{}' end::jsonb
+                      || case when headers <> '{}' then jsonb_build_object('headers', headers) else '{}' end;
+begin
+  return holdfast.start_one(3, queue || ' queue', coalesce(body, 'null'), key, queue || ' queue', v_priority, at, after, null,
+                            null, nullif(v_options, '{}')::json, 'forever', 'return_existing');
+end $$;
+comment on function holdfast.send(text, json, text, text, timestamptz, interval, jsonb) is
+  'Sends a message to a queue, inside the caller''s transaction, and gives its id; a second one with its key makes none.';
 
 create function holdfast.refuse_run(p_run uuid) returns void
 language plpgsql volatile

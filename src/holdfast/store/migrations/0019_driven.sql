@@ -86,7 +86,8 @@ declare
 begin
   perform holdfast.check_driven(name);
   return holdfast.start_one(4, name, input, key, holdfast.driven_line(lane, name), v_priority, at, after, timeout,
-                            tags, headers, key_window, key_taken);
+                            tags, case when headers <> '{}' then json_build_object('headers', headers) end, key_window,
+                            key_taken);
 end $$;
 comment on function holdfast.trigger(text, json, text, text, text, timestamptz, interval, interval, jsonb, jsonb, text, text)
   is 'Makes a run of a workflow that is driven by hand, and executes nothing; gives its id.';
