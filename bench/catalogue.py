@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.backlog import WORKER_GROWTH, measure_backlog
 from bench.breadth import SECONDS, WAKES, activities_at_once, children_at_once
 from bench.figure import Target
 from bench.latency import P50, P99, PARKED_SHARE, measure_latency, measure_latency_beside_parked
 from bench.limited import GLOBAL_SHARE, measure_limits
 from bench.memory import CLIENT_GROWTH, WORKER_PEAK, measure_client, measure_worker
+from bench.punctuality import P99 as P99_LATE
+from bench.punctuality import measure_due_at_once, measure_steady
 from bench.scale import CLAIM, SIGNAL, START, measure_scale
 from bench.scenario import RATIO, Scenario
 from bench.sequence import STEPS, runs_at_once
@@ -80,6 +83,24 @@ SCENARIOS: Sequence[Scenario] = (
         title="start to durable result, idle worker",
         measure=measure_latency,
         targets=[Target(figure=P50, most=3.0), Target(figure=P99, most=8.0)],
+    ),
+    Scenario(
+        name="steady",
+        title="how late jobs begin, in a stream of 1,000 per second",
+        measure=measure_steady,
+        targets=[Target(figure=P99_LATE, most=20.0)],
+    ),
+    Scenario(
+        name="due-at-once",
+        title="jobs that are due in the same second: 10,000 in a measurement of 10 s",
+        measure=measure_due_at_once,
+    ),
+    Scenario(
+        name="backlog",
+        title="--parked jobs that are due at once: how quickly they are worked off, and the worker's memory",
+        measure=measure_backlog,
+        targets=[Target(figure=WORKER_GROWTH, most=50)],
+        only_named=True,
     ),
     Scenario(
         name="latency-parked",

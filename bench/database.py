@@ -27,7 +27,9 @@ _SOME_PARKED = "select run_id from holdfast.task where due_at = 'infinity' limit
 _PARKED_COUNT = "select count(*) from holdfast.task where due_at = 'infinity' and bucket_id is null"
 _WORKERS = "select count(*) from holdfast.worker where state = 'active'"
 _WAKES = "select coalesce(max(hold), 1) - 1 from holdfast.journal where run_id = $1"
+_LAST_BEGUN = "select max((output #>> '{}')::float8) from holdfast.result"
 _CHUNK = 500_000
+_DELAYS = (_FOLDER / "delays.sql").read_text(encoding="utf-8")
 _COUNTS = (_FOLDER / "counts.sql").read_text(encoding="utf-8")
 
 
@@ -86,6 +88,16 @@ class Database:
         """How often a run that has ended was claimed again, having been parked: each claim has written something."""
         found = await self._connection.fetchval(_WAKES, run)
         return int(found)
+
+    async def delays(self) -> tuple[float, float]:
+        """By how many milliseconds jobs began after they were due, the half and 99 of 100 of them at most."""
+        row = await self._connection.fetchrow(_DELAYS)
+        assert row is not None
+        return float(row["p50"]), float(row["p99"])
+
+    async def last_begun(self) -> float:
+        """When the last of these jobs began, in seconds since 1970."""
+        return float(await self._connection.fetchval(_LAST_BEGUN))
 
     async def is_drained(self) -> bool:
         """Whether nothing is left to do."""

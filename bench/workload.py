@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 from holdfast import App, Signal, fan_out
@@ -30,6 +31,12 @@ class Receipt:
 async def noop(order: Order) -> Receipt:
     """The job: typed in, typed out, and nothing between."""
     return Receipt(number=order.number, accepted=True)
+
+
+@app.activity
+async def stamp() -> float:
+    """When it began, by the clock that the database has too where both are on one machine."""
+    return time.time()
 
 
 @app.activity
