@@ -14,6 +14,8 @@ import pytest
 from tests.apps.journeys import app as journeys
 from tests.apps.journeys import lasts
 from tests.apps.ledger import Ledger
+from tests.apps.punctual import app as punctual
+from tests.apps.punctual import job as ring
 from tests.faults.load import Load
 from tests.faults.machine import Machine, open_machine
 
@@ -118,3 +120,22 @@ async def test_all_connections_are_ended_at_once_again_and_again(load: Load) -> 
     await load.ends_well()
     await load.called_once()
     assert await load.house.value("select array_agg(state) from holdfast.worker") == ["active", "active"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
+async def test_the_server_is_restarted_while_a_worker_holds_what_is_not_due_yet(
+    machine: Machine, number: signal.Signals
+) -> None:
+    house = machine.house
+    punctual.override(origin="the test", database_url=house.dsn)
+    client = await house.client(punctual)
+    process = await house.process("tests.apps.punctual", "--lease", "30s", "--poll", "200ms")
+    await process.name()
+    runs = await client.start_many([ring.call(n) for n in range(100)], after=timedelta(seconds=8))
+    await house.held(*[run.id for run in runs])
+    due = await house.value("select min(due_at) from holdfast.task")
+    await machine.restart(number)
+    began = [await run.result(timeout=timedelta(seconds=60)) for run in runs]
+    assert min(began) >= due.timestamp()
+    assert await house.value("select count(*) from holdfast.result where status = 1") == len(runs)
+    await house.check_invariants()
