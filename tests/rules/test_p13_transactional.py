@@ -189,7 +189,7 @@ async def test_p13_what_a_fenced_worker_has_open_is_ended_with_its_lease(ground:
 
 
 @shown(
-    "HF010", the_mark=(rewritten("record", ("is distinct from p_mark", "is distinct from 'nothing' and false")), "done")
+    "HF012", the_mark=(rewritten("record", ("is distinct from p_mark", "is distinct from 'nothing' and false")), "done")
 )
 async def test_p13_the_transaction_must_be_the_one_that_was_begun(ground: Ground, expected: object) -> None:
     run, _, activity = await performing(ground)

@@ -280,7 +280,7 @@ class Atomic:
 
     def _explained(self, error: Exception, state: str) -> BaseException:
         what = self._attempt.activity.what
-        if state == "HF010":
+        if state == "HF012":
             return TransactionEnded(
                 f"{what} has ended its transaction by itself: it is committed together with its outcome when the "
                 "function returns, and rolled back when it raises; for a part of it use a savepoint"

@@ -4,7 +4,7 @@
 -- They run in transactions of the user's own, at whatever isolation level, over whatever library. So the functions here
 -- are the one part of the engine that does not ask for READ COMMITTED.
 --
--- SQLSTATEs of our own, beside those of 0001: HF010 the activity has ended its transaction by itself, HF011 this is
+-- SQLSTATEs of our own, beside those of 0001: HF012 the activity has ended its transaction by itself, HF011 this is
 -- another database than the worker's.
 
 create function holdfast.transaction_class() returns int
@@ -62,7 +62,7 @@ declare
 begin
   if current_setting('holdfast.mark', true) is distinct from p_mark then
     raise exception 'the transaction that was begun for this activity is over: its own code has ended it'
-      using errcode = 'HF010';
+      using errcode = 'HF012';
   end if;
   if p_seq is not null then
     perform 1
