@@ -83,7 +83,7 @@ def run(
     """Execute what is started: a worker for the workflows and activities of an app.
 
     \b
-      holdfast worker --app shop.orders:app
+      holdfast worker run --app shop.orders:app      "run" may be left out
       holdfast worker --app shop.orders:app --processes 4 --parallelism-factor 2
       holdfast worker --app shop.orders:app --lane reports --buckets very-low=0
       holdfast worker --app shop.orders:app --lane orders --lane reports
