@@ -65,6 +65,11 @@ class Timekeeper:
         run.bucket.ahead.add(run, claimed.due_at, untouched=claimed.first_claim_at >= claimed.due_at)
         return True
 
+    @property
+    def holds(self) -> int:
+        """How many runs are not due yet."""
+        return sum(len(bucket.ahead) for bucket in self._buckets.values())
+
     def look(self) -> None:
         """Whose time has come is in line from now on; whose time is near is confirmed; and the alarm is set."""
         now = self._clock.now()

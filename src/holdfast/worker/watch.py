@@ -24,6 +24,9 @@ log = logging.getLogger("holdfast.worker")
 _MOST = 5000
 """Runs in one look."""
 
+_CALM = 3
+"""Polls between two looks where nothing that is held is due."""
+
 
 class Watch:
     """One batched look at the tasks of all held runs, at each poll; nothing is asked when nothing is held."""
@@ -73,7 +76,9 @@ class Watch:
                 # needs no look.
                 runs = held if everything else (some & held) | (held & before)
                 before = held
-                poll_at = time.monotonic() + self._poll
+                # What is not due yet hears of changes by hints, and is looked at before it begins.
+                calm = self._link.is_listening and self._timekeeper.holds >= len(held)
+                poll_at = time.monotonic() + (_CALM if calm else 1) * self._poll
             if not runs:
                 continue
             try:
