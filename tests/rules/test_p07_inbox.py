@@ -92,13 +92,10 @@ async def test_p07_a_claim_that_waited_does_not_miss_what_was_journaled_meanwhil
 
 
 BY_WHAT_LIES_THERE = rewritten(
-    "signal",
+    "put_signal",
     (
-        "select signal.run_id, c.inbox_count, 4,",
-        (
-            "select signal.run_id, (select coalesce(max(i.number), 0) + 1 from holdfast.inbox i "
-            "where i.run_id = signal.run_id), 4,"
-        ),
+        "select p_run, c.inbox_count, 4,",
+        "select p_run, (select coalesce(max(i.number), 0) + 1 from holdfast.inbox i where i.run_id = p_run), 4,",
     ),
 )
 

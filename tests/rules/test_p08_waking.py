@@ -45,8 +45,8 @@ async def woken_by_a_signal_that_waited(ground: Ground, **park: Any) -> bool:
 
 @shown(
     [False, False, True],
-    waiting=(rewritten("signal", (WAITS, "")), [True, False, True]),
-    pausing=(rewritten("signal", (PAUSED, " and t.inbox_count")), [False, True, True]),
+    waiting=(rewritten("put_signal", (WAITS, "")), [True, False, True]),
+    pausing=(rewritten("put_signal", (PAUSED, " and t.inbox_count")), [False, True, True]),
 )
 async def test_p08_only_what_waits_for_its_inbox_is_woken(ground: Ground, expected: object) -> None:
     sleeps = await woken_by_a_signal_that_waited(ground, due=None, after=HOUR, waits=False)
@@ -55,7 +55,7 @@ async def test_p08_only_what_waits_for_its_inbox_is_woken(ground: Ground, expect
     assert [sleeps, paused, listens] == expected
 
 
-@shown(3, wake_at=(rewritten("signal", (COUNTED, "")), 1))
+@shown(3, wake_at=(rewritten("put_signal", (COUNTED, "")), 1))
 async def test_p08_a_fan_out_wakes_its_parent_once(ground: Ground, expected: int) -> None:
     run = await ground.start()
     hand = await ground.worker()
