@@ -162,6 +162,7 @@ async def test_a_worker_that_is_killed_before_it_knows_the_decision_durable_has_
     await house.check_invariants()
 
 
+@pytest.mark.usefixtures("long_lines")
 async def test_a_run_that_was_given_back_before_its_code_began_comes_to_the_patch_live(house: House) -> None:
     shipped: list[str] = []
     release = Release(house, shipped, new_code)

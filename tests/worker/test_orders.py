@@ -56,6 +56,7 @@ def name_of(worker: HostedWorker) -> str:
     return worker.worker.name
 
 
+@pytest.mark.usefixtures("long_lines")
 async def test_what_stands_in_line_with_a_paused_worker_goes_to_others_at_once(house: House) -> None:
     gate = Gate()
     app = app_of(house, gate)
