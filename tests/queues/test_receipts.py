@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -218,3 +219,25 @@ async def test_one_call_settles_in_every_way(ground: Ground) -> None:
     in_hands = "select array_agg(run_id) from holdfast.task where flags & 8 <> 0"
     assert await ground.value(in_hands) == [runs[Settling.EXTEND]]
     assert await ground.value("select count(*) from holdfast.task") == 3
+
+
+async def test_who_was_cancelled_while_it_acknowledged_may_do_it_again(
+    house: House, emails: Queue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await emails.send("x")
+    (message,) = await emails.receive(visibility=MINUTE, wait=NOW)
+    under_way = asyncio.Event()
+
+    async def hangs(*_: object) -> dict[Any, Any]:
+        under_way.set()
+        await asyncio.Event().wait()
+        return {}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(message._settler._exchange, "settle", hangs)
+        acknowledging = asyncio.ensure_future(message.ack())
+        await under_way.wait()
+        acknowledging.cancel()
+        await asyncio.gather(acknowledging, return_exceptions=True)
+    await message.ack()
+    assert not await house.value("select count(*) from holdfast.task")

@@ -136,8 +136,8 @@ class Settler(Generic[T]):
             message.settled = how.value
         try:
             lost = await self._exchange.settle(settlements, _ours_until(messages))
-        except Exception:
-            # Not done, or not known to be done: the caller may try again.
+        except BaseException:
+            # Not done, or not known to be done, also where the caller was cancelled: it may be tried again.
             for message in messages:
                 message.settled = None
             raise
