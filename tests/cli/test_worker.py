@@ -83,11 +83,14 @@ async def test_one_process_serves_several_lanes_and_leaves_them_all_when_it_is_t
     assert [row["lane"] for row in workers] == ["orders", "reports"]
     assert len({row["pid"] for row in workers}) == 1
     assert len({row["name"] for row in workers}) == 2
-    runs = [await yard.client.start_by_name("stand_still", {"name": "a"}, lane=lane) for lane in ("orders", "reports")]
-    await yard.begun("a", 1)
+    lanes = ("orders", "reports")
+    runs = [await yard.client.start_by_name("stand_still", {"name": lane}, lane=lane) for lane in lanes]
+    for lane in lanes:
+        await yard.begun(lane)
     command.send(signal.SIGTERM)
     await eventually(lambda: "stopping in order" in command.log, "it heard the signal")
-    yard.may_end("a")
+    for lane in lanes:
+        yard.may_end(lane)
     assert await command.exit() == 0
     assert {await run.result(timedelta(seconds=1)) for run in runs} == {workers[0]["pid"]}
     assert await yard.house.value("select count(*) from holdfast.worker where state = 'left'") == 2
