@@ -19,6 +19,7 @@ from holdfast.core.errors import (
     SchemaMismatch,
     WorkerFenced,
 )
+from holdfast.store.driver import DriverConnection
 
 if TYPE_CHECKING:
     from holdfast.store.session import Connection
@@ -38,13 +39,15 @@ async def connect(
         settings["transaction_timeout"] = f"{round(transaction_timeout.total_seconds() * 1000)}ms"
     async with translated(dsn):
         try:
-            return await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT, server_settings=settings)
+            return await _connect(dsn, server_settings=settings)
         except asyncpg.PostgresError as error:
             if not _is_from_pooler(error):
                 raise
-        return await asyncpg.connect(
-            dsn, timeout=_CONNECT_TIMEOUT, server_settings=_pooled(application), statement_cache_size=0
-        )
+        return await _connect(dsn, server_settings=_pooled(application), statement_cache_size=0)
+
+
+async def _connect(dsn: str, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
+    return await asyncpg.connect(dsn, timeout=_CONNECT_TIMEOUT, connection_class=DriverConnection, **options)
 
 
 async def connect_plainly(dsn: str, *, application: str) -> asyncpg.Connection[asyncpg.Record]:
@@ -83,6 +86,7 @@ async def _create_pool(dsn: str, size: int, **options: Any) -> asyncpg.Pool[asyn
         min_size=1,
         max_size=size,
         timeout=_CONNECT_TIMEOUT,
+        connection_class=DriverConnection,
         # Nothing of ours changes a session's settings, so nothing has to be reset: it would cost a round trip.
         reset=_keep,
         **options,
