@@ -6,6 +6,8 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +30,41 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def tiny(server: EmbeddedPostgres, name: str, file: Path, *arguments: str) -> dict[str, Any]:
-    """One scenario at the smallest size that gives figures."""
+def tiny(server: EmbeddedPostgres, file: Path, *arguments: str) -> dict[str, dict[str, Any]]:
+    """Scenarios at the smallest size that gives figures, by their names."""
     ended = bench(
-        *(name, "--seconds", "0.1", "--repeat", "1", "--factor", "default", "--parked", "500", "--minutes", "0.1"),
+        *("--seconds", "0.1", "--repeat", "1", "--factor", "default", "--parked", "500", "--minutes", "0.05"),
         *("--database-url", server.dsn, "--json", str(file)),
         *arguments,
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    record: dict[str, Any]
-    (record,) = json.loads(file.read_text(encoding="utf-8"))
-    assert name in ended.stdout
-    return record
+    records: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    assert ended.returncode == any(record["failure"] for record in records), ended.stdout + ended.stderr
+    assert all(record["scenario"] in ended.stdout for record in records)
+    return {record["scenario"]: record for record in records}
 
 
-@pytest.mark.parametrize("name", [scenario.name for scenario in SCENARIOS])
-def test_a_scenario_runs_from_end_to_end(server: EmbeddedPostgres, tmp_path: Path, name: str) -> None:
+NAMES = [scenario.name for scenario in SCENARIOS]
+SITTINGS = {name: tuple(NAMES[place % 5 :: 5]) for place, name in enumerate(NAMES)}
+"""With which others a scenario is measured in one process: each begins with as much as it takes to measure it."""
+
+
+@pytest.fixture(scope="module")
+def sitting(
+    server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[tuple[str, ...]], dict[str, Any]]:
+    @cache
+    def measured(names: tuple[str, ...]) -> dict[str, Any]:
+        return tiny(server, tmp_path_factory.mktemp("bench") / "figures.json", *names)
+
+    return measured
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(f"bench {SITTINGS[name][0]}")) for name in NAMES]
+)
+def test_a_scenario_runs_from_end_to_end(sitting: Callable[[tuple[str, ...]], dict[str, Any]], name: str) -> None:
     (scenario,) = (scenario for scenario in SCENARIOS if scenario.name == name)
-    record = tiny(server, name, tmp_path / "figures.json")
+    record = sitting(SITTINGS[name])[name]
     figures = record["figures"]
     assert record["scenario"] == name
     assert record["failure"] is None
@@ -62,7 +81,7 @@ def test_a_scenario_runs_from_end_to_end(server: EmbeddedPostgres, tmp_path: Pat
 
 
 def test_a_profile_of_the_worker_is_written(server: EmbeddedPostgres, tmp_path: Path) -> None:
-    tiny(server, "latency", tmp_path / "figures.json", "--profile", str(tmp_path / "profiles"))
+    tiny(server, tmp_path / "figures.json", "latency", "--profile", str(tmp_path / "profiles"))
     (profile,) = (tmp_path / "profiles").iterdir()
     assert profile.name == "latency-default-1.prof"
     assert profile.stat().st_size > 10_000

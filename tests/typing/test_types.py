@@ -6,42 +6,71 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-Checker = Callable[[Path], dict[int, str]]
+Found = dict[str, dict[int, str]]
+"""By the name of a file: each line with an error, and the error."""
+Checker = Callable[[Sequence[Path]], Found]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+GOOD = sorted(HERE.glob("good_*.py"))
+BAD = sorted(HERE.glob("bad_*.py.txt"))
 
 
-def pyright(file: Path) -> dict[int, str]:
-    """Each line with an error, and the error."""
+def pyright(files: Sequence[Path]) -> Found:
     done = subprocess.run(
-        [sys.executable, "-m", "pyright", "--outputjson", str(file)],
+        [sys.executable, "-m", "pyright", "--outputjson", *map(str, files)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    found = json.loads(done.stdout)["generalDiagnostics"]
-    return {one["range"]["start"]["line"] + 1: one["message"] for one in found if one["severity"] == "error"}
+    errors: Found = {file.name: {} for file in files}
+    for one in json.loads(done.stdout)["generalDiagnostics"]:
+        if one["severity"] == "error":
+            errors[Path(one["file"]).name][one["range"]["start"]["line"] + 1] = one["message"]
+    return errors
 
 
-def mypy(file: Path) -> dict[int, str]:
-    """Each line with an error, and the error."""
+def mypy(files: Sequence[Path]) -> Found:
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--no-error-summary", "--hide-error-context", str(file)],
+        [sys.executable, "-m", "mypy", "--no-error-summary", "--hide-error-context", *map(str, files)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    lines = re.findall(rf"^(?:.*/)?{re.escape(file.name)}:(\d+): error: (.*)$", done.stdout, re.MULTILINE)
-    return {int(line): message for line, message in lines}
+    errors: Found = {file.name: {} for file in files}
+    for name, line, message in re.findall(r"^(?:.*/)?([^/]+\.py):(\d+): error: (.*)$", done.stdout, re.MULTILINE):
+        errors[name][int(line)] = message
+    return errors
+
+
+CHECKERS = [pytest.param(one, marks=pytest.mark.xdist_group(one.__name__)) for one in (pyright, mypy)]
+"""The tests of a checker run in one process, since it looks at all files at once: most of its time is for beginning."""
+
+
+@pytest.fixture(scope="module")
+def check(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Checker], Found]:
+    """What a checker finds in all files; it is asked once."""
+    # Those that are wrong are kept as texts, so that the checks of the whole project pass them by.
+    place = tmp_path_factory.mktemp("wrong")
+    files = list(GOOD)
+    for text in BAD:
+        files.append(place / text.name.removesuffix(".txt"))
+        files[-1].write_text(text.read_text(encoding="utf-8"), encoding="utf-8")
+
+    @cache
+    def found(checker: Checker) -> Found:
+        return checker(files)
+
+    return found
 
 
 def wrong_lines(file: Path) -> set[int]:
@@ -49,20 +78,17 @@ def wrong_lines(file: Path) -> set[int]:
     return {number for number, line in enumerate(lines, 1) if line.endswith("# wrong")}
 
 
-@pytest.mark.parametrize("checker", [pyright, mypy])
-@pytest.mark.parametrize("file", sorted(HERE.glob("good_*.py")), ids=lambda file: file.stem)
-def test_what_is_right_passes(checker: Checker, file: Path) -> None:
-    assert checker(file) == {}
+@pytest.mark.parametrize("checker", CHECKERS)
+@pytest.mark.parametrize("file", GOOD, ids=lambda file: file.stem)
+def test_what_is_right_passes(check: Callable[[Checker], Found], checker: Checker, file: Path) -> None:
+    assert check(checker)[file.name] == {}
 
 
-@pytest.mark.parametrize("checker", [pyright, mypy])
-@pytest.mark.parametrize("text", sorted(HERE.glob("bad_*.py.txt")), ids=lambda text: text.name.partition(".")[0])
-def test_what_is_wrong_does_not(checker: Checker, text: Path, tmp_path: Path) -> None:
-    # Kept as a text, so that the checks of the whole project pass it by.
-    file = tmp_path / text.name.removesuffix(".txt")
-    file.write_text(text.read_text(encoding="utf-8"), encoding="utf-8")
-    found = checker(file)
-    expected = wrong_lines(file)
+@pytest.mark.parametrize("checker", CHECKERS)
+@pytest.mark.parametrize("text", BAD, ids=lambda text: text.name.partition(".")[0])
+def test_what_is_wrong_does_not(check: Callable[[Checker], Found], checker: Checker, text: Path) -> None:
+    found = check(checker)[text.name.removesuffix(".txt")]
+    expected = wrong_lines(text)
     passed = sorted(expected - set(found))
     unexpected = {line: message for line, message in found.items() if line not in expected}
     assert expected
