@@ -21,6 +21,7 @@ from holdfast.app.hosted import HostedWorker, WorkerOptions
 from holdfast.client import Client
 from holdfast.store.connect import connect
 from holdfast.store.statements import in_schema
+from tests.nursery import Forked, fork
 
 ROOT = Path(__file__).parent.parent
 INVARIANTS = (ROOT / "tests" / "invariants.sql").read_text(encoding="utf-8")
@@ -159,7 +160,7 @@ class House:
 class WorkerProcess:
     """A process with a worker in it."""
 
-    def __init__(self, house: House, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, house: House, process: asyncio.subprocess.Process | Forked) -> None:
         self._house = house
         self._process = process
 
@@ -210,28 +211,27 @@ class WorkerProcess:
 
 async def _spawn(
     dsn: str, place: Path, module: str, arguments: Sequence[str], env: dict[str, str]
-) -> asyncio.subprocess.Process:
-    log = (place / "workers.log").open("ab")
-    with log:
+) -> asyncio.subprocess.Process | Forked:
+    words = ["worker", "--app", f"{module}:app", "--skip-warm-up", *arguments]
+    log = place / "workers.log"
+    environment = {
+        **os.environ,
+        "HOLDFAST_DATABASE_URL": dsn,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        **env,
+    }
+    if not any(name.startswith(("LD_", "PYTHON", "DYLD_")) for name in env):
+        return await fork(words, env=environment, cwd=ROOT, log=log)
+    # These count when a program begins.
+    with log.open("ab") as out:
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "holdfast",
-            "worker",
-            "--app",
-            f"{module}:app",
-            "--skip-warm-up",
-            *arguments,
+            *("-m", "holdfast", *words),
             cwd=ROOT,
-            env={
-                **os.environ,
-                "HOLDFAST_DATABASE_URL": dsn,
-                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-                **env,
-            },
+            env=environment,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=out,
+            stderr=out,
         )
 
 
