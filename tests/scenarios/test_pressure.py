@@ -231,6 +231,14 @@ async def test_j5_what_one_has_taken_ahead_is_shared_when_it_is_due(hall: Hall, 
     assert first.worker is not None
     assert first.worker.tenure is not None
     assert first.worker.tenure.overflowed == given
+    name = first.worker.tenure.name
+
+    async def told() -> bool:
+        (summary,) = await client.workers.list(name=name)
+        assert all(bucket.overflowed == 0 for bucket in summary.buckets if bucket.priority != "medium")
+        return summary.overflowed == given
+
+    await until(told, "its heartbeat has said so")
     await house.check_invariants()
 
 

@@ -170,6 +170,19 @@ async def test_claims_of_many_lines_cost_a_probe_each(big: Session) -> None:
     assert plans.buffers < 50 + 20 * len(wanted)
 
 
+async def test_a_look_at_many_lanes_costs_a_probe_for_each_of_their_lines(big: Session) -> None:
+    lanes = [f"lane {number}" for number in range(50)]
+    due, plans = await done(
+        big, lambda session: work.lanes_due(session, [*lanes, "default"], within=timedelta(seconds=15))
+    )
+    assert due == ["default"]
+    assert plans.indexes >= {"task_due"}
+    assert plans.walked == set()
+    # The lanes in which nothing is due.
+    assert plans.passed_over <= len(lanes)
+    assert plans.buffers < 50 + 45 * len(lanes)
+
+
 async def test_a_floor_is_found_from_below(big: Session) -> None:
     _, plans = await done(big, lambda session: work.raise_floors(session, [("default", 3), ("other", 1)]))
     assert plans.walked == set()

@@ -20,6 +20,7 @@ from holdfast import (
     Tally,
     Why,
 )
+from holdfast.app.staff import HostedWorkers
 
 app = App()
 
@@ -30,6 +31,23 @@ async def buy(order: int) -> str:
 
 
 worker = app.worker(keep={"succeeded": timedelta(days=30)}, keep_keys=timedelta(days=60))
+lanes = app.workers("orders", "reports", lease=timedelta(seconds=30), buckets={"critical": 2})
+assert_type(lanes, HostedWorkers)
+assert_type([one.settings.lane for one in lanes], list[str])
+assert_type(len(app.workers()), int)
+
+
+async def serve() -> None:
+    async with app.workers("orders") as opened:
+        assert_type(opened, HostedWorkers)
+        opened.stop()
+    assert_type(await app.workers("orders").run(), None)
+
+
+async def workers(client: Client) -> None:
+    for one in await client.workers.list(lane="orders"):
+        assert_type(one.overflowed, int)
+        assert_type([bucket.overflowed for bucket in one.buckets], list[int])
 
 
 async def one(run: RunHandle[str]) -> None:

@@ -19,7 +19,7 @@ from holdfast.core.events import Event
 from holdfast.core.mode import Duty, ModeName
 from holdfast.core.seal import Codec, Seal
 from holdfast.upkeep import CodeSchedule, Retention, Scheduler
-from holdfast.worker import Companion, Worker
+from holdfast.worker import Companion, Roof, Worker
 from holdfast.worker.seams import USUAL, Seams
 from holdfast.worker.surroundings import Surroundings
 
@@ -71,6 +71,7 @@ class HostedWorker:
         surroundings: Surroundings,
         alone_command: Sequence[str] | None = None,
         seams: Seams = USUAL,
+        roof: Roof | None = None,
     ) -> None:
         self.settings = configured.settings
         self.origins = configured.origins
@@ -83,6 +84,7 @@ class HostedWorker:
         self._surroundings = surroundings
         self._alone_command = alone_command
         self._seams = seams
+        self._roof = Roof([configured.settings]) if roof is None else roof
         # Guards the two below: `stop` may be called from any thread, also before the worker has been made.
         self._guard = threading.Lock()
         self._worker: Worker | None = None
@@ -169,6 +171,7 @@ class HostedWorker:
             seams=self._seams,
             surroundings=self._surroundings,
             companion=companion,
+            roof=self._roof,
         )
         with self._guard:
             self._worker = worker
@@ -200,6 +203,7 @@ class HostedWorker:
             poll=self.settings.poll,
             hints=self.settings.hints,
             application=f"holdfast schedules {self.settings.name}",
+            turn=self._roof.scheduling,
         )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from holdfast.app.hosted import HostedWorker
 from holdfast.app.worker_settings import Source, read_worker_settings
 from holdfast.core.errors import ConfigurationError
+from holdfast.worker import Roof
 from holdfast.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ class Staff:
             configured = read_worker_settings(*given, only_given=not self.seams.sources)
         except ConfigurationError as error:
             raise ConfigurationError(*dict.fromkeys((*self._mistakes_of_the_app(), *error.mistakes))) from None
+        roof = Roof([one.settings for one in configured])
         return [
             HostedWorker(
                 settings=self.settings,
@@ -139,6 +141,7 @@ class Staff:
                 surroundings=Surroundings(self.middleware, self.listeners.for_worker()),
                 alone_command=None if alone_command is None else alone_command(one.settings.lane),
                 seams=self.seams,
+                roof=roof,
             )
             for one in configured
         ]

@@ -12,7 +12,7 @@ from holdfast.embedded import Description
 from holdfast.store.check import NEWEST_SERVER, OLDEST_SERVER, HorizonHolder, LiveWorker, Server, UnservedVersion
 from holdfast.store.connect import hide_password
 from holdfast.store.roles import Grant
-from holdfast.worker.worker import CONNECTIONS
+from holdfast.worker.roof import ALONE as CONNECTIONS
 
 _LONG_HORIZON = timedelta(minutes=10)
 _OLD_HORIZON = 1_000_000  # transactions, where it is not known how long that is

@@ -57,6 +57,11 @@ class WorkerBucket:
     state: str
     """active, completing, lost, draining, or ready to delete."""
     held: int
+    overflowed: int
+    """Runs that it has given back unbegun, because others could begin them earlier or what was due needed their room.
+
+    As its worker said with its last heartbeat.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +89,11 @@ class WorkerSummary:
     def held(self) -> int:
         """The runs that it holds."""
         return sum(bucket.held for bucket in self.buckets)
+
+    @property
+    def overflowed(self) -> int:
+        """The runs that it has given back unbegun since it was started, as it said with its last heartbeat."""
+        return sum(bucket.overflowed for bucket in self.buckets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,8 +255,14 @@ def _summary(row: WorkerRow, buckets: Mapping[int, Sequence[BucketRow]]) -> Work
         status=status_of(row),
         asked=row.command,
         buckets=[
-            WorkerBucket(lane=lane, priority=Priority(priority).word, state=state.value, held=held)
-            for lane, priority, state, held in buckets.get(row.id, ())
+            WorkerBucket(
+                lane=bucket.lane,
+                priority=Priority(bucket.priority).word,
+                state=bucket.state.value,
+                held=bucket.held,
+                overflowed=bucket.overflowed,
+            )
+            for bucket in buckets.get(row.id, ())
         ],
         lease=row.lease,
         heartbeat_age=max(row.heartbeat_age, timedelta(0)),

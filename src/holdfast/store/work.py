@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -79,6 +79,26 @@ async def heartbeat(session: Session, identity: Identity, state: WorkerState = W
     """Renews the lease if it is not over, and says how the worker stands; the answer carries a command for it."""
     row = await session.row("heartbeat", worker=identity.worker, epoch=identity.epoch, state=state.value)
     return Renewed(alive=False, command=None) if row is None else Renewed(alive=True, command=row["command"])
+
+
+async def heartbeats(session: Session, workers: Sequence[tuple[Identity, WorkerState]]) -> list[Renewed]:
+    """The same for all workers of a process, in their order."""
+    if len(workers) == 1:
+        return [await heartbeat(session, *workers[0])]
+    rows = await session.fetch(
+        "heartbeat_many",
+        workers=[identity.worker for identity, _ in workers],
+        epochs=[identity.epoch for identity, _ in workers],
+        states=[state.value for _, state in workers],
+    )
+    alive = {row["worker"]: Renewed(alive=True, command=row["command"]) for row in rows}
+    dead = Renewed(alive=False, command=None)
+    return [alive.get(identity.worker, dead) for identity, _ in workers]
+
+
+async def note_overflow(session: Session, buckets: Mapping[int, int]) -> None:
+    """How many runs each of these buckets has given back so far because others could begin them earlier."""
+    await session.fetch("note_overflow", buckets=list(buckets), overflowed=list(buckets.values()))
 
 
 class Claimed(NamedTuple):
@@ -263,6 +283,11 @@ async def end_overdue(session: Session, *, limit: int = 1000) -> int:
 async def suspects_due(session: Session, *, lane: str, names: Sequence[str]) -> bool:
     """Whether a run of this lane that is to be executed alone is due."""
     return bool(await session.value("suspects_due", lane=lane, names=list(names)))
+
+
+async def lanes_due(session: Session, lanes: Sequence[str], *, within: timedelta) -> list[str]:
+    """Those of these lanes in which something is due within so long."""
+    return [row["lane"] for row in await session.fetch("lanes_due", lanes=list(lanes), within=within)]
 
 
 async def expire(session: Session, *, host: str, pid: int) -> list[int]:

@@ -10,6 +10,23 @@ select worker_id, epoch, bucket_ids
 select alive, command
   from holdfast.heartbeat(:worker, :epoch, :state)
 
+-- name: heartbeat_many
+-- Of several workers of one process at once.
+select h.worker, b.command
+  from unnest(:workers::int[], :epochs::int[], :states::text[]) as h (worker, epoch, state)
+ cross join lateral holdfast.heartbeat(h.worker, h.epoch, h.state) b
+
+-- name: note_overflow
+-- For people to see. Guarded as the lease is: it says nothing of buckets that others see to now.
+update holdfast.bucket b
+   set overflowed = n.overflowed
+  from unnest(:buckets::bigint[], :overflowed::int[]) as n (bucket, overflowed),
+       holdfast.worker w
+ where b.id = n.bucket
+   and w.id = b.worker_id
+   and w.lease_until > clock_timestamp()
+   and w.state not in ('left', 'lost')
+
 -- name: claim
 select *
   from holdfast.claim(
@@ -72,6 +89,33 @@ select exists (
    where g.lane = holdfast.lane_alone(:lane)
      and g.opens_at <= holdfast.now()
 )
+
+-- name: lanes_due
+-- Those of these lanes in which something is due, or will be before long, or waits for a permit that there is. What its own
+-- worker would find by a sweep is found here too: each look begins where a sweep does.
+select l.lane
+  from unnest(:lanes::text[]) as l (lane)
+ where exists (
+   select 1
+     from unnest(array[1, 2, 3, 4, 5]::smallint[]) as p (priority)
+     left join holdfast.lane_floor f on f.lane = l.lane and f.priority = p.priority
+    cross join lateral (
+      select 1
+        from holdfast.task t
+       where t.lane = l.lane
+         and t.priority = p.priority
+         and t.bucket_id is null
+         and t.due_at >= coalesce(f.floor, '-infinity')
+         and t.due_at <= holdfast.now() + :within::interval
+       order by t.due_at
+       limit 1
+    ) d
+ ) or exists (
+   select 1
+     from holdfast.permit_line g
+    where g.lane = l.lane
+      and g.opens_at <= holdfast.now()
+ )
 
 -- name: expire
 -- Ends the lease of a process that is known to be dead, because whoever calls this has waited for its exit.

@@ -19,6 +19,7 @@ class BucketRow(NamedTuple):
     lane: str
     priority: int
     state: BucketState
+    overflowed: int
     held: int
 
 
@@ -62,8 +63,8 @@ def _worker(row: dict[str, Any]) -> WorkerRow:
 async def read_buckets(session: Session, workers: Sequence[int]) -> dict[int, list[BucketRow]]:
     """The buckets of these workers, the highest priority first."""
     found: dict[int, list[BucketRow]] = {worker: [] for worker in workers}
-    for worker, lane, priority, state, held in await session.fetch("worker_buckets", workers=list(workers)):
-        found[worker].append(BucketRow(lane, priority, BucketState(state), held))
+    for worker, lane, priority, state, *counts in await session.fetch("worker_buckets", workers=list(workers)):
+        found[worker].append(BucketRow(lane, priority, BucketState(state), *counts))
     return found
 
 

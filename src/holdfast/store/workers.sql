@@ -41,6 +41,7 @@ select b.worker_id,
        b.lane,
        b.priority,
        b.state,
+       b.overflowed,
        (select count(*) from holdfast.task t where t.bucket_id = b.id)::int as held
   from holdfast.bucket b
  where b.worker_id = any (:workers::int[])

@@ -61,6 +61,7 @@ class Scheduler:
         schedules: Those in this process's code, by name.
         poll: How often it looks at least, where no hints come.
         hints: Whether hints come, and are sent.
+        turn: Held while it looks, where there are several in one process and one of them is enough.
         application: The connection's name in ``pg_stat_activity``.
     """
 
@@ -74,6 +75,7 @@ class Scheduler:
         poll: timedelta,
         hints: bool,
         application: str = "holdfast schedules",
+        turn: asyncio.Lock | None = None,
     ) -> None:
         self._link = Link(dsn, statements, application=application)
         self._seal = seal
@@ -81,6 +83,7 @@ class Scheduler:
         seconds = poll.total_seconds()
         self._poll = max(seconds, min(5.0, 5 * seconds)) if hints else seconds
         self._hints = hints
+        self._turn = asyncio.Lock() if turn is None else turn
         self._begun = asyncio.Event()
         self._wake = asyncio.Event()
         self._census_at = 0.0
@@ -90,6 +93,8 @@ class Scheduler:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
         self._resting = False
+        self._serving = False
+        """Whether it has begun, and is the one whose turn it is."""
 
     @property
     def idle(self) -> bool:
@@ -138,7 +143,7 @@ class Scheduler:
         self.stop()
         task = self._task
         assert task is not None
-        if not self._begun.is_set():
+        if not self._serving:
             task.cancel()
         # What it is writing is let finish: a tick is decided in milliseconds.
         _, unfinished = await asyncio.wait({task}, timeout=_PATIENCE)
@@ -150,6 +155,11 @@ class Scheduler:
 
     async def _run(self) -> None:
         await self._begun.wait()
+        async with self._turn:
+            self._serving = True
+            await self._serve()
+
+    async def _serve(self) -> None:
         backoff = Backoff(first=0.2, most=5.0)
         busy = Backoff(first=0.005, most=1.0)
         while not self._stopping:

@@ -5,6 +5,7 @@ fenced. It may import ``workflow`` and what lies below; it contains no SQL and k
 """
 
 from holdfast.worker.companion import Companion
+from holdfast.worker.roof import Roof
 from holdfast.worker.worker import Worker
 
-__all__ = ["Companion", "Worker"]
+__all__ = ["Companion", "Roof", "Worker"]

@@ -16,8 +16,8 @@ from holdfast.core.errors import HoldfastError, WorkerFenced
 from holdfast.core.states import Flag
 from holdfast.store import limits, work
 from holdfast.store.connect import is_away, said, translate
-from holdfast.store.writes import Beat
 from holdfast.supervise.backoff import Backoff
+from holdfast.worker.cargo import Cargo
 from holdfast.worker.pace import Pace
 from holdfast.worker.sweeps import Sweeps
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from holdfast.core.journal import Entry
     from holdfast.store.link import Link
     from holdfast.worker.bucket import Bucket
     from holdfast.worker.clock import DatabaseClock
+    from holdfast.worker.glance import Glance
     from holdfast.worker.herald import Herald
     from holdfast.worker.limited import Limited
     from holdfast.worker.repertoire import Repertoire
@@ -51,30 +51,6 @@ _DOUBT = 180.0
 """Seconds for which strays are looked for: a claim that was given up may lie so long in a network before it arrives."""
 _FIRST_LOOK = 0.5
 _LONGEST_LOOK = 5.0
-
-
-class Cargo:
-    """What a claim brought, with the journals, inboxes and heartbeats that it needs."""
-
-    __slots__ = ("asked_at", "at", "beats", "inboxes", "journals", "runs")
-
-    def __init__(
-        self,
-        runs: Sequence[work.Claimed],
-        journals: dict[UUID, list[Entry]],
-        inboxes: dict[UUID, list[work.Letter]],
-        beats: dict[UUID, list[Beat]],
-        *,
-        at: datetime,
-        asked_at: float,
-    ) -> None:
-        self.at = at
-        """What was due by then is due; the rest was taken ahead of its time."""
-        self.asked_at = asked_at
-        self.runs = runs
-        self.journals = journals
-        self.inboxes = inboxes
-        self.beats = beats
 
 
 class Claimer:
@@ -103,6 +79,7 @@ class Claimer:
         herald: Herald,
         evict: Callable[[Bucket, int], None],
         single: Callable[[], None] | None = None,
+        glance: Glance | None = None,
     ) -> None:
         self._link = link
         self._identity = identity
@@ -127,6 +104,8 @@ class Claimer:
         self._herald = herald
         self._single = single
         self._evict = evict
+        self._glance = glance
+        self._lanes = frozenset(bucket.lane for bucket in buckets)
         self._wake = asyncio.Event()
         self._pause = self._poll
         self._sweeps = Sweeps()
@@ -191,6 +170,9 @@ class Claimer:
                     await self._find_strays()
                 wait = await self._claim()
                 backoff.reset()
+                if self._glance is not None and self._expects_nothing(wait):
+                    with self._glance.rest(self.hint_guests, self._lanes):
+                        await self._wake.wait()
             except Exception as error:
                 if getattr(error, "sqlstate", None) == "HF001":
                     self._fenced(WorkerFenced(f"{error}; other workers have its runs"))
@@ -201,6 +183,12 @@ class Claimer:
                 self.doubt()
                 await asyncio.sleep(backoff.delay())
                 wait = 0.0
+
+    def _expects_nothing(self, wait: float) -> bool:
+        """Whether it would look again only because it is time to: then the glance may do that for it."""
+        held = any(bucket.held for bucket in self._buckets)
+        owed = self._sweeps.owed or (self._limited is not None and self._limited.sweeps.owed)
+        return wait >= 0.85 * self._poll and not held and not owed and self._unsure_until < time.monotonic()
 
     def _complain(self, what: str, error: Exception) -> None:
         if is_away(error):

@@ -30,7 +30,7 @@ class Floors:
 
     async def run(self) -> None:
         """Raises floors until it is cancelled."""
-        before = -1
+        before = 0
         while True:
             await asyncio.sleep(_EVERY * random.uniform(0.9, 1.1))
             claimed = self._claims()

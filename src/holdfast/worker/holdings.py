@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from holdfast.store.work import Claimed
     from holdfast.worker.attempt import Attempt
     from holdfast.worker.bucket import Bucket
-    from holdfast.worker.claimer import Cargo
+    from holdfast.worker.cargo import Cargo
     from holdfast.worker.clock import DatabaseClock
     from holdfast.worker.executor import Executor
     from holdfast.worker.held import HeldRun, Unit
@@ -264,6 +264,10 @@ class Holdings:
         ready.extendleft(reversed(waiting))
         if begun == AT_ONCE and ready:
             self._loop.call_soon(self._begin, bucket)
+
+    def overflow_counts(self) -> dict[int, int]:
+        """How many runs each bucket has given back, of those that have. May be called from any thread."""
+        return {bucket.id: bucket.overflowed for bucket in self.buckets.values() if bucket.overflowed}
 
     # -- what a test asks
 

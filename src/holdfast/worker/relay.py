@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from holdfast.worker.bucket import guest_lane
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from holdfast.worker.herald import Herald
     from holdfast.worker.hints import Hints
     from holdfast.worker.holdings import Holdings
-    from holdfast.worker.recovery import Recovery
     from holdfast.worker.watch import Watch
 
 _LETTER_RACE = 1.0
@@ -36,7 +35,7 @@ class Relay:
 
     def __init__(self, lane: str, *, hints: bool) -> None:
         self.claimer: Claimer | None = None
-        self.recovery: Recovery | None = None
+        self.ask_recovery: Callable[[], None] | None = None
         self.heartbeat: Heartbeat | None = None
         self._lane = lane
         self._guest_lane = guest_lane(lane)
@@ -72,8 +71,8 @@ class Relay:
 
     def cancel(self) -> None:
         """There are requests to cancel that somebody is to see to."""
-        if self.recovery is not None:
-            self.recovery.ask()
+        if self.ask_recovery is not None:
+            self.ask_recovery()
 
     def command(self) -> None:
         """Somebody asks something of workers: what, the next heartbeat is answered."""

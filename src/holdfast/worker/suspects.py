@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from holdfast.store.link import Link
+    from holdfast.worker.glance import Glance
 
 log = logging.getLogger("holdfast.worker")
 
@@ -36,6 +37,7 @@ class Suspects:
         lease: timedelta,
         command: Sequence[str],
         paused: Callable[[], bool],
+        glance: Glance | None = None,
     ) -> None:
         self._link = link
         self._lane = lane
@@ -44,6 +46,7 @@ class Suspects:
         self._limit = lease.total_seconds() / 2
         self._command = command
         self._paused = paused
+        self._glance = glance
         self._wake = asyncio.Event()
 
     def hint(self) -> None:
@@ -53,11 +56,7 @@ class Suspects:
     async def run(self) -> None:
         """Looks until it is cancelled; a process that it has started ends with it."""
         while True:
-            try:
-                async with asyncio.timeout(self._every):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await self._rest()
             self._wake.clear()
             if self._paused():
                 continue
@@ -69,6 +68,17 @@ class Suspects:
             except Exception as error:
                 log.warning("looking for runs to be executed alone failed: %s", said(error))
                 self._link.discard()
+
+    async def _rest(self) -> None:
+        if self._glance is not None:
+            with self._glance.rest(self.hint, (f"{self._lane} alone",)):
+                await self._wake.wait()
+            return
+        try:
+            async with asyncio.timeout(self._every):
+                await self._wake.wait()
+        except TimeoutError:
+            return
 
     async def _execute(self) -> None:
         log.warning("lane %r has runs whose worker died twice: they are executed alone", self._lane)

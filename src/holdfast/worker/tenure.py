@@ -18,7 +18,7 @@ from holdfast.core.mode import Duty
 from holdfast.core.worker_state import WorkerState
 from holdfast.store import work
 from holdfast.store.connect import said
-from holdfast.store.link import Link, Notice
+from holdfast.store.link import Link
 from holdfast.worker.bucket import buckets_of, guest_lane, slots_of
 from holdfast.worker.claimer import Claimer
 from holdfast.worker.companion import Companion
@@ -47,8 +47,10 @@ if TYPE_CHECKING:
     from holdfast.core.definition import Definition
     from holdfast.core.seal import Seal
     from holdfast.core.settings import WorkerSettings
+    from holdfast.store.link import Notice
     from holdfast.store.statements import Statements
     from holdfast.worker.attempt import Attempt
+    from holdfast.worker.roof import Roof
     from holdfast.worker.seams import Seams
     from holdfast.worker.stop import Stop
     from holdfast.worker.surroundings import Surroundings
@@ -81,6 +83,7 @@ class Tenure:
         seams: Seams,
         companion: Companion | None = None,
         surroundings: Surroundings,
+        roof: Roof,
         paused: bool = False,
     ) -> None:
         self.name = name
@@ -89,13 +92,14 @@ class Tenure:
         self._herald = surroundings.herald
         self._herald.name = name
         self._transaction_timeout = transaction_timeout
+        self._roof = roof
         self._dsn = dsn
         self._statements = statements
         self._relay = Relay(settings.lane, hints=settings.hints)
         self._transactions = Transactions(
             dsn,
             statements,
-            self._link("doubts"),
+            Link(dsn, statements, application=f"holdfast doubts {name}", transaction_timeout=self._transaction_timeout),
             seal,
             name=name,
             most=settings.max_transactions,
@@ -144,7 +148,7 @@ class Tenure:
         self._membership = Membership(self._claims, settings, dsn=dsn, name=name)
         self._flushes = self._link("flushes")
         self._patient = self._link("patient")
-        notice = (
+        self._notice = (
             Listener(
                 lanes=[settings.lane, f"{settings.lane} alone"],
                 due=self._relay.due,
@@ -157,7 +161,7 @@ class Tenure:
             if settings.hints
             else None
         )
-        self._control = self._link("control", notice, listening=self.look_around)
+        self._control = self._link("control", self._notice, listening=self.look_around)
         self._hints = Hints(self._control)
         self._executor.post = Post(self._control, seal, limit=settings.lease.total_seconds() / 2)
         self._watch = Watch(
@@ -246,13 +250,14 @@ class Tenure:
             await self._close()
 
     def _link(self, purpose: str, notice: Notice | None = None, listening: Callable[[], None] | None = None) -> Link:
-        return Link(
+        return self._roof.link(
+            purpose,
             self._dsn,
             self._statements,
-            application=f"holdfast {purpose} {self.name}",
+            worker=self.name,
+            transaction_timeout=self._transaction_timeout,
             notice=notice,
             listening=listening,
-            transaction_timeout=self._transaction_timeout,
         )
 
     def _services(self, identity: work.Identity, leased_at: float) -> Iterable[tuple[str, Any]]:
@@ -293,17 +298,19 @@ class Tenure:
             herald=self._herald,
             evict=self._holdings.overflow.evict,
             single=self._idle if settings.alone else None,
+            glance=self._roof.glance,
         )
         self._heartbeat = self._relay.heartbeat = Heartbeat(
-            self._dsn,
-            self._statements,
+            self._roof.heart(
+                self._dsn, self._statements, worker=self.name, transaction_timeout=self._transaction_timeout
+            ),
             identity,
             name=self.name,
             lease=settings.lease,
             leased_at=leased_at,
-            transaction_timeout=self._transaction_timeout,
             state=WorkerState.PAUSED if self.paused else WorkerState.ACTIVE,
             stalled=self._flush_stands_still_for,
+            overflowed=self._holdings.overflow_counts,
             commanded=self._commanded,
             renewed=self._herald.tell_renewed,
             fenced=self._fenced,
@@ -320,6 +327,7 @@ class Tenure:
                 lease=settings.lease,
                 command=self._alone_command,
                 paused=lambda: self.paused,
+                glance=self._roof.glance,
             )
             yield "suspects", suspects.run()
         if self._holdings.buckets:
@@ -328,8 +336,11 @@ class Tenure:
             lines = sorted({(bucket.lane, int(bucket.priority)) for bucket in self._holdings.buckets.values()})
             yield "floors", Floors(self._control, lines, claims=lambda: claimer.runs).run()
         if settings.does(Duty.RECOVER) or settings.does(Duty.SCAN):
-            recovery = self._relay.recovery = Recovery(self._control, identity, settings, recovered=self._recovered)
-            yield "recovery", recovery.run()
+            recovery = Recovery(self._control, identity, settings, recovered=self._recovered)
+            self._relay.ask_recovery = self._roof.ask_recovery
+            yield "recovery", self._roof.recover(recovery, settings.mode)
+        if self._roof.glance is not None:
+            yield "glance", self._roof.look(self._roof.glance, self._control)
         if settings.hints:
             yield "hints", self._hints.run()
 
@@ -415,8 +426,9 @@ class Tenure:
         await self._transactions.close()
         if self._heartbeat is not None:
             await self._heartbeat.stop()
-        for link in (self._claims, self._flushes, self._patient, self._control):
-            await link.close()
+        for link in (self._claims, self._flushes, self._patient):
+            await self._roof.give_back(link)
+        await self._roof.give_back(self._control, self._notice, self.look_around)
 
     # -- what the services say
 
@@ -426,6 +438,8 @@ class Tenure:
 
     def _recovered(self, found: work.Recovered) -> None:
         self._relay.guests()
+        if self._roof.glance is not None:
+            self._roof.glance.rouse()
         if self._herald.recovered:
             self._herald.tell_recovered(found)
 

@@ -17,6 +17,7 @@ from holdfast.store.check import read_server
 from holdfast.store.connect import connect, has_transaction_timeout, translated
 from holdfast.store.session import Session
 from holdfast.worker.companion import Companion
+from holdfast.worker.roof import Roof
 from holdfast.worker.seams import USUAL, Seams
 from holdfast.worker.stop import Stop
 from holdfast.worker.surroundings import Surroundings
@@ -26,21 +27,12 @@ from holdfast.workflow.log_context import working_as
 from holdfast.workflow.reference import Reference
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from holdfast.core.definition import Definition
     from holdfast.core.seal import Seal
     from holdfast.core.settings import WorkerSettings
     from holdfast.store.statements import Statements
 
 log = logging.getLogger("holdfast.worker")
-
-CONNECTIONS = 6
-"""The most database connections that a worker opens: claims, flushes, heartbeat, control, one for busy rows, and one of
-what runs beside it.
-
-Where it has transactional activities, it opens those of ``max_transactions`` beside them, and one for doubts.
-"""
 
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 
@@ -66,6 +58,7 @@ class Worker:
         seams: Seams = USUAL,
         companion: Companion | None = None,
         surroundings: Surroundings | None = None,
+        roof: Roof | None = None,
     ) -> None:
         executes = settings.does(Duty.EXECUTE)
         if not definitions and executes:
@@ -85,6 +78,7 @@ class Worker:
         self._seams = seams
         self._companion = companion
         self._surroundings = Surroundings() if surroundings is None else surroundings
+        self._roof = Roof([settings]) if roof is None else roof
         self._stop: Stop | None = None
         self._stops = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -114,7 +108,9 @@ class Worker:
         self._stop = Stop()
         for _ in range(self._stops):
             self._stop.ask()
-        transaction_timeout = await self._check()
+        # Later than we would ourselves, but before the lease is over: recovery shall find no locks of who is gone.
+        ends_transactions = await self._roof.once(self._check)
+        transaction_timeout = self._settings.lease * 0.75 if ends_transactions else None
         async with AsyncExitStack() as resources:
             for lifespan in self._lifespans:
                 await resources.enter_async_context(lifespan())
@@ -134,6 +130,7 @@ class Worker:
                     seams=self._seams,
                     companion=self._companion,
                     surroundings=self._surroundings,
+                    roof=self._roof,
                     paused=paused,
                 )
                 with working_as(self._tenure.name):
@@ -179,16 +176,16 @@ class Worker:
             await self._task
 
     def _connections(self) -> int:
+        """How many it opens; with transactional activities those of ``max_transactions`` too, and one for doubts."""
         for definition in self._definitions.values():
             if isinstance(definition, Activity) and definition.transactional is not None:
-                return CONNECTIONS + self._settings.max_transactions + 1
-        return CONNECTIONS
+                return self._roof.connections + self._roof.workers * (self._settings.max_transactions + 1)
+        return self._roof.connections
 
-    async def _check(self) -> timedelta | None:
+    async def _check(self) -> bool:
         """Before anything has an effect: is there a database, the right schema, and room for our connections?
 
-        Gives the time after which the server is to end a transaction of ours, if it can: later than we would ourselves,
-        but before the lease is over, so that recovery finds no locks of a worker that is gone.
+        Gives whether the server can end a transaction of ours by itself after a while.
         """
         connection = await connect(self._dsn, application="holdfast worker check")
         try:
@@ -213,6 +210,6 @@ class Worker:
                     f"a worker needs up to {needed} connections and the server has {max(free + 1, 0)} left of "
                     f"max_connections = {most}: raise max_connections, start fewer workers or close other clients"
                 )
-            return self._settings.lease * 0.75 if has_transaction_timeout(connection) else None
+            return has_transaction_timeout(connection)
         finally:
             await connection.close()

@@ -40,8 +40,8 @@ async def list_workers(door: Door, *, name: str | None, lane: str | None) -> Non
     what they are.
     JSON: {"workers": [{"id", "name", "host", "pid", "lane", "mode", "version",
     "status": "active|paused|draining|stopping|dead|lost", "asked", "buckets": [{"lane", "priority",
-    "state": "active|completing|lost|draining|ready to delete", "held"}], "held", "lease", "heartbeat_age",
-    "started_at"}]}; times in seconds
+    "state": "active|completing|lost|draining|ready to delete", "held", "overflowed"}], "held", "overflowed", "lease",
+    "heartbeat_age", "started_at"}]}; times in seconds; overflowed: runs that went back unbegun, for others to begin
     """  # noqa: D301 - \b keeps click from wrapping the examples
     async with door.app_as_it_is.client(application="holdfast worker list", hints=False) as client:
         found = await client.workers.list(name=name, lane=lane)
@@ -55,14 +55,15 @@ async def list_workers(door: Door, *, name: str | None, lane: str | None) -> Non
 
 def as_json(worker: WorkerSummary) -> dict[str, object]:
     """All of it by its names in Python."""
-    return {**asdict(worker), "held": worker.held}
+    return {**asdict(worker), "held": worker.held, "overflowed": worker.overflowed}
 
 
 def table(workers: Sequence[WorkerSummary]) -> Table:
     """A line for each."""
     drawn = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("name", "state", "lane", "mode", "buckets", "runs", "heartbeat", "version"):
-        drawn.add_column(column, no_wrap=True, justify="right" if column in {"runs", "heartbeat"} else "left")
+    for column in ("name", "state", "lane", "mode", "buckets", "runs", "overflowed", "heartbeat", "version"):
+        right = column in {"runs", "overflowed", "heartbeat"}
+        drawn.add_column(column, no_wrap=True, justify="right" if right else "left")
     for one in workers:
         asked = f" → {one.asked}" if one.asked and one.status is WorkerStatus.ACTIVE else ""
         drawn.add_row(
@@ -72,6 +73,7 @@ def table(workers: Sequence[WorkerSummary]) -> Table:
             one.mode,
             bucket_words(one),
             str(one.held),
+            str(one.overflowed),
             f"{one.heartbeat_age.total_seconds():.0f} s ago",
             one.version,
         )

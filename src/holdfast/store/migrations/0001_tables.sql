@@ -192,6 +192,7 @@ create table holdfast.bucket (
   priority   smallint not null,
   state      text not null default 'active'
              check (state in ('active', 'completing', 'lost', 'draining', 'ready to delete')),
+  overflowed int not null default 0,  -- runs that went back unbegun, as its worker said last
   created_at timestamptz not null
 );
 create index bucket_worker on holdfast.bucket (worker_id);

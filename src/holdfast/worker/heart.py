@@ -1,0 +1,148 @@
+"""The heart of a process: renews the leases of its workers from a thread and a connection of its own.
+
+So a handler that blocks the event loop loses nothing. Leases that end at about the same time are renewed in one
+statement, however many lanes the process serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+from holdfast.store import work
+from holdfast.store.connect import said
+from holdfast.store.link import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from holdfast.store.statements import Statements
+    from holdfast.worker.heartbeat import Heartbeat
+
+log = logging.getLogger("holdfast.worker")
+
+_LONGEST_REST = 3600.0
+
+
+class Heart:
+    """Beats from when the first worker joins until the last one has left; then it is over."""
+
+    def __init__(
+        self, dsn: str, statements: Statements, *, application: str, transaction_timeout: timedelta | None
+    ) -> None:
+        self._dsn = dsn
+        self._statements = statements
+        self._application = application
+        self._transaction_timeout = transaction_timeout
+        self._guard = threading.Lock()
+        """Of what both threads change: who is there, and whether it is over."""
+        self._beats: tuple[Heartbeat, ...] = ()
+        self._over = False
+        self._apart = False
+        self._wake = threading.Event()
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name="holdfast heartbeat", daemon=True
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last worker has left: whoever comes now needs another one."""
+        return self._over
+
+    def join(self, beat: Heartbeat) -> None:
+        """This lease is to be renewed from now on."""
+        with self._guard:
+            first = not self._beats
+            self._beats = (*self._beats, beat)
+        if first:
+            self._thread.start()
+        else:
+            self._wake.set()
+
+    async def leave(self, beat: Heartbeat) -> None:
+        """This lease is not renewed any more."""
+        with self._guard:
+            if beat not in self._beats:
+                return
+            self._beats = tuple(one for one in self._beats if one is not beat)
+            self._over = not self._beats
+        if self._over:
+            self._wake.set()
+            await asyncio.to_thread(self._thread.join, 5.0)
+
+    def wake(self) -> None:
+        """One of them is to be renewed now."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        asyncio.run(self._go_on())
+
+    async def _go_on(self) -> None:
+        link = Link(
+            self._dsn,
+            self._statements,
+            application=self._application,
+            transaction_timeout=self._transaction_timeout,
+        )
+        try:
+            while not self._over:
+                self._rest()
+                now = time.monotonic()
+                beats = self._beats
+                if not any(beat.due_in(now) <= 0 for beat in beats):
+                    continue
+                beating = [beat for beat in beats if beat.may_go_along(now) and beat.begin()]
+                # Where one of them could not be renewed, it shall not keep the others from it.
+                groups = [[beat] for beat in beating] if self._apart else [beating] if beating else []
+                self._apart = False
+                for group in groups:
+                    await self._renew(link, group)
+        finally:
+            await link.close()
+
+    def _rest(self) -> None:
+        now = time.monotonic()
+        # A thread's event has no place in a loop; this thread has nothing else to do.
+        wait = min((beat.due_in(now) for beat in self._beats), default=0.0)
+        self._wake.wait(min(max(0.0, wait), _LONGEST_REST))
+        self._wake.clear()
+
+    async def _renew(self, link: Link, beating: Sequence[Heartbeat]) -> None:
+        try:
+            async with asyncio.timeout(min(beat.patience for beat in beating)), link.session() as session:
+                answers = await work.heartbeats(session, [(beat.identity, beat.state) for beat in beating])
+        except Exception as error:
+            link.discard()
+            self._apart = len(beating) > 1
+            log.warning("heartbeat of %s failed: %s", _names(beating), said(error))
+            for beat in beating:
+                beat.failed()
+            return
+        for beat, answer in zip(beating, answers, strict=True):
+            beat.answered(answer)
+        await self._tell_overflow(link, beating)
+
+    async def _tell_overflow(self, link: Link, beating: Sequence[Heartbeat]) -> None:
+        if not (news := {beat: counts for beat in beating if (counts := beat.overflow())}):
+            return
+        together = {bucket: count for counts in news.values() for bucket, count in counts.items()}
+        try:
+            async with asyncio.timeout(min(beat.patience for beat in beating)), link.session() as session:
+                await work.note_overflow(session, together)
+        except Exception as error:
+            # It is said again with the next beat.
+            link.discard()
+            log.debug("overflow of %s could not be noted: %s", _names(beating), said(error))
+            return
+        for beat, counts in news.items():
+            beat.overflow_told(counts)
+
+
+def _names(beating: Sequence[Heartbeat]) -> str:
+    first, *others = [beat.name for beat in beating]
+    return f"{first} and {len(others)} more" if others else first
