@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bench.backlog import WORKER_GROWTH, measure_backlog
 from bench.breadth import SECONDS, WAKES, activities_at_once, children_at_once
 from bench.figure import Target
+from bench.lanes import COLD_P99, IDLE, LANES, measure_lanes
 from bench.latency import P50, P99, PARKED_SHARE, measure_latency, measure_latency_beside_parked
 from bench.limited import GLOBAL_SHARE, measure_limits
 from bench.memory import CLIENT_GROWTH, WORKER_PEAK, measure_client, measure_worker
@@ -97,10 +98,21 @@ SCENARIOS: Sequence[Scenario] = (
     ),
     Scenario(
         name="backlog",
-        title="--parked jobs that are due at once: how quickly they are worked off, and the worker's memory",
+        title="--parked jobs that were due before the worker came: how quickly they are worked off, and its memory",
         measure=measure_backlog,
+        yardstick=Yardstick(steps=0, reads="runs_per_second"),
         targets=[Target(figure=WORKER_GROWTH, most=50)],
         only_named=True,
+    ),
+    Scenario(
+        name="lanes",
+        title=f"a worker process of {LANES} lanes: idle, then jobs of the cold lanes while one lane has a backlog",
+        measure=measure_lanes,
+        yardstick=Yardstick(steps=0, reads="runs_per_second"),
+        targets=[
+            Target(figure=IDLE, most=3.0, remark="whatever the number of lanes"),
+            Target(figure=COLD_P99, most=20.0),
+        ],
     ),
     Scenario(
         name="latency-parked",

@@ -6,4 +6,4 @@ select 1000 * percentile_cont(0.5) within group (order by d.delay) as p50,
                  - extract(epoch from case when e.first_claim_at - r.created_at > interval '1 second'
                                            then e.first_claim_at else r.created_at end)::float8 as delay
           from holdfast.result e
-          join holdfast.run r on r.id = e.run_id) d
+          join holdfast.run r on r.id = e.run_id and r.name = 'stamp') d

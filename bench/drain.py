@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 from uuid import UUID
@@ -15,14 +16,23 @@ from bench.failure import BenchFailed
 from bench.sitting import Sitting
 from bench.tuning import Tuning
 from bench.worker import WORKLOAD
-from holdfast import Call
+from holdfast import Call, Client
 
 _CHUNK = 5000
-_FIRST_PACE = 3000.0  # runs per second that are expected before anything is known
+_FIRST_PACE = 20_000.0  # runs without a step per second that are expected before anything is known
 _MARGIN = 1.1
 _RAMP = 0.2  # seconds of work to spare, which matter to short measurements only
 _TRIES = 4
 _PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """What became of one backlog."""
+
+    window: Window
+    peak: float
+    """The most memory that the worker had, in MB."""
 
 
 class Drain:
@@ -65,7 +75,8 @@ class Drain:
         pace = self._pace if self._pace is not None else await self._calibrate()
         for _ in range(_TRIES):
             size = ceil(pace * (_MARGIN * (plan.warm_up + self._seconds + plan.cool_down) + _RAMP))
-            window = await self._drain(size, warm_up=plan.warm_up, cool_down=plan.cool_down, pinned=pinned)
+            drained = await self.empty(size, warm_up=plan.warm_up, cool_down=plan.cool_down, pinned=pinned)
+            window = drained.window
             if window.seconds >= self._seconds and window.count:
                 self._pace = window.per_second
                 return window
@@ -76,39 +87,49 @@ class Drain:
 
     async def _calibrate(self) -> float:
         length = min(1.0, self._seconds)
-        size = ceil(_FIRST_PACE * length)
+        size = ceil(_FIRST_PACE * length / (1 + self._steps))
         while True:
-            window = await self._drain(size, warm_up=length / 4, cool_down=length / 20, profiled=False)
+            window = (await self.empty(size, warm_up=length / 4, cool_down=length / 20, profiled=False)).window
             if window.seconds >= length / 2 and window.count:
                 return window.per_second
             size *= 4
 
-    async def _drain(
+    async def empty(
         self, size: int, *, warm_up: float = 0.0, cool_down: float = 0.0, pinned: bool = False, profiled: bool = True
-    ) -> Window:
+    ) -> Drained:
+        """A backlog of this size, on a fresh database: all of it is there before the worker is started.
+
+        Raises:
+            BenchFailed: runs were lost, or the worker ended.
+        """
         async with AsyncExitStack() as stack:
             database = await stack.enter_async_context(self._sitting.server.database())
             if pinned:
                 await stack.enter_async_context(database.pinned())
             last = await self._fill(database, size)
             await database.settle()
-            async with self._sitting.worker(database, self._tuning, app=self._app, profiled=profiled):
-                await _await_end(database, last)
+            async with self._sitting.worker(database, self._tuning, app=self._app, profiled=profiled) as worker:
+                await await_end(database, last)
+                peak = worker.footprint.peak
             await database.check(started=size, steps=self._steps)
-            return await database.results(warm_up=warm_up, cool_down=cool_down)
+            return Drained(window=await database.results(warm_up=warm_up, cool_down=cool_down), peak=peak)
 
     async def _fill(self, database: Database, size: int) -> UUID:
-        """Starts so many runs, and gives the last of them."""
         async with database.client() as client:
-            while True:
-                chunk = min(_CHUNK, size)
-                size -= chunk
-                runs = await client.start_many(self._call(size + n) for n in range(chunk))
-                if not size:
-                    return runs[-1].id
+            return await fill(client, size, self._call)
 
 
-async def _await_end(database: Database, last: UUID) -> None:
+async def fill(client: Client, size: int, call: Callable[[int], Call[Any]], *, lane: str = "default") -> UUID:
+    """Starts so many runs, and gives the last of them."""
+    while True:
+        chunk = min(_CHUNK, size)
+        size -= chunk
+        runs = await client.start_many((call(size + n) for n in range(chunk)), lane=lane)
+        if not size:
+            return runs[-1].id
+
+
+async def await_end(database: Database, last: UUID) -> None:
     """Returns when all is done. The last of the backlog is about the last to end: until then only that is looked up."""
     while not await database.has_ended(last):  # noqa: ASYNC110 - what is awaited happens in the database
         await asyncio.sleep(0.2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Hashable
+from collections.abc import AsyncGenerator, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -34,12 +34,18 @@ class Sitting:
 
     @asynccontextmanager
     async def worker(
-        self, database: Database, tuning: Tuning, *, app: str = WORKLOAD, profiled: bool = True
+        self,
+        database: Database,
+        tuning: Tuning,
+        *,
+        app: str = WORKLOAD,
+        lanes: Sequence[str] = (),
+        profiled: bool = True,
     ) -> AsyncGenerator[WorkerProcess]:
         """A worker on this database; its profile is written if the plan asks for one."""
         profile = None
         if self.plan.profile is not None and profiled:
             self._profiles[self.subject] = number = self._profiles.get(self.subject, 0) + 1
             profile = self.plan.profile / f"{self.subject.replace(' ', '-')}-{number}.prof"
-        async with run_worker(database.url, tuning, app=app, profile=profile) as worker:
+        async with run_worker(database.url, tuning, app=app, lanes=lanes, profile=profile) as worker:
             yield worker

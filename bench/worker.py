@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -71,9 +71,12 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def run_worker(
-    url: str, tuning: Tuning, *, app: str = WORKLOAD, profile: Path | None = None
+    url: str, tuning: Tuning, *, app: str = WORKLOAD, lanes: Sequence[str] = (), profile: Path | None = None
 ) -> AsyncGenerator[WorkerProcess]:
-    """A worker on this database for as long as the block lasts; ``profile`` is the file for its profile."""
+    """A worker on this database for as long as the block lasts, of its default lane or of these.
+
+    ``profile`` is the file for its profile.
+    """
     with TemporaryDirectory(prefix="holdfast-bench-worker-") as folder:
         log = Path(folder) / "log"
         with log.open("wb") as out:
@@ -82,6 +85,7 @@ async def run_worker(
                 *([] if profile is None else ["-m", "cProfile", "-o", str(profile)]),
                 *("-m", "holdfast", "worker", "--app", app),
                 *tuning.arguments,
+                *(f"--lane={lane}" for lane in lanes),
                 *("--skip-warm-up", "--log-level", "warning"),
                 cwd=_ROOT,
                 # Not on the command line, which everybody can read.

@@ -1,0 +1,119 @@
+"""A process that serves very many lanes: what they cost while nothing is due, and what a hot one costs the others."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.database import Database
+from bench.drain import await_end, fill
+from bench.figure import Figure
+from bench.sitting import Sitting
+from bench.tuning import Tuning
+from bench.workload import Order, noop, stamp
+from holdfast import Client
+
+LANES = 100
+
+HOT = "runs/s of the hot lane"
+IDLE = "transactions/s while all are idle"
+COLD_P99 = "start delay p99 in a cold lane, ms"
+
+_NAMES = tuple(f"lane-{number}" for number in range(LANES))
+_HOT_LANE, *_COLD = _NAMES
+_PACE = 25_000
+"""Runs per second that the backlog of the hot lane is made for."""
+_FEWEST = 3
+_REPORTED = 1.5
+"""Seconds after which the server has counted what sessions did that have gone quiet: each tells once a second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Delays:
+    """By how many milliseconds jobs of cold lanes began too late."""
+
+    p50: float
+    p99: float
+
+
+async def measure_lanes(sitting: Sitting, tuning: Tuning) -> Sequence[Figure]:
+    """The same jobs of 99 lanes while there is nothing else to do, and while the 100th has a backlog."""
+    hot: list[float] = []
+    idle: list[float] = []
+    alone: list[_Delays] = []
+    beside: list[_Delays] = []
+    for number in range(sitting.plan.repeat):
+        async with sitting.server.database() as database:
+            idle.append(await _idle(sitting, tuning, database))
+            alone.append(await _delays(database))
+        async with sitting.server.database() as database:
+            hot.append(await _beside_hot(sitting, tuning, database))
+            beside.append(await _delays(database))
+        sitting.note(
+            f"{number + 1} of {sitting.plan.repeat}: idle {idle[-1]:.1f} transactions/s, cold jobs p50 "
+            f"{alone[-1].p50:.2f} ms, p99 {alone[-1].p99:.2f} ms; beside {hot[-1]:,.0f} runs/s of the hot lane "
+            f"{beside[-1].p50:.2f} and {beside[-1].p99:.2f} ms"
+        )
+    return (
+        Figure(name=HOT, values=tuple(hot)),
+        Figure(name=IDLE, values=tuple(idle)),
+        Figure(name="start delay p50 in a cold lane, ms", values=tuple(one.p50 for one in beside)),
+        Figure(name=COLD_P99, values=tuple(one.p99 for one in beside)),
+        Figure(name="p50 while no lane is hot, ms", values=tuple(one.p50 for one in alone)),
+        Figure(name="p99 while no lane is hot, ms", values=tuple(one.p99 for one in alone)),
+    )
+
+
+async def _idle(sitting: Sitting, tuning: Tuning, database: Database) -> float:
+    """Transactions per second of a worker that has done a job in each lane; then samples follow."""
+    plan = sitting.plan
+    await database.settle()
+    async with sitting.worker(database, tuning, lanes=_NAMES), database.client() as client:
+        for run in [await client.start(stamp, lane=lane) for lane in _NAMES]:
+            await run.result()
+        await asyncio.sleep(_REPORTED)
+        began, before = time.perf_counter(), await database.transactions()
+        await asyncio.sleep(max(plan.seconds, _REPORTED))
+        after, ended = await database.transactions(), time.perf_counter()
+        for _ in range(plan.samples):
+            await _start_cold(client)
+        while not await database.is_drained():  # noqa: ASYNC110 - what is awaited happens in the database
+            await asyncio.sleep(0.05)
+    await database.check_ended(started=len(_NAMES) + plan.samples)
+    # One look of ours is among them.
+    return (after - before - 1) / (ended - began)
+
+
+async def _beside_hot(sitting: Sitting, tuning: Tuning, database: Database) -> float:
+    """Runs per second of the hot lane, while samples are taken of the others for as long as it has a backlog."""
+    plan = sitting.plan
+    size = max(1000, round(_PACE * plan.seconds))
+    async with database.client() as client:
+        last = await fill(client, size, lambda n: noop.call(Order(number=n)), lane=_HOT_LANE)
+        await database.settle()
+        async with sitting.worker(database, tuning, lanes=_NAMES):
+            while not await database.has_results():  # noqa: ASYNC110 - likewise
+                await asyncio.sleep(0.01)
+            hot = asyncio.create_task(await_end(database, last))
+            samples = 0
+            while not hot.done() or samples < _FEWEST:
+                await _start_cold(client)
+                samples += 1
+            await hot
+            while not await database.is_drained():  # noqa: ASYNC110 - likewise
+                await asyncio.sleep(0.05)
+    await database.check_ended(started=size + samples)
+    return (await database.results(warm_up=plan.warm_up, cool_down=plan.cool_down)).per_second
+
+
+async def _start_cold(client: Client) -> None:
+    await asyncio.sleep(random.uniform(0.005, 0.050))
+    await client.start(stamp, lane=random.choice(_COLD))
+
+
+async def _delays(database: Database) -> _Delays:
+    p50, p99 = await database.delays()
+    return _Delays(p50=p50, p99=p99)
