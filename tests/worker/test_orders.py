@@ -162,6 +162,7 @@ async def test_what_a_list_says(house: House) -> None:
     assert one.held == 1
     assert timedelta(0) <= one.heartbeat_age < one.lease
     assert await client.workers.list(name="payroll", lane="elsewhere") == []
+    gate.open.set()
 
 
 async def test_the_dead_are_listed_until_others_have_what_they_held(house: House) -> None:
