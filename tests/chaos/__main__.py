@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import json
 import secrets
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
-from typing import NamedTuple
 
-import asyncpg
 import click
 
-from holdfast.core.errors import DatabaseError
-from tests.apps.ledger import Ledger
-from tests.chaos.crew import Crew
-from tests.chaos.faults import Faults, Network
-from tests.chaos.load import Load
-from tests.chaos.verdict import Verdict, balance, describe
-from tests.chaos.workload import app
-from tests.faults.machine import Machine, open_machine
-from tests.faults.proxy import Proxy
-from tests.house import House, check_invariants
+from tests.chaos.broken import TRIALS, Caught, catch
+from tests.chaos.report import as_json, lines
+from tests.chaos.trial import Plan, run
+from tests.rules.defects import DEFECTS
 
-_LOOK_EVERY = 5.0
-_SHOWN = 3
+_SOUND_SECONDS = 20.0
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--minutes", type=click.FloatRange(0.05), default=10.0, help="How long things break.  [default: 10]")
+@click.option("--minutes", type=click.FloatRange(0.05), help="How long things break.  [default: 10]")
 @click.option("--seed", type=int, help="Deals the same faults again.  [default: a new one]")
 @click.option("--workers", type=click.IntRange(1), default=3, help="Worker processes.  [default: 3]")
 @click.option(
@@ -40,138 +28,82 @@ _SHOWN = 3
 )
 @click.option("--only", multiple=True, metavar="FAULT", help="Deal only this fault, by its name; repeated for several.")
 @click.option("--patience", type=float, default=90.0, help="Seconds in which all ends once faults stop.  [default: 90]")
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write the report to this file, too, as JSON.")
+@click.option("--broken", is_flag=True, help="Break the engine on purpose, in each way in turn: is it found?")
+@click.option("--defect", multiple=True, metavar="NAME", help="With --broken: only this one; repeated for several.")
+@click.option("--sound", is_flag=True, help="With --broken: the same trials without the defects. Nothing may be found.")
+@click.option("--list", "listed", is_flag=True, help="With --broken: list the defects.")
 def chaos(
-    *, minutes: float, seed: int | None, workers: int, rate: float, only: tuple[str, ...], patience: float
+    *,
+    minutes: float | None,
+    seed: int | None,
+    workers: int,
+    rate: float,
+    only: tuple[str, ...],
+    patience: float,
+    file: Path | None,
+    broken: bool,
+    defect: tuple[str, ...],
+    sound: bool,
+    listed: bool,
 ) -> None:
     """Break everything that can break, for some time, and see whether anything is lost or doubled.
 
     Worker processes, a Postgres and the network between them are real. A seed deals the faults. What was promised to
     callers, what the tables say and what the activities themselves wrote down has to agree at the end. The exit code
     says whether it does.
+
+    With --broken it is the engine that is broken, in one way after the other, and each has to be found.
     """
+    if broken:
+        if listed:
+            for name, one in DEFECTS.items():
+                click.echo(f"{name:42} {one.seen}")
+            return
+        if unknown := set(defect) - TRIALS.keys():
+            raise click.UsageError(f"there is no defect {min(unknown)!r}; --broken --list says which there are")
+        seconds = None if minutes is None else minutes * 60
+        sys.exit(asyncio.run(_break(defect or tuple(TRIALS), seconds, seed, sound=sound, file=file)))
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     click.echo(f"seed {seed}")
-    plan = Plan(minutes, seed, workers, rate, frozenset(only), patience)
-    sys.exit(asyncio.run(_chaos(plan)))
-
-
-class Plan(NamedTuple):
-    """What is asked for."""
-
-    minutes: float
-    seed: int
-    workers: int
-    rate: float
-    only: frozenset[str]
-    patience: float
-
-
-async def _chaos(plan: Plan) -> int:
-    with tempfile.TemporaryDirectory(prefix="holdfast-chaos-") as folder:
-        scratch = Path(folder)
-        scratch.chmod(0o711)
-        ledger = Ledger(scratch / "ledger")
-        async with (
-            open_machine(scratch) as machine,
-            Proxy(machine.house.dsn) as near,
-            Proxy(machine.house.dsn) as far,
-        ):
-            return await _run(plan, machine, Network(near, far), ledger)
-
-
-async def _run(plan: Plan, machine: Machine, network: Network, ledger: Ledger) -> int:
-    chance = random.Random(plan.seed)
-    house = machine.house
-    app.override(origin="chaos", database_url=house.dsn)
-    async with app.client():
-        pass  # opening it has made the schema
-    await house.db.execute("create table chaos_entry (book int, line int)")
-    app.override(origin="chaos", database_url=network.near.dsn)
-    broken: list[str] = []
-    async with House(network.far.dsn, house.db, house.place) as remote, app.client() as client:
-        crew = Crew(machine, remote, ledger.env, plan.workers)
-        load = Load(client, random.Random(chance.random()), rate=plan.rate)
-        faults = Faults(machine, crew, load, network, chance)
-        await crew.fill()
-        began = time.monotonic()
-        looks = 0
-        try:
-            async with asyncio.timeout(plan.minutes * 60), asyncio.TaskGroup() as group:
-                group.create_task(load.run())
-                group.create_task(faults.run(plan.only))
-                while True:
-                    await asyncio.sleep(_LOOK_EVERY)
-                    looks += await _look(house.dsn, broken)
-                    click.echo(
-                        f"{time.monotonic() - began:5.0f} s: {len(load.promises)} promised, "
-                        f"{sum(faults.dealt.values())} faults",
-                        err=True,
-                    )
-        except TimeoutError:
-            pass
-        click.echo("mending, and waiting until all has ended", err=True)
-        await faults.mend()
-        # A deploy of the newest version, as in real life: what the older one could not read goes on.
-        crew.settle()
-        await crew.stop_all()
-        await crew.fill()
-        try:
-            async with asyncio.timeout(plan.patience):
-                await load.settle()
-        except TimeoutError:
-            broken.append("callers are left without an answer")
-        verdict = await balance(house, ledger, load.promises, patience=plan.patience)
-        verdict.wrong[:0] = broken
-        _report(plan.seed, faults, load, crew, verdict)
-        click.echo(f"the invariants were looked at {looks} times meanwhile, and once at the end")
-        for run_id in list(verdict.suspects)[:_SHOWN]:
-            click.echo(f"\nrun {run_id}\n{await describe(house, run_id)}")
-        if verdict.wrong:
-            log = Path(tempfile.gettempdir()) / f"holdfast-chaos-{plan.seed}.log"
-            log.write_text(house.log(), encoding="utf-8")
-            click.echo(f"\nwhat the workers said: {log}")
-        await crew.stop_all()
-    return 1 if verdict.wrong else 0
-
-
-async def _look(dsn: str, broken: list[str]) -> int:
-    """The invariants, in the midst of it; says whether the server was there to be asked."""
+    plan = Plan(
+        seed=seed,
+        seconds=60 * (10.0 if minutes is None else minutes),
+        workers=workers,
+        rate=rate,
+        patience=patience,
+        only=frozenset(only),
+    )
     try:
-        # The fourth sets a time, which nobody can keep while all workers are cut off.
-        await check_invariants(dsn, but=("4. ",))
-    except AssertionError as error:
-        broken.append(f"an invariant was broken meanwhile: {error}")
-    except (DatabaseError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-        return 0
-    return 1
+        outcome = asyncio.run(run(plan, lambda line: click.echo(line, err=True)))
+    except ValueError as mistake:
+        raise click.UsageError(str(mistake)) from None
+    click.echo("")
+    for line in lines(outcome):
+        click.echo(line)
+    if file is not None:
+        file.write_text(as_json(outcome) + "\n", encoding="utf-8")
+    sys.exit(0 if outcome.good else 1)
 
 
-def _report(seed: int, faults: Faults, load: Load, crew: Crew, verdict: Verdict) -> None:
-    click.echo(f"\nseed {seed}: {sum(faults.dealt.values())} faults")
-    for name, number in faults.dealt.most_common():
-        click.echo(f"  {number:4}  {name}")
-    click.echo(f"{len(load.promises)} runs were promised to callers; {sum(load.refused.values())} starts were refused:")
-    for name, number in sorted(verdict.ended.items()):
-        click.echo(f"  {number:4}  {name}")
-    click.echo(
-        f"{verdict.share:.1%} ended as they should; {verdict.calls} calls of activities, {verdict.entries} entries"
-    )
-    click.echo(f"after kill -9 all was in other hands within {_percentiles(crew.recoveries)}")
-    for sentence in verdict.wrong[:20]:
-        click.echo(f"WRONG: {sentence}")
-    if len(verdict.wrong) > 20:
-        click.echo(f"and {len(verdict.wrong) - 20} more")
-    click.echo("nothing is lost and nothing is doubled" if not verdict.wrong else f"again: ./dev chaos --seed {seed}")
-
-
-def _percentiles(seconds: Sequence[float]) -> str:
-    if not seconds:
-        return "(nobody was killed)"
-    ordered = sorted(seconds)
-    return (
-        f"{median(ordered):.1f} s (p50), {ordered[int(len(ordered) * 0.99)]:.1f} s (p99), {ordered[-1]:.1f} s (worst) "
-        f"of {len(ordered)}"
-    )
+async def _break(
+    defects: Sequence[str], seconds: float | None, seed: int | None, *, sound: bool, file: Path | None
+) -> int:
+    """Each of these in turn; the exit code says whether all were found, or, in a sound engine, none."""
+    results: list[Caught] = []
+    for name in defects:
+        result = await catch(name, seconds=(seconds or _SOUND_SECONDS) if sound else seconds, seed=seed, sound=sound)
+        results.append(result)
+        click.echo(str(result))
+        if sound or result.check is None:
+            for line in lines(result.outcome):
+                click.echo(f"    {line}", err=True)
+    if file is not None:
+        rows = [{"defect": one.defect, "check": one.check, "after": one.seconds, "took": one.took} for one in results]
+        file.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    good = [one for one in results if (one.check is None) == sound]
+    click.echo(f"{len(good)} of {len(results)} {'trials found nothing' if sound else 'defects were found'}")
+    return 0 if len(good) == len(results) else 1
 
 
 if __name__ == "__main__":

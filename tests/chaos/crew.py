@@ -30,6 +30,13 @@ select b.worker_id
  where w.pid = $1
  limit 1
 """
+_BUSY = """
+select array_agg(distinct w.pid order by w.pid)
+  from holdfast.task t
+  join holdfast.bucket b on b.id = t.bucket_id
+  join holdfast.worker w on w.id = b.worker_id
+ where w.ended_at is null
+"""
 _HOLDS = """
 select exists (select from holdfast.task t join holdfast.bucket b on b.id = t.bucket_id where b.worker_id = $1)
 """
@@ -55,6 +62,11 @@ class Crew:
         self.processes = [one for one in self.processes if one.is_running]
         while len(self.processes) < self._size:
             self.processes.append(await self._start())
+
+    async def ready(self) -> None:
+        """Returns when all have registered."""
+        for one in self.processes:
+            await one.name()
 
     def deploy(self) -> None:
         """Those who start from now on have the other version."""
@@ -83,10 +95,20 @@ class Crew:
         for watch in self._watches:
             watch.cancel()
 
+    def of(self, pid: int) -> WorkerProcess | None:
+        """The one with this process id."""
+        return next((one for one in self.processes if one.pid == pid and one.is_running), None)
+
     def any(self, chance: random.Random) -> WorkerProcess | None:
         """One that runs."""
         running = [one for one in self.processes if one.is_running]
         return chance.choice(running) if running else None
+
+    async def busy(self, chance: random.Random) -> WorkerProcess | None:
+        """One that holds runs just now; or any, if none does."""
+        pids: list[int] = await self._machine.ask(_BUSY) or []
+        busy = [one for pid in pids if (one := self.of(pid)) is not None]
+        return chance.choice(busy) if busy else self.any(chance)
 
     async def kill(self, one: WorkerProcess) -> None:
         """``kill -9``; how long its runs take to be in other hands is watched, if it has any."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,11 +19,59 @@ if TYPE_CHECKING:
     from tests.chaos.crew import Crew
     from tests.chaos.load import Load
     from tests.faults.machine import Machine
+    from tests.house import WorkerProcess
 
 Fault = Callable[[], Awaitable[None]]
+Pauses = tuple[float, float]
 
 _LEASE = 3.0
-_PAUSES = (0.3, 2.5)
+PAUSES: Pauses = (0.3, 2.5)
+"""Seconds between two faults: at least, and at most."""
+SHARES = {
+    "kill -9": 10,
+    "SIGSTOP beyond the lease": 4,
+    "SIGTERM": 4,
+    "server: fast restart": 2,
+    "server: immediate restart": 2,
+    "server: a backend crashes": 1,
+    "backends terminated": 5,
+    "connections cut": 5,
+    "network delayed": 4,
+    "connections half-open": 3,
+    "answers to COMMIT lost": 6,
+    "a flush arrives after the recovery": 3,
+    "a flush arrives amid the recovery": 1,
+    "a flush arrives as its worker leaves": 1,
+    "a heartbeat arrives as the lease ends": 1,
+    "hints dropped": 2,
+    "connections exhausted": 2,
+    "a transaction left open on hot rows": 4,
+    "a worker's clock an hour off": 2,
+    "the other version deployed": 3,
+    "a poison run": 1,
+}
+"""How often each fault is dealt, beside the others."""
+
+_CAUGHT_WITHIN = 3.0
+_LOOK = 0.005
+_GIVEN_UP_AFTER = 30.0
+_ANSWERS = ("holdfast.flush(", "holdfast.claim(", "insert into holdfast.run ", "holdfast.signal(", "COMMIT")
+
+_RECOVERED = "select state = 'lost' from holdfast.worker where name = $1"
+_TAKEN_FROM = """
+select exists (
+  select from pg_locks l
+    join holdfast.worker w on l.objid::bigint = w.id
+   where w.name = $1
+     and l.locktype = 'advisory'
+     and l.classid::bigint = (holdfast.fence_class()::bigint & 4294967295)
+     and l.mode = 'ExclusiveLock'
+     and l.granted
+)
+"""
+_ABOUT_TO_END = """
+select lease_until < clock_timestamp() + interval '150 milliseconds' from holdfast.worker where name = $1
+"""
 
 
 class Network(NamedTuple):
@@ -37,43 +86,72 @@ class Network(NamedTuple):
 class Faults:
     """Breaks something, then something else. What it breaks for a while it mends itself."""
 
-    def __init__(self, machine: Machine, crew: Crew, load: Load, network: Network, chance: random.Random) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        crew: Crew,
+        load: Load,
+        network: Network,
+        chance: random.Random,
+        *,
+        pauses: Pauses = PAUSES,
+        answers: Sequence[str] | None = None,
+        only: frozenset[str] = frozenset(),
+    ) -> None:
         self._machine = machine
         self._crew = crew
         self._load = load
         self._network = network
         self._chance = chance
+        self._pauses = pauses
+        self._answers = _ANSWERS if answers is None else answers
+        self._over = asyncio.Event()
+        self.resumptions: list[float] = []
+        """After how many seconds something ended again, once the server or the network was back."""
         self._lasting: set[asyncio.Task[None]] = set()
         self.dealt = Counter[str]()
-        self._deck: dict[str, tuple[int, Fault]] = {
-            "kill -9": (10, self._kill),
-            "SIGSTOP beyond the lease": (4, self._freeze),
-            "SIGTERM": (4, self._terminate),
-            "server: fast restart": (2, lambda: self._restart(signal.SIGINT)),
-            "server: immediate restart": (2, lambda: self._restart(signal.SIGQUIT)),
-            "server: a backend crashes": (1, self._crash),
-            "backends terminated": (5, self._end_backends),
-            "connections cut": (5, self._cut),
-            "network delayed": (4, self._delay),
-            "connections half-open": (3, self._swallow),
-            "answers to COMMIT lost": (6, self._lose),
-            "hints dropped": (2, self._deafen),
-            "connections exhausted": (2, self._exhaust),
-            "a transaction left open on hot rows": (4, self._lock),
-            "a worker's clock an hour off": (2, self._misset),
-            "the other version deployed": (3, self._deploy),
-            "a poison run": (1, self._poison),
+        self._deck: dict[str, Fault] = {
+            "kill -9": self._kill,
+            "SIGSTOP beyond the lease": self._freeze,
+            "SIGTERM": self._terminate,
+            "server: fast restart": lambda: self._restart(signal.SIGINT),
+            "server: immediate restart": lambda: self._restart(signal.SIGQUIT),
+            "server: a backend crashes": self._crash,
+            "backends terminated": self._end_backends,
+            "connections cut": self._cut,
+            "network delayed": self._delay,
+            "connections half-open": self._swallow,
+            "answers to COMMIT lost": self._lose,
+            "a flush arrives after the recovery": lambda: self._belate("holdfast.flush(", _RECOVERED),
+            "a flush arrives amid the recovery": lambda: self._belate("holdfast.flush(", _TAKEN_FROM),
+            "a flush arrives as its worker leaves": self._outlive,
+            "a heartbeat arrives as the lease ends": lambda: self._belate("holdfast.heartbeat(", _ABOUT_TO_END),
+            "hints dropped": self._deafen,
+            "connections exhausted": self._exhaust,
+            "a transaction left open on hot rows": self._lock,
+            "a worker's clock an hour off": self._misset,
+            "the other version deployed": self._deploy,
+            "a poison run": self._poison,
         }
+        self._shares = {name: share for name, share in SHARES.items() if not only or name in only}
 
-    async def run(self, only: frozenset[str] = frozenset()) -> None:
-        """Deals, until it is cancelled."""
-        deck = {name: card for name, card in self._deck.items() if not only or name in only}
-        while True:
-            await asyncio.sleep(self._chance.uniform(*_PAUSES))
-            name = self._chance.choices(list(deck), [share for share, _ in deck.values()])[0]
+    async def run(self) -> None:
+        """Deals, until it is told to stop."""
+        while not await self._told_to_stop(self._chance.uniform(*self._pauses)):
+            name = self._chance.choices(list(self._shares), list(self._shares.values()))[0]
             self.dealt[name] += 1
-            await deck[name][1]()
+            await self._deck[name]()
             await self._crew.fill()
+
+    def stop(self) -> None:
+        """No further fault is dealt."""
+        self._over.set()
+
+    async def _told_to_stop(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+        return self._over.is_set()
 
     async def mend(self) -> None:
         """Ends what lasts, and leaves nothing broken."""
@@ -83,6 +161,8 @@ class Faults:
             proxy.heal()
             proxy.delay, proxy.deaf = None, None
             proxy.losses.clear()
+            proxy.late = None
+            proxy.muted.clear()
 
     def _last(self, work: Awaitable[None]) -> None:
         async def lasting() -> None:
@@ -95,11 +175,11 @@ class Faults:
     # -- workers
 
     async def _kill(self) -> None:
-        if (one := self._crew.any(self._chance)) is not None:
+        if (one := await self._crew.busy(self._chance)) is not None:
             await self._crew.kill(one)
 
     async def _freeze(self) -> None:
-        one = self._crew.any(self._chance)
+        one = await self._crew.busy(self._chance)
         if one is None:
             return
         seconds = _LEASE * self._chance.uniform(1.1, 2.0)
@@ -133,11 +213,22 @@ class Faults:
 
     async def _restart(self, number: signal.Signals) -> None:
         await self._machine.restart(number)
+        self._last(self._resume())
+
+    async def _resume(self) -> None:
+        """How long it takes until something ends again."""
+        began, since = time.monotonic(), await self._machine.ask("select clock_timestamp()")
+        while since is not None and time.monotonic() - began < _GIVEN_UP_AFTER:
+            if await self._machine.ask("select exists (select from holdfast.result where at > $1)", since):
+                self.resumptions.append(time.monotonic() - began)
+                return
+            await asyncio.sleep(_LOOK)
 
     async def _crash(self) -> None:
         flushes = "select exists (select from pg_stat_activity where application_name like 'holdfast flushes %')"
         if await self._machine.ask(flushes):
             await self._machine.crash()
+            self._last(self._resume())
 
     async def _end_backends(self) -> None:
         share = self._chance.choice((0.2, 1.0))
@@ -186,6 +277,8 @@ class Faults:
         proxy.cut(refuse=self._chance.random() < 0.5)
         await asyncio.sleep(self._chance.uniform(0.1, 1.5))
         proxy.heal()
+        if proxy is self._network.far:
+            self._last(self._resume())
 
     async def _delay(self) -> None:
         proxy, most, seconds = self._proxy(), self._chance.uniform(0.01, 0.3), self._chance.uniform(1, 4)
@@ -203,11 +296,11 @@ class Faults:
         proxy.swallow()
         await asyncio.sleep(self._chance.uniform(0.2, 1.6 * _LEASE))
         proxy.heal()
+        if proxy is self._network.far:
+            self._last(self._resume())
 
     async def _lose(self) -> None:
-        part = self._chance.choice(
-            ("holdfast.flush(", "holdfast.claim(", "insert into holdfast.run ", "holdfast.signal(", "COMMIT")
-        )
+        part = self._chance.choice(self._answers)
         proxy, share, seconds = self._proxy(), self._chance.uniform(0.05, 0.5), self._chance.uniform(0.5, 3)
         chance = random.Random(self._chance.random())
         loss: Loss = proxy.lose(part, lambda _place, _rows: chance.random() < share)
@@ -218,6 +311,45 @@ class Faults:
                 proxy.losses.remove(loss)
 
         self._last(losing())
+
+    async def _belate(self, part: str, moment: str) -> None:
+        """Whoever says this next is killed at once; what it has said arrives later, when ``moment`` comes true."""
+        if (one := await self._catch(part, moment)) is not None:
+            await self._crew.kill(one)
+
+    async def _outlive(self) -> None:
+        """Who flushes next is told to leave, and no flush of it gets through; but the first does, as it leaves."""
+        if (one := await self._catch("holdfast.flush(", _TAKEN_FROM, mute=True)) is not None:
+            one.send(signal.SIGTERM)
+            with suppress(TimeoutError):
+                await one.exit(patience=15)
+        self._network.far.muted.clear()
+
+    async def _catch(self, part: str, moment: str, *, mute: bool = False) -> WorkerProcess | None:
+        proxy, loop = self._network.far, asyncio.get_running_loop()
+        caught: asyncio.Future[str] = loop.create_future()
+
+        def catch(application: str) -> None:
+            if mute:
+                proxy.muted.add(application)
+            if not caught.done():
+                caught.set_result(application.rpartition(" ")[2])
+
+        async def arrive() -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(4 * _LEASE):
+                    while caught.done() and not await self._machine.ask(moment, caught.result()):
+                        await asyncio.sleep(_LOOK)
+
+        proxy.delay_until_given_up(part, arrive, catch)
+        try:
+            async with asyncio.timeout(_CAUGHT_WITHIN):
+                name = await caught
+        except TimeoutError:
+            proxy.late = None
+            return None
+        pid = await self._machine.ask("select pid from holdfast.worker where name = $1", name)
+        return None if pid is None else self._crew.of(pid)
 
     async def _deafen(self) -> None:
         proxy, seconds = self._proxy(), self._chance.uniform(2, 5)

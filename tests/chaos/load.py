@@ -1,84 +1,34 @@
-"""The load: runs of every kind, started and signalled by a client that remembers what it was promised."""
+"""The load: runs of every kind, started and talked to by a client that remembers what it was promised."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from holdfast.core.errors import DatabaseError, RunEnded
+import asyncpg
+
+from holdfast.core.errors import DatabaseError, ReplyTimeout, RunEnded
 from tests.chaos import workload
+from tests.chaos.kinds import ASKED, HEARD, KINDS
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from holdfast.client import Client
     from holdfast.core.definition import Call
+    from tests.chaos.findings import Findings
 
 _TICK = 0.1
 _TRIES_AGAIN = 0.2
-
-
-class Kind(NamedTuple):
-    """A kind of run: how often it comes, what is started, and what it has to give."""
-
-    share: int
-    call: Callable[[int], Call[Any]]
-    wanted: Callable[[int], object]
-    status: str = "succeeded"
-
-
-_HEARD = 4
-
-
-def _sequence(n: int) -> object:
-    return (n + 1) + n * 2 + n
-
-
-def _listens(_: int) -> Call[Any]:
-    return workload.listens.call(_HEARD)
-
-
-def _heard(_: int) -> object:
-    return list(range(_HEARD))
-
-
-def _fan(n: int) -> object:
-    return sum(n + one + 1 for one in range(8)) + 3
-
-
-def _family(n: int) -> object:
-    return sum(n + one + 1 for one in range(4))
-
-
-def _books(_: int) -> object:
-    return 6
-
-
-def _nothing(_: int) -> object:
-    return None
-
-
-def _same(n: int) -> object:
-    return n
-
-
-KINDS = {
-    "sequence": Kind(30, workload.sequence.call, _sequence),
-    "fan": Kind(8, workload.fan.call, _fan),
-    "listens": Kind(12, _listens, _heard),
-    "family": Kind(8, workload.family.call, _family),
-    "books": Kind(10, workload.books.call, _books),
-    "regrets": Kind(8, workload.regrets.call, _nothing, "failed"),
-    "job": Kind(20, workload.shaky.call, _same),
-    "cancelled": Kind(4, workload.sequence.call, _sequence),
-}
-"""Of those that are cancelled some end before; then they have to give what they would have given."""
+_LATEST = 1.5
+"""Seconds for which a caller's transaction is left open before it is committed."""
 
 
 @dataclass(slots=True)
@@ -93,14 +43,28 @@ class Promise:
 class Load:
     """Starts so many runs per second, until it is told to stop."""
 
-    def __init__(self, client: Client, chance: random.Random, *, rate: float) -> None:
+    def __init__(
+        self,
+        client: Client,
+        dsn: str,
+        findings: Findings,
+        chance: random.Random,
+        *,
+        rate: float,
+        shares: Mapping[str, float] | None = None,
+    ) -> None:
         self._client = client
+        self._dsn = dsn
+        self._findings = findings
         self._chance = chance
         self._rate = rate
+        self._shares = {name: kind.share for name, kind in KINDS.items()} if shares is None else dict(shares)
         self._number = 0
         self.promises: list[Promise] = []
         self.refused = Counter[str]()
         """What callers were told instead of an acknowledgement."""
+        self.taken_back: list[UUID] = []
+        """Runs whose starts were rolled back by their callers."""
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -119,18 +83,30 @@ class Load:
         while self._under_way:
             await asyncio.wait(self._under_way)
 
-    def _begin(self, work: Any) -> None:
+    def stop(self) -> None:
+        """Leaves what is under way as it is."""
+        for task in self._under_way:
+            task.cancel()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
     def _pick(self) -> str:
-        return self._chance.choices(list(KINDS), [kind.share for kind in KINDS.values()])[0]
+        return self._chance.choices(list(self._shares), list(self._shares.values()))[0]
 
     async def _start(self, kind: str) -> None:
         self._number += 1
         number = self._number
-        await self._send(kind, number, KINDS[kind].call(number))
+        call = KINDS[kind].call(number)
+        match kind:
+            case "late":
+                await self._send_late(number, call)
+            case "keyed":
+                await self._send_twice(number, call)
+            case _:
+                await self._send(kind, number, call)
 
     async def _send(self, kind: str, number: int, call: Call[Any]) -> None:
         delay = self._chance.uniform(0.0, 1.5)
@@ -142,22 +118,72 @@ class Load:
         self.promises.append(Promise(kind, number, run.id))
         if kind == "listens":
             await self._talk(run.id, delay)
+        elif kind == "answers":
+            await self._ask(run.id, delay)
         elif kind == "cancelled":
             await asyncio.sleep(delay)
             await self._again(partial(self._client.cancel, run.id))
 
+    async def _send_twice(self, number: int, call: Call[Any]) -> None:
+        """With a key, until it is acknowledged, and once more: it is one run."""
+        ids: list[UUID] = []
+
+        async def send() -> None:
+            ids.append((await self._client.start(call, key=f"order-{number}")).id)
+
+        for _ in range(2):
+            await self._again(send)
+        if len(set(ids)) > 1:
+            self._findings.blame("1. a key belongs to one run", f"order-{number} has {ids}", ids[0])
+        self.promises.append(Promise("keyed", number, ids[0]))
+
+    async def _send_late(self, number: int, call: Call[Any]) -> None:
+        """In a transaction of the caller's, which is left open for a while."""
+        seconds, keeps = self._chance.uniform(0.0, _LATEST), self._chance.random() < 0.8
+        connection: asyncpg.Connection[asyncpg.Record] | None = None
+        try:
+            connection = await asyncpg.connect(self._dsn, timeout=5)
+            transaction = connection.transaction()
+            await transaction.start()
+            run = await self._client.start(call, connection=connection)
+            await asyncio.sleep(seconds)
+            if keeps:
+                await transaction.commit()
+                self.promises.append(Promise("late", number, run.id))
+            else:
+                self.taken_back.append(run.id)
+        except (DatabaseError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            # Whether it was committed, nobody has promised.
+            self.refused[type(error).__name__] += 1
+        finally:
+            if connection is not None:
+                connection.terminate()
+
     async def _talk(self, run_id: UUID, delay: float) -> None:
-        for number in range(_HEARD):
+        for number in range(HEARD):
             await asyncio.sleep(delay * (number % 2))
             # Sent until it is acknowledged; the key makes one of many.
             await self._again(partial(self._client.signal, run_id, workload.word, number, key=f"word-{number}"))
 
-    async def _again(self, send: Callable[[], Any]) -> None:
+    async def _ask(self, run_id: UUID, delay: float) -> None:
+        run = self._client.get(run_id)
+        for number in range(ASKED):
+            await asyncio.sleep(delay * (number % 2))
+
+            async def ask(number: int = number) -> None:
+                seconds = timedelta(seconds=30)
+                answer = await run.update(workload.question, number, key=f"question-{number}", timeout=seconds)
+                if answer != number * 2:
+                    self._findings.blame("6. an update is answered once", f"{number} was answered {answer}", run_id)
+
+            await self._again(ask)
+
+    async def _again(self, send: Callable[[], Awaitable[object]]) -> None:
         with suppress(RunEnded):
             while True:
                 try:
                     await send()
-                except DatabaseError:
+                except (DatabaseError, ReplyTimeout):
                     await asyncio.sleep(_TRIES_AGAIN)
                 else:
                     return

@@ -1,54 +1,51 @@
-"""The books, balanced: what was promised, what the tables say, and what the activities themselves wrote down."""
+"""The balance at the end: what was promised, what the tables say, and what the activities themselves wrote down."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from tests.chaos.load import KINDS
-from tests.house import until
+from tests.chaos.audit import inspect
+from tests.chaos.books import Books
+from tests.chaos.kinds import KINDS
+from tests.house import check_invariants, until
 
 if TYPE_CHECKING:
     from tests.apps.ledger import Ledger
-    from tests.chaos.load import Promise
+    from tests.chaos.findings import Findings
+    from tests.chaos.load import Load, Promise
     from tests.house import House
 
 _STATUS = {1: "succeeded", 2: "failed", 3: "cancelled"}
-_SLACK = 0.005
-"""Seconds by which the clock of the ledger and that of the database may be taken to differ."""
 _LEAST_SHARE = 0.5
-_MISSING = "from unnest($1::uuid[]) i where not exists (select from holdfast.result where run_id = i)"
+_CONTINUED = "marathon"
 _TABLES = {"run": "id", "task": "run_id", "journal": "run_id", "inbox": "run_id", "result": "run_id"}
-_CALLED = """
-select run_id::text, key, extract(epoch from at)::float8 as at from holdfast.journal where kind in (1, 2, 6)
+_OPEN = """
+select i as id, (select s.status from holdfast.runs s where s.id = i) as status
+  from unnest($1::uuid[]) i
+ where not exists (select from holdfast.result where run_id = i)
 """
-_ENDED = "select run_id::text, extract(epoch from at)::float8 as at from holdfast.result"
+_RESULTS = """
+select i as id, e.run_id, e.status, e.output #>> '{}' as output, e.error::text as error
+  from unnest($1::uuid[], $2::uuid[]) as p (i, newest)
+  join holdfast.result e on e.run_id = p.newest
+"""
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What was found."""
+    """What has become of what was promised."""
 
-    wrong: list[str] = field(default_factory=list[str])
-    """Each a sentence about something that may not be."""
-    suspects: dict[UUID, None] = field(default_factory=dict[UUID, None])
-    """The runs at fault, for their journals."""
     ended: Counter[str] = field(default_factory=Counter[str])
     """How many promised runs have ended how, by kind and status."""
     calls: int = 0
     """Of activities."""
     entries: int = 0
     """Made by transactional ones."""
-
-    def blame(self, run_id: UUID | None, sentence: str) -> None:
-        self.wrong.append(sentence if run_id is None else f"run {run_id}: {sentence}")
-        if run_id is not None:
-            self.suspects[run_id] = None
 
     @property
     def share(self) -> float:
@@ -57,48 +54,62 @@ class Verdict:
         return good / max(1, sum(self.ended.values()))
 
 
-async def balance(house: House, ledger: Ledger, promises: Sequence[Promise], *, patience: float) -> Verdict:
+async def balance(house: House, ledger: Ledger, load: Load, findings: Findings, *, patience: float) -> Verdict:
     """Waits until every promised run has ended, and says what is wrong then."""
     verdict = Verdict()
-    await _end_all(house, promises, verdict, patience)
-    try:
-        await house.check_invariants()
-    except AssertionError as broken:
-        verdict.blame(None, f"an invariant is broken: {broken}")
-    await _keep_promises(house, promises, verdict)
-    await _read_ledger(house, ledger, verdict)
-    await _count_entries(house, promises, verdict)
-    await _undo(house, promises, verdict)
+    newest = await _end_all(house, load.promises, findings, patience)
+    await look_at_invariants(house.dsn, findings)
+    await inspect(house.db, findings, calm=False)
+    await _keep_promises(house, load.promises, newest, verdict, findings)
+    books = Books(ledger, findings)
+    await books.compare(house.db)
+    verdict.calls = books.calls
+    await _count_entries(house, load.promises, verdict, findings)
+    await _undo(house, load.promises, findings)
+    rows = await house.db.fetch("select id from holdfast.run where id = any ($1::uuid[])", load.taken_back)
+    for row in rows:
+        findings.blame("1. what was rolled back is not there", "its start was rolled back", row["id"])
     if verdict.share < _LEAST_SHARE:
-        verdict.blame(None, f"only {verdict.share:.0%} of the runs ended as they should: nothing is shown by that")
+        share = f"only {verdict.share:.0%} of the runs ended as they should: nothing is shown by that"
+        findings.blame("10. something succeeds", share)
     return verdict
 
 
-async def _end_all(house: House, promises: Sequence[Promise], verdict: Verdict, patience: float) -> None:
+async def look_at_invariants(dsn: str, findings: Findings, *, but: tuple[str, ...] = ()) -> None:
+    """All that can be read from the tables alone."""
+    try:
+        await check_invariants(dsn, but=but)
+    except AssertionError as broken:
+        for line in str(broken).splitlines():
+            title, _, row = line.partition(": ")
+            findings.blame(title, row)
+
+
+async def _end_all(house: House, promises: Sequence[Promise], findings: Findings, patience: float) -> dict[UUID, UUID]:
+    """Gives, of each promised run, the one that goes on for it last."""
     ids = [promise.run_id for promise in promises]
+    newest = {run_id: run_id for run_id in ids}
 
     async def all_ended() -> bool:
-        return bool(await house.value(f"select count(*) = 0 {_MISSING}", ids))
+        for promise in promises:
+            if promise.kind == _CONTINUED:
+                newest[promise.run_id] = await house.value("select holdfast.newest($1)", promise.run_id)
+        return not await house.db.fetch(_OPEN, list(newest.values()))
 
     try:
         await until(all_ended, "every promised run has ended", patience=patience)
     except AssertionError:
-        rows = await house.db.fetch(
-            f"select i as id, (select s.status from holdfast.runs s where s.id = i) as status {_MISSING}", ids
-        )
-        for row in rows:
-            verdict.blame(
-                row["id"], f"promised, and has not ended after {patience:g} s: {row['status'] or 'it is lost'}"
-            )
+        for row in await house.db.fetch(_OPEN, list(newest.values())):
+            sentence = f"promised, and has not ended after {patience:g} s: {row['status'] or 'it is lost'}"
+            findings.blame("1. what was promised ends", sentence, row["id"])
+    return newest
 
 
-async def _keep_promises(house: House, promises: Sequence[Promise], verdict: Verdict) -> None:
-    rows = await house.db.fetch(
-        "select run_id, status, output #>> '{}' as output, error::text as error from holdfast.result "
-        "where run_id = any ($1::uuid[])",
-        [promise.run_id for promise in promises],
-    )
-    results = {row["run_id"]: row for row in rows}
+async def _keep_promises(
+    house: House, promises: Sequence[Promise], newest: dict[UUID, UUID], verdict: Verdict, findings: Findings
+) -> None:
+    rows = await house.db.fetch(_RESULTS, list(newest), list(newest.values()))
+    results = {row["id"]: row for row in rows}
     for promise in promises:
         row = results.get(promise.run_id)
         if row is None:
@@ -111,10 +122,11 @@ async def _keep_promises(house: House, promises: Sequence[Promise], verdict: Ver
             good = True
         verdict.ended[f"{promise.kind}: {status}{'' if good else ', wrong'}"] += 1
         if not good:
-            verdict.blame(
-                promise.run_id,
+            findings.blame(
+                "1. what was promised ends as it should",
                 f"{promise.kind}({promise.number}) ended as {status} with {value or row['error']}, "
                 f"and was to end as {wanted[0]} with {wanted[1]}",
+                row["run_id"],
             )
 
 
@@ -125,38 +137,22 @@ def _wanted(promise: Promise) -> tuple[str, object]:
     return kind.status, kind.wanted(promise.number)
 
 
-async def _read_ledger(house: House, ledger: Ledger, verdict: Verdict) -> None:
-    """No activity is called whose outcome is recorded, or whose run has ended."""
-    before = time.clock_gettime(time.CLOCK_MONOTONIC)
-    now = await house.value("select extract(epoch from clock_timestamp())::float8")
-    offset = now - (before + time.clock_gettime(time.CLOCK_MONOTONIC)) / 2
-    journal = await house.db.fetch(_CALLED)
-    ends = {row["run_id"]: row["at"] for row in await house.db.fetch(_ENDED)}
-    recorded = {(row["run_id"], row["key"]): row["at"] for row in journal}
-    for line in ledger.lines():
-        _, at, _, run, key, attempt = line.split(" ")
-        verdict.calls += 1
-        moment = float(at) + offset - _SLACK
-        for end in (recorded.get((run, key)), recorded.get((run, f"{key}@{attempt}")), ends.get(run)):
-            if end is not None and moment > end:
-                verdict.blame(UUID(run), f"{line!r} was called {moment - end:.3f} s after that was recorded")
-
-
-async def _count_entries(house: House, promises: Sequence[Promise], verdict: Verdict) -> None:
+async def _count_entries(house: House, promises: Sequence[Promise], verdict: Verdict, findings: Findings) -> None:
     """What a transactional activity does is done once."""
+    check = "18. what a transactional activity does is done once"
     lines: dict[int, list[int]] = defaultdict(list)
-    for row in await house.db.fetch("select book, line from chaos_entry order by book, line"):
+    for row in await house.db.fetch("select book, line from public.chaos_entry order by book, line"):
         lines[row["book"]].append(row["line"])
         verdict.entries += 1
     for book, written in lines.items():
         if len(set(written)) != len(written):
-            verdict.blame(None, f"book {book} has entries twice: {written}")
+            findings.blame(check, f"book {book} has entries twice: {written}")
     for promise in promises:
         if promise.kind == "books" and lines[promise.number] != [0, 1, 2, 3]:
-            verdict.blame(promise.run_id, f"book {promise.number} has the entries {lines[promise.number]}")
+            findings.blame(check, f"book {promise.number} has the entries {lines[promise.number]}", promise.run_id)
 
 
-async def _undo(house: House, promises: Sequence[Promise], verdict: Verdict) -> None:
+async def _undo(house: House, promises: Sequence[Promise], findings: Findings) -> None:
     """What was taken and not kept was given back."""
     rows = await house.db.fetch(
         "select run_id, count(*) filter (where key like 'take#%') as taken, "
@@ -166,7 +162,8 @@ async def _undo(house: House, promises: Sequence[Promise], verdict: Verdict) -> 
     )
     for row in rows:
         if row["taken"] != 3 or row["given"] != 3:
-            verdict.blame(row["run_id"], f"took {row['taken']} and gave back {row['given']}")
+            sentence = f"took {row['taken']} and gave back {row['given']}"
+            findings.blame("W15. what was taken is given back", sentence, row["run_id"])
 
 
 async def describe(house: House, run_id: UUID) -> str:

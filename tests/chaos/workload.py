@@ -11,14 +11,33 @@ import signal
 import time
 from datetime import timedelta
 
-from holdfast import App, Connection, GiveUp, Retry, Signal, activity_info, patched, saga, sleep
+from holdfast import (
+    App,
+    Connection,
+    GiveUp,
+    Limit,
+    Retry,
+    Signal,
+    State,
+    Update,
+    activity_info,
+    fan_out,
+    patched,
+    saga,
+    sleep,
+)
 from tests.apps.ledger import note
+from tests.rules.defects import break_process
+
+break_process()
 
 VERSION = int(os.environ.get("CHAOS_VERSION", "2"))
 
 app = App()
 
 word = Signal[int]("word")
+question = Update[int, int]("question")
+total_so_far = State[int]("total")
 
 
 def called(what: str = "call") -> None:
@@ -86,6 +105,29 @@ async def apart(n: int) -> int:
     return n
 
 
+@app.activity(concurrency=[Limit(4), Limit(1, per="customer")])
+async def serve(customer: int, n: int) -> int:
+    del customer
+    called()
+    await asyncio.sleep(0.02)
+    return n
+
+
+@app.batch(size=10, wait=timedelta(milliseconds=100))
+async def weigh(items: list[int]) -> list[int]:
+    note("batch", time.clock_gettime(time.CLOCK_MONOTONIC), os.getpid(), len(items))
+    await asyncio.sleep(0.02)
+    return [item * 3 for item in items]
+
+
+@app.activity
+async def hog(n: int) -> int:
+    """Blocks the event loop for longer than a lease lasts."""
+    called()
+    time.sleep(4.5)
+    return n
+
+
 @app.workflow
 async def sequence(n: int) -> int:
     """One step after the other, with a timer and a retry between them."""
@@ -94,7 +136,9 @@ async def sequence(n: int) -> int:
     total += await crunch(n)
     if VERSION >= 2 and patched("more"):
         total += await step(n) - n - 1
-    return total + await shaky(n)
+    total += await shaky(n)
+    total_so_far.set(total)
+    return total
 
 
 @app.workflow
@@ -140,6 +184,44 @@ async def regrets(n: int) -> None:
         for one in range(3):
             undo.add(give_back, await take(n * 3 + one))
         await refuse(n)
+
+
+@app.workflow
+async def answers(count: int) -> int:
+    """Answers so many questions, and gives the sum of what was asked."""
+    total = 0
+    async for call in question.calls():
+        total += await step(call.input) - 1
+        call.reply(call.input * 2)
+        count -= 1
+        if not count:
+            break
+    return total
+
+
+@app.workflow
+async def marathon(n: int, laps: int) -> int:
+    """Goes on as a new run after each lap."""
+    n = await step(n)
+    if laps:
+        marathon.continue_as_new(n, laps - 1)
+    return n
+
+
+@app.workflow(concurrency=Limit(3))
+async def turnstile(n: int) -> int:
+    """Of these only three are inside at once."""
+    await sleep(timedelta(milliseconds=50))
+    return await serve(n % 5, n)
+
+
+@app.workflow
+async def market(n: int) -> int:
+    """Some of it in batches, some of it under limits."""
+    weights, served = await asyncio.gather(
+        fan_out(weigh, [n, n + 1, n + 2]), asyncio.gather(*[serve(one, one) for one in range(3)])
+    )
+    return sum(weights) + sum(served)
 
 
 @app.workflow

@@ -28,6 +28,7 @@ class Machine:
         self.postgres = postgres
         self.house = house
         self._asks: asyncpg.Connection[asyncpg.Record] | None = None
+        self._asking = asyncio.Lock()
 
     @property
     def postmaster(self) -> int:
@@ -50,9 +51,10 @@ class Machine:
     async def ask(self, query: str, *arguments: object) -> Any:
         """The first column of the first row; None while the server is away."""
         try:
-            if self._asks is None or self._asks.is_closed():
-                self._asks = await connect(self.house.dsn, application="tests")
-            return await self._asks.fetchval(query, *arguments)
+            async with self._asking:
+                if self._asks is None or self._asks.is_closed():
+                    self._asks = await connect(self.house.dsn, application="tests")
+                return await self._asks.fetchval(query, *arguments)
         except (DatabaseError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             return None
 

@@ -62,6 +62,8 @@ class Late(NamedTuple):
 
     part: str
     arrive: Callable[[], Awaitable[object]]
+    caught: Callable[[str], object] | None = None
+    """Told whose it is, by the application's name, when it is on its way."""
 
 
 class Proxy:
@@ -87,6 +89,8 @@ class Proxy:
         """What becomes of LISTEN: an error, or an answer and never a notification."""
         self.pools = False
         """Whether it is a pooler in transaction mode: it takes few settings, and each transaction has a new session."""
+        self.muted: set[str] = set()
+        """Nobody answers new connections of these, by the name of the application."""
         self.losses: list[Loss] = []
         self.late: Late | None = None
         self.arrived_late = 0
@@ -148,9 +152,11 @@ class Proxy:
         self._refusing = False
         self.passable.set()
 
-    def delay_until_given_up(self, part: str, arrive: Callable[[], Awaitable[object]]) -> None:
+    def delay_until_given_up(
+        self, part: str, arrive: Callable[[], Awaitable[object]], caught: Callable[[str], object] | None = None
+    ) -> None:
         """The next request with this part in it travels until its sender has given it up, and ``arrive`` returns."""
-        self.late = Late(part, arrive)
+        self.late = Late(part, arrive, caught)
 
     def lose(self, part: str, which: Callable[[int, int], bool]) -> Loss:
         """Loses answers: see ``Loss``."""
@@ -177,7 +183,8 @@ class Proxy:
         # What comes while nothing gets through is sent again by the kernel until it does.
         await self.passable.wait()
         start = await _start_of(reader, writer)
-        refused = _settings_of(start) - _POOLED if self.pools else set[str]()
+        settings = _settings_of(start)
+        refused = settings.keys() - _POOLED if self.pools else set[str]()
         if refused:
             words = f"SFATAL\0C08P01\0Munsupported startup parameter: {min(refused)}\0\0"
             writer.write(Message(b"E", words.encode()).encoded())
@@ -185,6 +192,8 @@ class Proxy:
             return
         server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
         wire = _Wire(self, reader, writer, server_reader, server_writer)
+        wire.application = settings.get("application_name", "")
+        wire.dead = wire.application in self.muted
         self._wires.add(wire)
         try:
             server_writer.write(start)
@@ -215,6 +224,8 @@ class _Wire:
         self._late: Late | None = None
         self.answered = asyncio.Event()
         self.dead = False
+        self.application = ""
+        """What who has connected calls itself."""
 
     async def run(self) -> None:
         """Forwards until either side is gone."""
@@ -253,8 +264,9 @@ class _Wire:
             request.clear()
 
     async def _arrive_late(self, late: Late, request: list[bytes]) -> None:
-        while await self._reader.read(4096):
-            pass
+        with suppress(ConnectionError):
+            while await self._reader.read(4096):
+                pass
         self.dead = True
         await late.arrive()
         self._server_writer.writelines(request)
@@ -311,6 +323,8 @@ class _Wire:
             self._proxy.said[text] += 1
             if self._proxy.late is not None and self._proxy.late.part in text:
                 self._late, self._proxy.late = self._proxy.late, None
+                if self._late.caught is not None:
+                    self._late.caught(self.application)
             self._loss = next((loss for loss in self._proxy.losses if loss.part in text), None)
         return message
 
@@ -337,11 +351,12 @@ async def _start_of(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
         return head + await reader.readexactly(length - 8)
 
 
-def _settings_of(start: bytes) -> set[str]:
-    """The names of the settings in the packet with which a connection begins."""
+def _settings_of(start: bytes) -> dict[str, str]:
+    """The settings in the packet with which a connection begins."""
     if struct.unpack("!I", start[4:8]) != (_PROTOCOL_3,):
-        return set()
-    return {word.decode().lower() for word in start[8:].rstrip(b"\0").split(b"\0")[::2]}
+        return {}
+    words = [word.decode() for word in start[8:].rstrip(b"\0").split(b"\0")]
+    return {name.lower(): value for name, value in zip(words[::2], words[1::2], strict=False)}
 
 
 async def _message(reader: asyncio.StreamReader) -> Message:

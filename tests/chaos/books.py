@@ -1,0 +1,149 @@
+"""The ledger, in which activities write down that they begin, compared with the journal: line by line, as they come.
+
+The clock of the ledger is one that no fault touches. That of the database is of the same machine; what one is ahead of
+the other is measured at each look.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+from holdfast.core.journal import attempt_key
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from tests.apps.ledger import Ledger
+    from tests.chaos.findings import Findings
+
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+_SLACK = 0.005
+"""Seconds by which the two clocks may be taken to differ."""
+_RECORDED = """
+select run_id, key, extract(epoch from at)::float8 as at
+  from holdfast.journal
+ where kind in (1, 2, 6) and run_id = any ($1::uuid[])
+"""
+_ENDED = """
+select r.id, r.name, extract(epoch from e.at)::float8 as at
+  from holdfast.run r
+  left join holdfast.result e on e.run_id = r.id
+ where r.id = any ($1::uuid[])
+"""
+_FOLLOWS = {
+    "sequence": {"crunch#1": "step#1", "step#2": "crunch#1", "shaky#1": "crunch#1"},
+    "regrets": {"refuse#1": "take#3"},
+    "marathon": {},
+}
+"""In these workflows this activity is called when that outcome is known."""
+_IN_A_ROW = {"books": "enter", "regrets": "take", "listens": "step"}
+"""In these workflows each call of this activity follows on the outcome of the one before."""
+
+
+class _Line(NamedTuple):
+    at: float
+    pid: int
+    run_id: UUID
+    key: str
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.key}, attempt {self.attempt}, in process {self.pid}"
+
+
+class _Record(NamedTuple):
+    """What the database knows of the runs of some lines."""
+
+    outcomes: dict[tuple[UUID, str], float]
+    ends: dict[UUID, float | None]
+    names: dict[UUID, str]
+
+
+class Books:
+    """How far the ledger was read, and the last attempt at each call."""
+
+    def __init__(self, ledger: Ledger, findings: Findings) -> None:
+        self._ledger = ledger
+        self._findings = findings
+        self._read = 0
+        self._attempts: dict[tuple[UUID, str], int] = {}
+        self._doubtful: list[_Line] = []
+        self.calls = 0
+        """How many lines there were."""
+
+    async def compare(self, db: Connection) -> None:
+        """Compares what has come since the last time, and once more what was written just before that."""
+        offset = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) - _SLACK
+        fresh = self._lines()
+        # What was called just before a look may have been recorded just before, too, and be seen with the next.
+        lines = [*self._doubtful, *fresh]
+        record = await self._record(db, list({line.run_id for line in lines}))
+        for line in fresh:
+            self._in_turn(line)
+            self._follows(line, record, offset)
+        for line in lines:
+            self._once(line, record, offset)
+        self._doubtful = fresh
+        self.calls += len(fresh)
+
+    def _lines(self) -> list[_Line]:
+        if not self._ledger.place.exists():
+            return []
+        with self._ledger.place.open("rb") as file:
+            file.seek(self._read)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read += len(whole)
+        lines: list[_Line] = []
+        for one in whole.decode().splitlines():
+            if not one.startswith("batch "):
+                _, at, pid, run_id, key, attempt = one.split(" ")
+                lines.append(_Line(float(at), int(pid), UUID(run_id), key, int(attempt)))
+        return lines
+
+    async def _record(self, db: Connection, runs: list[UUID]) -> _Record:
+        outcomes = {(row["run_id"], row["key"]): row["at"] for row in await db.fetch(_RECORDED, runs)}
+        ended = await db.fetch(_ENDED, runs)
+        return _Record(outcomes, {row["id"]: row["at"] for row in ended}, {row["id"]: row["name"] for row in ended})
+
+    def _once(self, line: _Line, record: _Record, offset: float) -> None:
+        moment = line.at + offset
+        recorded = (
+            record.outcomes.get((line.run_id, line.key)),
+            record.outcomes.get((line.run_id, attempt_key(line.key, line.attempt))),
+            record.ends.get(line.run_id),
+        )
+        for end in recorded:
+            if end is not None and moment > end:
+                sentence = f"{line} was called {moment - end:.3f} s after that was recorded"
+                self._findings.blame("8. no recorded activity is called again", sentence, line.run_id)
+
+    def _in_turn(self, line: _Line) -> None:
+        call = (line.run_id, line.key)
+        last = self._attempts.get(call, 0)
+        if line.attempt < last:
+            sentence = f"{line} was called after attempt {last}"
+            self._findings.blame("8. attempts are counted across crashes", sentence, line.run_id)
+        self._attempts[call] = max(last, line.attempt)
+
+    def _follows(self, line: _Line, record: _Record, offset: float) -> None:
+        wanted = [] if line.attempt == 1 else [attempt_key(line.key, line.attempt - 1)]
+        if (before := _before(record.names.get(line.run_id, ""), line.key)) is not None:
+            wanted.append(before)
+        for key in wanted:
+            at = record.outcomes.get((line.run_id, key))
+            if at is None or line.at + offset + 2 * _SLACK < at:
+                sentence = f"{line} was called before {key} was recorded"
+                self._findings.blame("2. an outcome is recorded before it is seen", sentence, line.run_id)
+
+
+def _before(workflow: str, key: str) -> str | None:
+    found = _FOLLOWS.get(workflow, {}).get(key)
+    if found is not None or workflow not in _IN_A_ROW:
+        return found
+    match = re.fullmatch(rf"({_IN_A_ROW[workflow]})#(\d+)", key)
+    return f"{match[1]}#{int(match[2]) - 1}" if match and int(match[2]) > 1 else None

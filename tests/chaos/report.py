@@ -1,0 +1,98 @@
+"""What is said about a trial: lines for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.chaos.trial import Outcome
+
+_MOST = 20
+
+
+def lines(outcome: Outcome) -> Iterator[str]:
+    """The report, line by line."""
+    verdict = outcome.verdict
+    yield f"seed {outcome.seed}: {sum(outcome.faults.values())} faults"
+    for name, number in outcome.faults.most_common():
+        yield f"  {number:5}  {name}"
+    yield f"{outcome.promised} runs were promised to callers; {sum(outcome.refused.values())} starts were refused:"
+    for name, number in sorted(verdict.ended.items()):
+        yield f"  {number:5}  {name}"
+    for name, number in sorted(outcome.traffic.items()):
+        yield f"  {number:5}  {name}"
+    yield f"{verdict.share:.1%} ended as they should; {verdict.calls} calls of activities, {verdict.entries} entries"
+    yield f"after kill -9 all was in other hands within {_percentiles(outcome.recoveries)}"
+    yield f"after server and network were back something ended within {_percentiles(outcome.resumptions)}"
+    yield f"the tables and the ledger were looked at {outcome.looks} times meanwhile, and once at the end"
+    for one in outcome.findings[:_MOST]:
+        yield f"WRONG: {one.check}: {'' if one.run_id is None else f'run {one.run_id}: '}{one.sentence}"
+    if len(outcome.findings) > _MOST:
+        yield f"and {len(outcome.findings) - _MOST} more"
+    if outcome.good:
+        yield "nothing is lost and nothing is doubled"
+        return
+    yield f"again: ./dev chaos --seed {outcome.seed}"
+    for journal in outcome.journals:
+        yield f"\n{journal}"
+    log = Path(tempfile.gettempdir()) / f"holdfast-chaos-{outcome.seed}.log"
+    log.write_text(outcome.log, encoding="utf-8")
+    yield f"\nwhat the workers said: {log}"
+
+
+def as_json(outcome: Outcome) -> str:
+    """The same as JSON; durations in seconds."""
+    return json.dumps(
+        {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seed": outcome.seed,
+            "seconds": outcome.seconds,
+            "good": outcome.good,
+            "faults": dict(outcome.faults),
+            "promised": outcome.promised,
+            "refused": dict(outcome.refused),
+            "ended": dict(outcome.verdict.ended),
+            "traffic": dict(outcome.traffic),
+            "share": outcome.verdict.share,
+            "calls": outcome.verdict.calls,
+            "entries": outcome.verdict.entries,
+            "looks": outcome.looks,
+            "recovery": _quantiles(outcome.recoveries),
+            "resumption": _quantiles(outcome.resumptions),
+            "findings": [
+                {
+                    "check": one.check,
+                    "sentence": one.sentence,
+                    "run": None if one.run_id is None else str(one.run_id),
+                    "after": one.after,
+                }
+                for one in outcome.findings
+            ],
+        },
+        indent=2,
+    )
+
+
+def _quantiles(seconds: Sequence[float]) -> dict[str, float] | None:
+    if not seconds:
+        return None
+    ordered = sorted(seconds)
+    return {
+        "p50": median(ordered),
+        "p99": ordered[int(len(ordered) * 0.99)],
+        "worst": ordered[-1],
+        "count": len(ordered),
+    }
+
+
+def _percentiles(seconds: Sequence[float]) -> str:
+    found = _quantiles(seconds)
+    if found is None:
+        return "(it did not happen)"
+    return f"{found['p50']:.1f} s (p50), {found['p99']:.1f} s (p99), {found['worst']:.1f} s (worst) of {found['count']}"
