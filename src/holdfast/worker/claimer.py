@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
 import time
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import asyncpg
-
-from holdfast.core.errors import HoldfastError, WorkerFenced
-from holdfast.core.states import Flag
-from holdfast.store import limits, work
-from holdfast.store.connect import is_away, said, translate
+from holdfast.core.errors import WorkerFenced
+from holdfast.store import work
 from holdfast.supervise.backoff import Backoff
-from holdfast.worker.cargo import Cargo
+from holdfast.worker.intake import AHEAD, Intake
+from holdfast.worker.limited_claims import LimitedClaims
 from holdfast.worker.pace import Pace
 from holdfast.worker.sweeps import Sweeps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from uuid import UUID
 
     from holdfast.store.link import Link
     from holdfast.worker.bucket import Bucket
+    from holdfast.worker.cargo import Cargo
     from holdfast.worker.clock import DatabaseClock
     from holdfast.worker.glance import Glance
     from holdfast.worker.herald import Herald
     from holdfast.worker.limited import Limited
     from holdfast.worker.repertoire import Repertoire
-
-log = logging.getLogger("holdfast.worker")
-
-AHEAD = timedelta(seconds=2)
-"""How far ahead a claim asks when the next run is due, of those that it does not take."""
-
-_SHORTEST_POLL = 0.025
-_BUSY_POLL = 0.02  # where a permit is free, and who waits for it could not be taken at once
 
 _FORESEE_EVERY = 0.1
 _FORESEE_SHARE = 20  # a look at what is not due yet may walk the dead, too
@@ -81,19 +68,25 @@ class Claimer:
         single: Callable[[], None] | None = None,
         glance: Glance | None = None,
     ) -> None:
-        self._link = link
-        self._identity = identity
+        self._intake = Intake(
+            link,
+            identity,
+            buckets,
+            clock,
+            poll=poll,
+            limit=limit,
+            listening=listening,
+            known=known,
+            taken=taken,
+            herald=herald,
+        )
+        self._limited = (
+            None if limited is None else LimitedClaims(limited, self._intake, one_at_a_time=single is not None)
+        )
         self._buckets = buckets
-        self._clock = clock
         self._repertoire = repertoire
-        self._limited = limited
-        self._poll = poll.total_seconds()
         self._lead = lead
-        self._limit = limit
-        self._listening = listening
         self._saturated = saturated
-        self._known = known
-        self._taken = taken
         self._held = held
         self._stray = stray
         self._guests = guests
@@ -101,33 +94,36 @@ class Claimer:
         self._look_at = 0.0
         self._look_pause = _FIRST_LOOK
         self._fenced = fenced
-        self._herald = herald
         self._single = single
         self._evict = evict
         self._glance = glance
         self._lanes = frozenset(bucket.lane for bucket in buckets)
         self._wake = asyncio.Event()
-        self._pause = self._poll
         self._sweeps = Sweeps()
         self._looks_ahead = Pace(_FORESEE_EVERY, share=_FORESEE_SHARE)
-        self._guests_at = 0.0
-        """When to look for guests again: no claim pays for it that is made for something else."""
         self.paused = False
-        self._turn = 0
         self._empty = 0
-        self.claims = 0
-        self.runs = 0
+
+    @property
+    def claims(self) -> int:
+        """How often it has claimed."""
+        return self._intake.claims
+
+    @property
+    def runs(self) -> int:
+        """How many runs it has claimed."""
+        return self._intake.runs
 
     def hint(self) -> None:
         """Something may have become due, or visible though it was due long ago."""
         self._sweeps.owed = True
         if self._limited is not None:
-            self._limited.sweeps.owed = True
+            self._limited.hint()
         self._wake.set()
 
     def hint_guests(self) -> None:
         """Activities may have been dispatched, for whoever has room for them."""
-        self._guests_at = 0.0
+        self._intake.guests_at = 0.0
         self.hint()
 
     def doubt(self) -> None:
@@ -143,8 +139,8 @@ class Claimer:
             if bucket.more and (bucket.hungry() or bucket.pressed()):
                 self._wake.set()
                 if bucket.guests:
-                    self._guests_at = 0.0
-        if self._limited is not None and any(self._limited_more()):
+                    self._intake.guests_at = 0.0
+        if self._limited is not None and self._limited.hungry():
             self._wake.set()
         if self._single is not None:
             self._wake.set()
@@ -163,7 +159,7 @@ class Claimer:
             if self.paused or not self._has_room():
                 for bucket in self._buckets:
                     bucket.more = bucket.more or not bucket.room()
-                wait = self._poll
+                wait = self._intake.poll
                 continue
             try:
                 if self._look_at <= time.monotonic() < self._unsure_until:
@@ -177,7 +173,7 @@ class Claimer:
                 if getattr(error, "sqlstate", None) == "HF001":
                     self._fenced(WorkerFenced(f"{error}; other workers have its runs"))
                     return
-                self._complain("claim", error)
+                self._intake.complain("claim", error)
                 # It may have been committed all the same, or may yet be: then the database says that we hold what we
                 # know nothing of.
                 self.doubt()
@@ -187,23 +183,13 @@ class Claimer:
     def _expects_nothing(self, wait: float) -> bool:
         """Whether it would look again only because it is time to: then the glance may do that for it."""
         held = any(bucket.held for bucket in self._buckets)
-        owed = self._sweeps.owed or (self._limited is not None and self._limited.sweeps.owed)
-        return wait >= 0.85 * self._poll and not held and not owed and self._unsure_until < time.monotonic()
-
-    def _complain(self, what: str, error: Exception) -> None:
-        if is_away(error):
-            log.warning("%s failed: %s", what, said(error))
-        elif isinstance(error, HoldfastError | asyncpg.PostgresError):
-            # What the database refuses needs no traceback of ours, but a remedy.
-            log.error("%s failed, trying again: %s", what, translate(error))
-        else:
-            log.error("%s failed; trying again", what, exc_info=error)
-        self._link.discard()
+        owed = self._sweeps.owed or (self._limited is not None and self._limited.owed)
+        return wait >= 0.85 * self._intake.poll and not held and not owed and self._unsure_until < time.monotonic()
 
     async def _find_strays(self) -> None:
         # What is held now cannot be a stray, nor can what was let go meanwhile: only this loop claims.
         before = set(self._held)
-        async with asyncio.timeout(self._limit), self._link.session() as session:
+        async with self._intake.session() as session:
             rows = await work.held(session, [bucket.id for bucket in self._buckets])
         self._look_at = time.monotonic() + self._look_pause
         self._look_pause = min(self._look_pause * 2, _LONGEST_LOOK)
@@ -233,14 +219,14 @@ class Claimer:
                 # Whatever has become due meanwhile: it is looked for when there is room.
                 bucket.more = True
         welcome: Sequence[str] | None = ()
-        if began >= self._guests_at:
+        if began >= self._intake.guests_at:
             welcome = self._guests()
-            self._guests_at = began + self._poll * _GUESTS_SHARE
+            self._intake.guests_at = began + self._intake.poll * _GUESTS_SHARE
         limited = self._limited
         if limited is None:
             return await self._claim_unlimited(welcome)
         limited.first = self._single is not None or not self._repertoire.names or not limited.first
-        wait = await self._claim_limited(limited, welcome) if limited.first else self._poll
+        wait = await self._claim_limited(limited, welcome) if limited.first else self._intake.poll
         if self._one_is_held() or not (self._repertoire.names or self._single is not None):
             return wait
         if limited.first:
@@ -248,83 +234,12 @@ class Claimer:
         wait = await self._claim_unlimited(welcome)
         return min(wait, await self._claim_limited(limited, welcome))
 
-    async def _claim_limited(self, limited: Limited, welcome: Sequence[str] | None) -> float:
-        """The same for runs that have limits."""
-        began = time.monotonic()
-        if limited.is_untidy():
-            async with asyncio.timeout(self._limit), self._link.session() as session:
-                await limits.tidy_limits(session)
-        sweep = limited.sweeps.is_due(began)
-        known = limited.repertoire
-        if welcome and (names := set(welcome).intersection(known.names)):
-            guests = [(one, limited.wanted(one)) for one in self._buckets if one.guests and one.room()]
-            if guests:
-                await self._take_limited(limited, known.only(names), guests, sweep=sweep)
-        asked = self._wanted_limited(limited, guests=welcome is None)
-        if not asked:
-            return self._poll
-        if sweep:
-            limited.sweeps.owed = False
-        claim = await self._take_limited(limited, known, asked, sweep=sweep)
-        if sweep:
-            limited.sweeps.made(began, time.monotonic())
-        elif welcome is None or welcome:
-            self._guests_at = 0.0
-        self._note_limited(limited, asked, claim)
-        more = set(self._limited_more())
-        if more:
-            return 0.0 if claim.runs or not more.isdisjoint(claim.full) else _BUSY_POLL
-        return self._pause_after(claim, limited.sweeps)
-
-    def _wanted_limited(self, limited: Limited, *, guests: bool) -> list[tuple[Bucket, work.Wanted]]:
-        if self._single is not None:
-            # The one that is next in turn.
-            bucket = self._buckets[self._turn % len(self._buckets)]
-            return [(bucket, limited.wanted(bucket, 1))]
-        # Where there is no room it is not known what is in line.
-        limited.more.update(one.id for one in self._buckets if not one.room())
-        return [(one, limited.wanted(one)) for one in self._buckets if one.room() and (guests or not one.guests)]
-
-    def _note_limited(
-        self, limited: Limited, asked: Sequence[tuple[Bucket, work.Wanted]], claim: limits.LimitedClaim
-    ) -> None:
-        if claim.runs:
+    async def _claim_limited(self, limited: LimitedClaims, welcome: Sequence[str] | None) -> float:
+        before = self.runs
+        wait = await limited.claim(welcome)
+        if self.runs > before:
             self._empty = 0
-        for bucket, _ in asked:
-            limited.looked(bucket, claim)
-            if bucket.guests and (due := claim.next_due.get(bucket.id)) is not None:
-                self._guests_at = min(self._guests_at, time.monotonic() + self._clock.until(due))
-            if bucket.guests and bucket.id in limited.more:
-                self._guests_at = 0.0
-
-    async def _take_limited(
-        self, limited: Limited, known: Repertoire, asked: Sequence[tuple[Bucket, work.Wanted]], *, sweep: bool
-    ) -> limits.LimitedClaim:
-        began = time.monotonic()
-        async with asyncio.timeout(self._limit), self._link.session() as session:
-            claim = await limits.claim_limited(
-                session,
-                self._identity,
-                [want for _, want in asked],
-                names=known.names,
-                fresh=known.fresh,
-                begun=known.begun,
-                tickets=limited.tickets,
-                sweep=sweep,
-                ahead=AHEAD,
-            )
-            self.claims += 1
-            self.runs += len(claim.runs)
-            self._clock.observe(claim.at, began)
-        self._tell(claim, time.monotonic() - began if sweep else None)
-        if claim.runs:
-            self._taken(await self._loaded(claim, began))
-        return claim
-
-    def _limited_more(self) -> Iterator[int]:
-        """The buckets that have room for what waits in line and has limits."""
-        if self._limited is not None:
-            yield from (one.id for one in self._buckets if one.id in self._limited.more and one.hungry())
+        return wait
 
     async def _claim_unlimited(self, welcome: Sequence[str] | None) -> float:
         # A sweep looks below the watermarks: for what became visible late.
@@ -333,26 +248,31 @@ class Claimer:
         asked = [self._rotate()] if self._single is not None else self._wanted(guests=welcome is None, early=early)
         if welcome and (rooms := self._wanted(guests=True, others=False)):
             if self._limited is not None:
-                welcome = [name for name in welcome if name not in self._limited.tickets]
+                welcome = [name for name in welcome if name not in self._limited.names]
             if welcome:
                 await self._claim_from(rooms, sweep=sweep, names=welcome)
         if not asked:
-            return self._poll
+            return self._intake.poll
         if sweep:
             self._sweeps.owed = False
         claim = await self._claim_from(asked, sweep=sweep, early=early)
         if not sweep and (welcome is None or welcome):
             # What they told of may lie below the watermarks: with the next sweep they are looked for again.
-            self._guests_at = 0.0
+            self._intake.guests_at = 0.0
         if self._single is not None and not claim.runs:
             self._empty += 1
             if self._empty < len(self._buckets):
                 return 0.0
             self._single()
         self._empty = 0
-        if any(bucket.more and bucket.hungry() for bucket in self._buckets if not bucket.guests or not self._guests_at):
+        if any(
+            bucket.more and bucket.hungry()
+            for bucket in self._buckets
+            if not bucket.guests or not self._intake.guests_at
+        ):
             return 0.0
-        return self._pause_after(claim, self._sweeps, soon=not early)
+        soon = None if early else self._looks_ahead.due_in(time.monotonic())
+        return self._intake.pause_after(claim, self._sweeps, soon=soon)
 
     async def _claim_from(
         self,
@@ -366,10 +286,10 @@ class Claimer:
         began = time.monotonic()
         known = self._repertoire
         early = early and any(want.early for _, want in asked)
-        async with asyncio.timeout(self._limit), self._link.session() as session:
+        async with self._intake.session() as session:
             claim = await work.claim(
                 session,
-                self._identity,
+                self._intake.identity,
                 [want for _, want in asked],
                 names=known.names if names is None else names,
                 fresh=known.fresh if names is None else (),
@@ -378,49 +298,20 @@ class Claimer:
                 ahead=AHEAD,
                 lead=self._lead if early else None,
             )
-            self.claims += 1
-            self.runs += len(claim.runs)
-            self._clock.observe(claim.at, began)
+            self._intake.count(claim, began)
             now = time.monotonic()
             if sweep and names is None:
                 self._sweeps.made(began, now)
             if early:
                 self._looks_ahead.made(began, now)
-        self._tell(claim, time.monotonic() - began if sweep else None)
+        self._intake.tell(claim, time.monotonic() - began if sweep else None)
         self._note(asked, claim)
-        if claim.runs:
-            self._taken(await self._loaded(claim, began))
+        await self._intake.take(claim, began)
         return claim
 
     def _wanted(self, *, guests: bool, others: bool = True, early: bool = False) -> list[tuple[Bucket, work.Wanted]]:
         looked = [bucket for bucket in self._buckets if (guests if bucket.guests else others)]
         return [(bucket, bucket.wanted(early=early)) for bucket in looked if bucket.room()]
-
-    def _pause_after(self, claim: work.Claim, sweeps: Sweeps, *, soon: bool = False) -> float:
-        """``soon``: what is due next could be taken ahead, and was not looked for."""
-        if self._listening():
-            # What comes now comes with a hint.
-            self._pause = self._poll
-        else:
-            self._pause = _SHORTEST_POLL if claim.runs else min(self._pause * 2, self._poll)
-        wait = self._pause * random.uniform(0.9, 1.1)
-        upcoming = [due for due in claim.next_due.values() if due is not None]
-        now = time.monotonic()
-        if upcoming:
-            wait = min(wait, self._clock.until(min(upcoming)))
-            if soon and any(bucket.early_room() for bucket in self._buckets):
-                wait = min(wait, self._looks_ahead.due_in(now))
-        if sweeps.owed:
-            # A hint came too soon after the last sweep: what it told of may lie below the watermarks.
-            wait = min(wait, sweeps.due_in(now))
-        return max(wait, 0.0005)
-
-    def _tell(self, claim: work.Claim, swept: float | None) -> None:
-        """``swept``: the seconds that it took, if it was a sweep."""
-        if swept is not None and self._herald.swept:
-            self._herald.tell_swept(claim, swept)
-        if self._herald.claimed:
-            self._herald.tell_claimed(claim)
 
     def _has_room(self) -> bool:
         room = any(bucket.room() or bucket.pressed() for bucket in self._buckets)
@@ -431,41 +322,19 @@ class Claimer:
 
     def _rotate(self) -> tuple[Bucket, work.Wanted]:
         """The next bucket in turn, for one run: two must never be held at once."""
-        bucket = self._buckets[self._turn % len(self._buckets)]
-        self._turn += 1
+        bucket = self._intake.next_in_turn()
+        self._intake.turn += 1
         return bucket, work.Wanted(bucket.id, bucket.lane, int(bucket.priority), 1, bucket.watermark)
 
     def _note(self, asked: Sequence[tuple[Bucket, work.Wanted]], claim: work.Claim) -> None:
         counts, last_due = due_in(claim)
         for bucket, want in asked:
             if bucket.guests and (due := claim.next_due.get(bucket.id)) is not None:
-                self._guests_at = min(self._guests_at, time.monotonic() + self._clock.until(due))
+                self._intake.guests_at = min(self._intake.guests_at, time.monotonic() + self._intake.clock.until(due))
             full = counts.get(bucket.id, 0) >= want.room
             bucket.looked(at=claim.at, last_due=last_due.get(bucket.id), full=full)
             if bucket.guests and full:
-                self._guests_at = 0.0
-
-    async def _loaded(self, claim: work.Claim, asked_at: float) -> Cargo:
-        """The journals and inboxes of what was claimed, however long that takes: it is ours now."""
-        runs = claim.runs
-        again = [run.run_id for run in runs if run.hold > 1 and not self._known(run)]
-        written = [run.run_id for run in runs if run.inbox_count > 0]
-        if not again and not written:
-            return Cargo(runs, {}, {}, {}, at=claim.at, asked_at=asked_at)
-        unknown = set(again)
-        beaten = [run.run_id for run in runs if run.flags & Flag.BEATEN and run.run_id in unknown]
-        backoff = Backoff()
-        while True:
-            try:
-                # In later statements than the claim: so they see all that was written before it.
-                async with asyncio.timeout(self._limit), self._link.session() as session:
-                    journals = await work.read_journals(session, again) if again else {}
-                    inboxes = await work.read_inboxes(session, written) if written else {}
-                    beats = await work.read_heartbeats(session, beaten) if beaten else {}
-                return Cargo(runs, journals, inboxes, beats, at=claim.at, asked_at=asked_at)
-            except Exception as error:
-                self._complain("reading journals", error)
-                await asyncio.sleep(backoff.delay())
+                self._intake.guests_at = 0.0
 
 
 def due_in(claim: work.Claim) -> tuple[dict[int, int], dict[int, datetime]]:

@@ -32,8 +32,6 @@ class Limited:
         self.sweeps = Sweeps()
         self.more: set[int] = set()
         """Buckets for which there was more than room."""
-        self.first = False
-        """Whose turn it is to be claimed first: else the one could take all the room from the other."""
         self._watermarks: dict[int, datetime] = {}
         self._tidied_at = time.monotonic()
 
