@@ -194,17 +194,42 @@ select s.name, s.made, s.last_run,
     or s.last_run is not null and not exists (select from holdfast.run r where r.id = s.last_run)
  limit 10
 
--- invariant: 9d. as many permits of a key are held as its row says, and no more than there are
-select k.name, k.key, k.taken, k.most, k.full_at,
-       (select count(*) from holdfast.permit p where p.name = k.name and p.key = k.key) as permits
+-- invariant: 9d. as many permits of a key are held, or leased in blocks, as its row says, and no more than there are
+select k.name, k.key, k.taken, k.most, k.full_at, h.permits, h.leased
   from holdfast.limit_key k
- where k.taken <> (select count(*) from holdfast.permit p where p.name = k.name and p.key = k.key)
+ cross join lateral (
+   select (select count(*) from holdfast.permit p where p.name = k.name and p.key = k.key) as permits,
+          case when k.key = '' then (select coalesce(sum(b.size), 0) from holdfast.permit_block b where b.name = k.name)
+               else 0
+          end as leased
+ ) h
+ where k.taken <> h.permits + h.leased
     or k.taken > k.most
 union all
-select p.name, p.key, null, null, null, count(*)
+select p.name, p.key, null, null, null, count(*), null
   from holdfast.permit p
  where not exists (select from holdfast.limit_key k where k.name = p.name and k.key = p.key)
  group by p.name, p.key
+union all
+select b.name, '', null, null, null, null, sum(b.size)
+  from holdfast.permit_block b
+ where not exists (select from holdfast.limit_key k where k.name = b.name and k.key = '')
+ group by b.name
+ limit 10
+
+-- invariant: 9h. a worker holds no more runs without permits of their own than it has leased, and a block has a worker
+select b.worker_id, b.task, b.name, b.size, h.held
+  from holdfast.permit_block b
+ cross join lateral (
+   select count(*) as held
+     from holdfast.bucket u
+     join holdfast.task t on t.bucket_id = u.id
+    where u.worker_id = b.worker_id
+      and t.name = b.task
+      and not exists (select from holdfast.permit p where p.run_id = t.run_id)
+ ) h
+ where h.held > b.size
+    or not exists (select from holdfast.worker w where w.id = b.worker_id and (w.ended_at is null or h.held > 0))
  limit 10
 
 -- invariant: 9e. a permit is of a run that is held or due, or of a workflow that has not ended; its flags say so
@@ -223,7 +248,7 @@ select w.run_id, w.name, w.key, g.opens_at, k.taken, k.most
   left join holdfast.limit_key k on (k.name, k.key) = (w.name, w.key)
  where g.name is null
     or k.name is null
-    or w.name not like 'rate %' and k.taken < k.most and g.opens_at > holdfast.now()
+    or w.name !~ '^(rate|debounce) ' and k.taken < k.most and g.opens_at > holdfast.now()
  limit 10
 
 -- invariant: 9g. a run that has left the line of what is due for want of a permit waits in one of a key, and none else does

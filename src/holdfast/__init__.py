@@ -11,6 +11,7 @@ from holdfast.app.blocking import (
     BlockingDriven,
     BlockingDrivenConsumer,
     BlockingDrivenRun,
+    BlockingLimits,
     BlockingMessage,
     BlockingQueue,
     BlockingQueues,
@@ -33,6 +34,8 @@ from holdfast.client import (
     DrivenConsumer,
     DrivenRun,
     Effect,
+    Limits,
+    LimitSummary,
     Line,
     Message,
     MessageView,
@@ -141,7 +144,7 @@ from holdfast.core.events import (
 )
 from holdfast.core.export import ExportedResult, RunExport
 from holdfast.core.key import Key
-from holdfast.core.limit import Limit, Rate
+from holdfast.core.limit import Debounce, Limit, LimitKind, Rate, Throttle
 from holdfast.core.progress import Progress
 from holdfast.core.queue import ConsumerState, MessageState
 from holdfast.core.retry import Retry
@@ -195,6 +198,7 @@ __all__ = [
     "BlockingDriven",
     "BlockingDrivenConsumer",
     "BlockingDrivenRun",
+    "BlockingLimits",
     "BlockingMessage",
     "BlockingQueue",
     "BlockingQueues",
@@ -228,6 +232,7 @@ __all__ = [
     "DatabaseUnavailable",
     "DeadLetter",
     "DeadLetters",
+    "Debounce",
     "DefinitionError",
     "Driven",
     "DrivenConsumer",
@@ -254,6 +259,9 @@ __all__ = [
     "LeaseLost",
     "LeaseRenewed",
     "Limit",
+    "LimitKind",
+    "LimitSummary",
+    "Limits",
     "Line",
     "LintReport",
     "LogContext",
@@ -323,6 +331,7 @@ __all__ = [
     "StepStatus",
     "Swept",
     "Tally",
+    "Throttle",
     "TransactionEnded",
     "Undone",
     "UnknownName",

@@ -27,6 +27,14 @@ async def serve(customer: str, number: int) -> int:
     return number
 
 
+@app.activity(concurrency=Limit(600, name="wide"))
+async def wide(number: int) -> int:
+    note("wide", number, os.getpid())
+    while not Path(os.environ[GATE]).exists():
+        await asyncio.sleep(0.01)
+    return number
+
+
 @app.workflow(concurrency=2)
 async def tour(number: int) -> int:
     await go.wait()

@@ -77,6 +77,11 @@ class BlockingClient:
         return BlockingWorkers(self._bridge)
 
     @property
+    def limits(self) -> BlockingLimits:
+        """How much of limits is taken, and who waits."""
+        return BlockingLimits(self._bridge)
+
+    @property
     def schedules(self) -> BlockingSchedules:
         """What starts runs by the clock."""
         return BlockingSchedules(self._bridge)
@@ -567,6 +572,25 @@ class BlockingWorkers:
 ''',
     bodies={},
 )
+LIMITS = Twin(
+    module="holdfast.client.limits",
+    name="Limits",
+    blocking="BlockingLimits",
+    file="limits.py",
+    title="The verbs of limits, blocking.",
+    reached="client.limits",
+    body='''
+class BlockingLimits:
+    """The limits and rates that are in use, in all workers together: ``client.limits``, for code that is not async.
+
+    Every verb of :class:`Limits`, with the same parameters, which waits and gives the result.
+    """
+
+    def __init__(self, bridge: Bridge[Client]) -> None:
+        self._bridge = bridge
+''',
+    bodies={},
+)
 TWINS = (
     CLIENT,
     HANDLE,
@@ -578,6 +602,7 @@ TWINS = (
     DRIVEN_RUN,
     STEP,
     WORKERS,
+    LIMITS,
     QUEUE,
     DEAD_LETTERS,
     MESSAGE,
@@ -603,6 +628,7 @@ ALWAYS = {
     "BlockingQueues": "holdfast.app.blocking.queue",
     "BlockingRuns": "holdfast.app.blocking.runs",
     "BlockingSchedules": "holdfast.app.blocking.schedules",
+    "BlockingLimits": "holdfast.app.blocking.limits",
     "BlockingWorkers": "holdfast.app.blocking.workers",
     "BlockingStep": "holdfast.app.blocking.driven_step",
     "Callable": "collections.abc",
@@ -635,6 +661,7 @@ AT_RUN_TIME = {
     "BlockingQueues",
     "BlockingRunHandle",
     "BlockingRuns",
+    "BlockingLimits",
     "BlockingWorkers",
     "BlockingSchedules",
     "BlockingStep",

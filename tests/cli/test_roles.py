@@ -139,6 +139,7 @@ async def use_everything_of_a_client(rooms: Rooms) -> None:
         (answer,) = await client.workers.pause("w", wait=timedelta(0))
         assert answer.told
         assert [worker.asked for worker in await client.workers.list()] == ["pause"]
+        assert len(await client.limits.list(name="nowhere")) == 0
         message = await client.queue("letters").send("hello", key="one")
         assert await client.get(message).cancel() == "cancelled"
         assert await client.queue("letters").consumers() == []

@@ -281,3 +281,28 @@ async def test_a_transactional_step_costs_two_statements_and_one_commit_that_is_
         await house.ended(job.id)
     assert cost.calls["record"] == 1
     assert cost.calls["flush"] == 0
+
+
+async def test_a_limit_that_is_far_away_costs_a_job_next_to_nothing(house: House) -> None:
+    app = house.app()
+
+    @app.activity(concurrency=10_000)
+    async def noop(number: int) -> int:
+        return number
+
+    client = await house.client(app)
+    await house.worker(app, **CALM)
+    for run in await client.start_many([noop.call(n) for n in range(100)]):
+        await run.result(timeout=SOON)
+    count = 1_000
+    runs = await client.start_many([noop.call(n) for n in range(count)], lane="held-back")
+    await house.db.execute("checkpoint")
+    async with Meter(house) as cost:
+        await house.db.execute("update holdfast.task set lane = 'default' where lane = 'held-back'")
+        moved = await house.value("select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint")
+        await house.db.execute("select holdfast.hint('due default')")
+        await house.ended(*[run.id for run in runs])
+    assert cost.statements / count <= 0.1, cost.calls
+    assert cost.commits / count <= 0.1
+    spent = cost._after.wal - moved
+    assert spent / count <= 820, f"{spent / count:.0f} bytes each"

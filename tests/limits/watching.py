@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from holdfast.store.connect import connect
 from tests.house import INVARIANTS, House
@@ -74,3 +74,25 @@ async def watched(house: House, name: str, query: str = HELD) -> AsyncGenerator[
         looking.cancel()
         await asyncio.wait({looking})
         await connection.close()
+
+
+class FrozenClock:
+    """The database's time, which stands still until it is moved."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    async def advance(self, span: timedelta) -> None:
+        """It is so much later now."""
+        await self._house.db.execute("update frozen set at = at + $1::interval", span)
+        await self._house.db.execute("select holdfast.hint('due default')")
+
+
+async def frozen(house: House) -> FrozenClock:
+    """Stops the clock of the database."""
+    await house.db.execute(
+        "create table frozen (at timestamptz); insert into frozen values (clock_timestamp());"
+        "create or replace function holdfast.now() returns timestamptz language sql volatile parallel safe "
+        "as $$ select at from public.frozen $$"
+    )
+    return FrozenClock(house)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import assert_type
 
-from holdfast import App, Limit, Rate, RunHandle
+from holdfast import App, Debounce, Limit, LimitSummary, Rate, RunHandle, Throttle
 
 app = App()
 
@@ -35,9 +35,20 @@ def forget(customers: list[str]) -> None:
     print(customers)
 
 
+@app.activity(debounce=Debounce(timedelta(seconds=5), per="customer", at_most=timedelta(minutes=1)), fair="customer")
+async def last(customer: str) -> int:
+    return len(customer)
+
+
+@app.workflow(throttle=[Throttle(1, per=timedelta(hours=1), key="customer"), Throttle(10, per=timedelta(hours=1))])
+async def reminder(customer: str) -> int:
+    return await last(customer)
+
+
 async def main() -> None:
     async with app.client() as client:
         assert_type(await client.start(index, "acme"), RunHandle[int])
         assert_type(await client.start(forget.call("acme")), RunHandle[None])
+        assert_type(list(await client.limits.list(name="last")), list[LimitSummary])
         assert_type(await index("acme"), int)
         assert_type(await forget("acme"), None)

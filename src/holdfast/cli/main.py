@@ -14,6 +14,7 @@ from holdfast.cli.db import db
 from holdfast.cli.demo import demo
 from holdfast.cli.exit_code import ExitCode
 from holdfast.cli.job import job
+from holdfast.cli.limit import limit
 from holdfast.cli.lint import lint
 from holdfast.cli.queue import queue
 from holdfast.cli.run import run
@@ -91,5 +92,5 @@ def holdfast() -> None:
     """  # noqa: D301 - \b keeps click from wrapping the examples
 
 
-for command in (worker, top, run, job, queue, schedule, config, check, lint, db, demo):
+for command in (worker, top, run, job, queue, limit, schedule, config, check, lint, db, demo):
     holdfast.add_command(command)

@@ -13,6 +13,7 @@ from holdfast.client.description import AttemptView, LetterView, RunDescription,
 from holdfast.client.driven import Driven, DrivenConsumer, DrivenRun, Step, StepStatus
 from holdfast.client.exporting import Sample
 from holdfast.client.handle import RunHandle
+from holdfast.client.limits import Limits, LimitSummary
 from holdfast.client.listing import Page, RunSummary
 from holdfast.client.message import Message
 from holdfast.client.operations import Effect
@@ -42,6 +43,8 @@ __all__ = [
     "DrivenRun",
     "Effect",
     "LetterView",
+    "LimitSummary",
+    "Limits",
     "Line",
     "Message",
     "MessageView",

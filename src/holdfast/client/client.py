@@ -13,6 +13,7 @@ from holdfast.client import completing
 from holdfast.client.encoding import as_call
 from holdfast.client.exporting import Sample, sample_runs
 from holdfast.client.handle import RunHandle, run_id_of
+from holdfast.client.limits import Limits
 from holdfast.client.listing import list_runs
 from holdfast.client.options import StartOptions, keys_of_many, start_options
 from holdfast.client.records import Records
@@ -61,6 +62,8 @@ class Client:
         self._launch = parts.launch
         self.workers = Workers(self._context)
         """Who executes runs: list, pause, resume, drain and stop workers."""
+        self.limits = Limits(self._context)
+        """How much of limits is taken, and who waits."""
         self.schedules = parts.schedules
         """What starts runs by the clock: make, list, change, pause, trigger and preview schedules."""
         self.driven = parts.driven

@@ -35,7 +35,7 @@ def open_outcome(run_id: UUID, ended: Ended, returns: Returns[R], seal: Seal) ->
             failure = read_failure(ended.error, seal)
             raise _failed(run_id, failure) from _cause(failure)
         case Ending.CANCELLED:
-            raise RunCancelled(run_id)
+            raise RunCancelled(run_id, None if ended.error is None else read_failure(ended.error, seal).message)
         case Ending.CONTINUED:
             raise AssertionError("who waits for a run that was continued waits for the one that goes on for it")
 

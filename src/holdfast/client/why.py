@@ -10,7 +10,7 @@ from uuid import UUID
 
 from holdfast.client.outcome import read_failure
 from holdfast.core.errors import RunNotFound, Unreadable
-from holdfast.core.limit import RATE
+from holdfast.core.limit import LimitKind, kind_of
 from holdfast.core.priority import Priority
 from holdfast.core.span import span_in_words
 from holdfast.core.states import Flag, RunKind, RunStatus
@@ -227,12 +227,17 @@ def _in_line(run: Standing) -> Iterator[Reason]:
 
 
 def _limited(run: Standing, permit: WaitingFor) -> Reason:
-    rate = permit.name.startswith(RATE)
-    what = f"{'rate' if rate else 'limit'} {permit.name.removeprefix(RATE)!r}"
+    kind, name = kind_of(permit.name)
+    rate = kind is LimitKind.RATE
+    what = f"{kind} {name!r}"
     key = f", key {permit.key!r}" if permit.key else ""
     place = {0: "next in line", 1: "one run is before it", 1000: "1,000 runs or more are before it"}
     ahead = place.get(permit.ahead, f"{permit.ahead:,} runs are before it")
-    if rate:
+    if kind is LimitKind.DEBOUNCE:
+        text, remedy = f"waits for {what}{key}: it begins when no other start has come for its window", None
+    elif kind is LimitKind.FAIR:
+        text, remedy = f"waits for its turn among those of {name!r}{key}; {ahead}", None
+    elif rate:
         text, remedy = f"waits for {what}{key}; {ahead}", None
         if permit.ahead == 0 and permit.opens_at is not None:
             text = f"{text}: {_then(run, permit.opens_at)}"
@@ -245,7 +250,7 @@ def _limited(run: Standing, permit: WaitingFor) -> Reason:
         text=text,
         what=permit.name,
         since=permit.since,
-        until=permit.opens_at if rate and permit.ahead == 0 else None,
+        until=permit.opens_at if kind is not LimitKind.LIMIT and permit.ahead == 0 else None,
         remedy=remedy,
     )
 

@@ -336,10 +336,11 @@ class RunTimedOut(RunFailed):
 
 
 class RunCancelled(RunError):
-    """The run was cancelled."""
+    """The run was cancelled; ``reason`` says why where that was not somebody's request, as with a throttle."""
 
-    def __init__(self, run_id: UUID) -> None:
-        super().__init__(run_id, f"run {run_id} was cancelled")
+    def __init__(self, run_id: UUID, reason: str | None = None) -> None:
+        self.reason = reason
+        super().__init__(run_id, f"run {run_id} was cancelled{f': {reason}' if reason else ''}")
 
 
 class ActivityFailed(HoldfastError):

@@ -138,5 +138,7 @@ class Flag(IntEnum):
     """With PAUSED: what runs of it is not waited for."""
     LIMITED = 2048
     """It holds permits, or did, or waits for one."""
+    SIFTED = 4096
+    """It was let through by its throttle and its debounce, which look at a start once."""
     RESCHEDULED = 8192
     """To its holder: give it back as soon as nothing of it runs; it is to be due at another time, or elsewhere."""

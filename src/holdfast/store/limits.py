@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
+from holdfast.core.limit import PREFIXES
 from holdfast.store.work import Claim, Claimed, Identity, Wanted
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ async def claim_limited(
     tickets: Mapping[str, Sequence[Ticket]],
     sweep: bool,
     ahead: timedelta,
+    sort: int = 0,
 ) -> LimitedClaim:
     """Takes runs of these names for which there is a permit of each of their limits; those without one wait in line.
 
-    ``tickets`` are the limits by the names of tasks; the rest as in ``work.claim``.
+    ``tickets`` are the limits by the names of tasks. With ``sort`` all of these names are served fairly, and so many
+    runs more are put in line. The rest as in ``work.claim``.
     """
     asked = [(name, ticket) for name in names for ticket in tickets.get(name, ())]
     rows = await session.fetch(
@@ -67,6 +70,8 @@ async def claim_limited(
         l_most=[ticket.most for _, ticket in asked],
         l_interval=[ticket.interval for _, ticket in asked],
         l_order=[ticket.order for _, ticket in asked],
+        l_at_most=[ticket.at_most for _, ticket in asked],
+        sort=sort,
     )
     ends = rows[-len(wanted) :]
     return LimitedClaim(
@@ -106,3 +111,23 @@ async def waiting_for(session: Session, run_id: UUID) -> WaitingFor | None:
     """What the run waits for, if that is a permit."""
     row = await session.row("waiting_for", run=run_id)
     return None if row is None else WaitingFor(*row)
+
+
+class KeyRow(NamedTuple):
+    """A key of a limit, as the database knows it."""
+
+    name: str
+    key: str
+    most: int
+    taken: int
+    leased: int
+    waiting: int
+    since: datetime | None
+    opens_at: datetime | None
+    holders: Sequence[UUID]
+
+
+async def read_keys(session: Session, *, name: str | None, limit: int) -> list[KeyRow]:
+    """The keys that are in use, of limits and rates of this name, or of all."""
+    names = None if name is None else [f"{prefix}{name}" for prefix in PREFIXES]
+    return [KeyRow(*row) for row in await session.fetch("limit_keys", names=names, limit=limit)]

@@ -48,6 +48,7 @@ CLIENT = _grants(
     permit="select delete",
     permit_wait="select delete",
     permit_line="select update",
+    permit_block="select",
     # What a worker is told; it reads that with its heartbeats.
     worker="select update:command",
     bucket="select",
@@ -93,6 +94,7 @@ WORKER = _grants(
     permit="select insert update delete",
     permit_wait="select insert update delete",
     permit_line="select insert update delete",
+    permit_block="select insert update delete",
     worker="select insert update",
     fence="select insert update delete",
     bucket="select insert update delete",

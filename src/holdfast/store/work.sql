@@ -114,7 +114,7 @@ select l.lane
    select 1
      from holdfast.permit_line g
     where g.lane = l.lane
-      and g.opens_at <= holdfast.now()
+      and g.opens_at <= holdfast.now() + interval '2 seconds'
  )
 
 -- name: expire

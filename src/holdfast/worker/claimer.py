@@ -81,7 +81,15 @@ class Claimer:
             herald=herald,
         )
         self._limited = (
-            None if limited is None else LimitedClaims(limited, self._intake, one_at_a_time=single is not None)
+            None
+            if limited is None
+            else LimitedClaims(
+                limited,
+                self._intake,
+                held=held,
+                unsure=lambda: time.monotonic() < self._unsure_until,
+                one_at_a_time=single is not None,
+            )
         )
         self._buckets = buckets
         self._repertoire = repertoire
@@ -140,7 +148,7 @@ class Claimer:
                 self._wake.set()
                 if bucket.guests:
                     self._intake.guests_at = 0.0
-        if self._limited is not None and self._limited.hungry():
+        if self._limited is not None and self._limited.stirs():
             self._wake.set()
         if self._single is not None:
             self._wake.set()
@@ -156,17 +164,24 @@ class Claimer:
         wait = 0.0
         while True:
             await self._rest(wait)
-            if self.paused or not self._has_room():
+            claims = self._has_room() and not self.paused
+            if not claims:
                 for bucket in self._buckets:
                     bucket.more = bucket.more or not bucket.room()
                 wait = self._intake.poll
-                continue
+                if self._limited is None:
+                    continue
             try:
+                if self._limited is not None and not claims:
+                    await self._limited.rest(leave=self.paused)
+                    continue
                 if self._look_at <= time.monotonic() < self._unsure_until:
                     await self._find_strays()
                 wait = await self._claim()
                 backoff.reset()
                 if self._glance is not None and self._expects_nothing(wait):
+                    if self._limited is not None:
+                        await self._limited.rest(leave=True)
                     with self._glance.rest(self.hint_guests, self._lanes):
                         await self._wake.wait()
             except Exception as error:

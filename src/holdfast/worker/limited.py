@@ -1,12 +1,14 @@
-"""The claims of runs that have limits: their names, and how far down each line this worker has looked for them."""
+"""What a worker knows of its definitions that have limits, and how far down each line it has looked for their runs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
+from holdfast.core.limit import LimitKind
+from holdfast.core.states import RunKind
 from holdfast.store.work import Wanted
 from holdfast.worker.bucket import SLACK
 from holdfast.worker.repertoire import Repertoire
@@ -15,61 +17,103 @@ from holdfast.worker.sweeps import Sweeps
 if TYPE_CHECKING:
     from holdfast.core.definition import Definition
     from holdfast.core.limit import Ticket
-    from holdfast.store.limits import LimitedClaim
     from holdfast.worker.bucket import Bucket
 
 _TIDY_EVERY = 60.0
 _BEFORE_ALL = datetime(2000, 1, 1, tzinfo=UTC)
 
 
+class Reach:
+    """How far down the line of each bucket was looked for the runs of some names."""
+
+    def __init__(self) -> None:
+        self.more: set[int] = set()
+        """Buckets for which there was more than room."""
+        self._names: frozenset[str] = frozenset()
+        self._watermarks: dict[int, datetime] = {}
+
+    def turn_to(self, names: Collection[str]) -> bool:
+        """These names are looked for from now on; says whether others were until now, so that it begins anew."""
+        if self._names == frozenset(names):
+            return False
+        self._names = frozenset(names)
+        self._watermarks.clear()
+        return True
+
+    def wanted(self, bucket: Bucket, room: int) -> Wanted:
+        """What to ask for in the next claim."""
+        lower = self._watermarks.get(bucket.id, _BEFORE_ALL)
+        return Wanted(bucket.id, bucket.lane, int(bucket.priority), room, lower)
+
+    def looked(
+        self, bucket: Bucket, *, at: datetime, last_due: datetime | None, full: bool | None, waiting: bool = False
+    ) -> None:
+        """All these names were looked for: there was as much as was asked for, or not; None: what is newly due was not.
+
+        ``waiting``: others wait for whom there are permits.
+        """
+        if full or waiting:
+            self.more.add(bucket.id)
+        else:
+            self.more.discard(bucket.id)
+        if full and last_due is not None:
+            self._watermarks[bucket.id] = min(last_due, at)
+        elif full is False:
+            self._watermarks[bucket.id] = at - SLACK
+
+
 class Limited:
     """What the claim loop knows beside its buckets; there is none in a worker whose definitions have no limits."""
 
-    def __init__(self, repertoire: Repertoire, tickets: Mapping[str, Sequence[Ticket]]) -> None:
+    def __init__(
+        self, repertoire: Repertoire, tickets: Mapping[str, Sequence[Ticket]], leasable: Collection[str]
+    ) -> None:
         self.repertoire = repertoire
         self.tickets = tickets
         """By the names of tasks."""
+        self.leasable = {name: tickets[name] for name in leasable}
+        """Those of which permits can be leased in advance: whoever takes one needs to know nothing of its input."""
         self.sweeps = Sweeps()
-        self.more: set[int] = set()
-        """Buckets for which there was more than room."""
-        self._watermarks: dict[int, datetime] = {}
+        self.single = Reach()
+        """Of what is claimed with a permit for each run."""
+        self.leased = Reach()
+        self.sorted = Reach()
+        """Of what is put in line by its keys, more of it than there is room for."""
+        self.by_key = frozenset(
+            name
+            for name, those in tickets.items()
+            if any(one.kind in (LimitKind.FAIR, LimitKind.DEBOUNCE) for one in those)
+        )
         self._tidied_at = time.monotonic()
+
+    @property
+    def reaches(self) -> tuple[Reach, ...]:
+        """One for each way of claiming."""
+        return self.single, self.leased, self.sorted
 
     @classmethod
     def of(
         cls, repertoire: Repertoire, definitions: Mapping[str, Definition[..., Any]]
     ) -> tuple[Self | None, Repertoire]:
         """Of a worker with this repertoire; and what is left of that: the names without limits."""
-        tickets = {
-            name: found.tickets
+        found = {
+            name: definition
             for name in repertoire.names
-            if (found := definitions.get(repertoire.task_name(name, None, begun=False))) is not None and found.tickets
+            if (definition := definitions.get(repertoire.task_name(name, None, begun=False))) is not None
+            and definition.tickets
         }
-        if not tickets:
+        if not found:
             return None, repertoire
-        return cls(repertoire.only(tickets), tickets), repertoire.only(set(repertoire.names).difference(tickets))
-
-    def wanted(self, bucket: Bucket, room: int | None = None) -> Wanted:
-        """What to ask for in the next claim."""
-        return Wanted(
-            bucket.id,
-            bucket.lane,
-            int(bucket.priority),
-            bucket.room() if room is None else room,
-            self._watermarks.get(bucket.id, _BEFORE_ALL),
+        leasable = [
+            name
+            for name, definition in found.items()
+            if definition.kind is not RunKind.WORKFLOW
+            and all(ticket.path is None and ticket.interval is None for ticket in definition.tickets)
+        ]
+        tickets = {name: definition.tickets for name, definition in found.items()}
+        return cls(repertoire.only(tickets), tickets, leasable), repertoire.only(
+            set(repertoire.names).difference(tickets)
         )
-
-    def looked(self, bucket: Bucket, claim: LimitedClaim) -> None:
-        """A claim of all these names came back."""
-        full, last_due = bucket.id in claim.full, claim.last_due.get(bucket.id)
-        if full or bucket.id in claim.open:
-            self.more.add(bucket.id)
-        else:
-            self.more.discard(bucket.id)
-        if full and last_due is not None:
-            self._watermarks[bucket.id] = min(last_due, claim.at)
-        elif bucket.id in claim.looked and not full:
-            self._watermarks[bucket.id] = claim.at - SLACK
 
     def is_untidy(self) -> bool:
         """Whether it is time to forget what nobody uses any more; true once."""

@@ -1,30 +1,50 @@
-"""The claims of runs that have limits: a statement of their own, so that nobody else pays for them."""
+"""The claims of runs that have limits: statements of their own, so that nobody else pays for them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
-from holdfast.store import limits, work
+from holdfast.store import blocks, limits, work
 from holdfast.worker.intake import AHEAD
+from holdfast.worker.leases import Leases
 
 if TYPE_CHECKING:
     from holdfast.worker.bucket import Bucket
     from holdfast.worker.intake import Intake
-    from holdfast.worker.limited import Limited
-    from holdfast.worker.repertoire import Repertoire
+    from holdfast.worker.limited import Limited, Reach
 
 _BUSY_POLL = 0.02  # where a permit is free, and who waits for it could not be taken at once
+_SORTED = 500
+"""So many runs more than there is room for are put in line by one claim."""
+_IDLE = 1.0
+"""Seconds without a claim after which what is free of leased permits goes back."""
 
 
 class LimitedClaims:
     """What the claim loop asks of a worker some of whose definitions have limits."""
 
-    def __init__(self, limited: Limited, intake: Intake, *, one_at_a_time: bool) -> None:
+    def __init__(
+        self,
+        limited: Limited,
+        intake: Intake,
+        *,
+        held: Collection[UUID],
+        unsure: Callable[[], bool],
+        one_at_a_time: bool,
+    ) -> None:
         self._limited = limited
         self._intake = intake
+        self._leases = Leases({} if one_at_a_time else limited.leasable, held)
+        self._unsure = unsure
+        """Whether it may hold runs of which it knows nothing."""
         self._one_at_a_time = one_at_a_time
+        self._first = 0
+        self._claimed_at = time.monotonic()
         self.first = False
         """Whose turn it is to be claimed first: else the one could take all the room from the other."""
 
@@ -42,61 +62,127 @@ class LimitedClaims:
         """Something may have become visible that was due long ago."""
         self._limited.sweeps.owed = True
 
-    def hungry(self) -> bool:
-        """Whether there is room for what waits in line."""
-        return any(self._more())
+    def stirs(self) -> bool:
+        """Whether there is room for what waits in line, or permits are to be given back."""
+        return any(self._more()) or bool(self._leases.due())
+
+    async def rest(self, *, leave: bool) -> None:
+        """No claim is made now: for want of room; with ``leave`` until something happens. Others may want permits."""
+        if leave:
+            self._leases.withdraw()
+        await self._settle()
+        if not leave and time.monotonic() - self._claimed_at > _IDLE and (idle := self._leases.idle()):
+            await self._give_back(idle)
 
     async def claim(self, welcome: Sequence[str] | None) -> float:
         """One claim; gives how long to wait for the next. Of guests those with these names are welcome; None: all."""
         limited, intake = self._limited, self._intake
-        began = time.monotonic()
+        began = self._claimed_at = time.monotonic()
+        await self._settle()
         if limited.is_untidy():
-            async with intake.session() as session:
-                await limits.tidy_limits(session)
+            await self._tidy()
         sweep = limited.sweeps.is_due(began)
-        known = limited.repertoire
-        if welcome and (names := set(welcome).intersection(known.names)):
-            guests = [(one, limited.wanted(one)) for one in intake.buckets if one.guests and one.room()]
+        names = limited.repertoire.names
+        if welcome and (some := set(welcome).intersection(names)):
+            guests = [(one, one.room()) for one in intake.buckets if one.guests and one.room()]
             if guests:
-                await self._take(known.only(names), guests, sweep=sweep)
-        asked = self._wanted(guests=welcome is None)
-        if not asked:
+                await self._take(some, guests, sweep=sweep, some=True)
+        if self._one_at_a_time:
+            rooms = [(intake.next_in_turn(), 1)]
+        else:
+            # Where there is no room it is not known what is in line.
+            full = [one.id for one in intake.buckets if not one.room()]
+            for reach in limited.reaches:
+                reach.more.update(full)
+            rooms = [(one, one.room()) for one in intake.buckets if one.room() and (welcome is None or not one.guests)]
+        if not rooms:
             return intake.poll
         if sweep:
             limited.sweeps.owed = False
-        claim = await self._take(known, asked, sweep=sweep)
+        claims, filled = await self._take(names, rooms, sweep=sweep)
         if sweep:
             limited.sweeps.made(began, time.monotonic())
         elif welcome is None or welcome:
             intake.guests_at = 0.0
-        self._note(asked, claim)
         more = set(self._more())
         if more:
-            return 0.0 if claim.runs or not more.isdisjoint(claim.full) else _BUSY_POLL
-        return intake.pause_after(claim, limited.sweeps)
-
-    def _wanted(self, *, guests: bool) -> list[tuple[Bucket, work.Wanted]]:
-        limited, intake = self._limited, self._intake
-        if self._one_at_a_time:
-            bucket = intake.next_in_turn()
-            return [(bucket, limited.wanted(bucket, 1))]
-        # Where there is no room it is not known what is in line.
-        limited.more.update(one.id for one in intake.buckets if not one.room())
-        return [(one, limited.wanted(one)) for one in intake.buckets if one.room() and (guests or not one.guests)]
-
-    def _note(self, asked: Sequence[tuple[Bucket, work.Wanted]], claim: limits.LimitedClaim) -> None:
-        limited, intake = self._limited, self._intake
-        for bucket, _ in asked:
-            limited.looked(bucket, claim)
-            if bucket.guests and (due := claim.next_due.get(bucket.id)) is not None:
-                intake.guests_at = min(intake.guests_at, time.monotonic() + intake.clock.until(due))
-            if bucket.guests and bucket.id in limited.more:
-                intake.guests_at = 0.0
+            return 0.0 if any(claim.runs for claim in claims) or not more.isdisjoint(filled) else _BUSY_POLL
+        if not claims:
+            return 0.0
+        return intake.pause_after(_together(claims), limited.sweeps)
 
     async def _take(
-        self, known: Repertoire, asked: Sequence[tuple[Bucket, work.Wanted]], *, sweep: bool
+        self, names: Collection[str], rooms: Sequence[tuple[Bucket, int]], *, sweep: bool, some: bool = False
+    ) -> tuple[list[work.Claim], set[int]]:
+        """A claim by leases, one that sorts by keys, one of the others, where there are such names; and who was filled.
+
+        Not more than these ``rooms``, even if there is more meanwhile. With ``some`` of the names nothing is learned
+        about the lines.
+        """
+        generations = await self._lease(names, sum(room for _, room in rooms))
+        claims: list[work.Claim] = []
+        filled: set[int] = set()
+        limited = self._limited
+        groups = [
+            (limited.leased, [name for name in names if name in generations]),
+            (limited.sorted, [name for name in names if name in limited.by_key]),
+            (limited.single, [name for name in names if name not in generations and name not in limited.by_key]),
+        ]
+        self._first = (self._first + 1) % len(groups)
+        for reach, those in groups[self._first :] + groups[: self._first]:
+            began_anew = not some and reach.turn_to(those)
+            left = [(one, room if self._one_at_a_time else min(room, one.room())) for one, room in rooms]
+            by_lease = reach is limited.leased
+            free = self._leases.free(those) if by_lease else None
+            asked = [(one, reach.wanted(one, room)) for one, room in _within(left, free) if room]
+            if not those or not asked:
+                continue
+            wide = sweep or began_anew
+            claim: work.Claim | None
+            if by_lease:
+                claim = await self._take_leased({name: generations[name] for name in those}, asked, sweep=wide)
+            else:
+                claim = await self._take_singly(
+                    those, asked, sweep=wide, sort=_SORTED if reach is limited.sorted else 0
+                )
+            if claim is None:
+                continue
+            claims.append(claim)
+            full = self._note(reach, asked, claim) if not some else set[int]()
+            if free is not None and free < sum(room for _, room in left) and full:
+                self._leases.was_short(those)
+            filled |= full
+        return claims, filled
+
+    async def _take_leased(
+        self, generations: dict[str, int], asked: Sequence[tuple[Bucket, work.Wanted]], *, sweep: bool
+    ) -> work.Claim | None:
+        intake = self._intake
+        began = time.monotonic()
+        async with intake.session() as session:
+            claim = await blocks.claim_leased(
+                session,
+                intake.identity,
+                [want for _, want in asked],
+                names=list(generations),
+                generations=list(generations.values()),
+                sweep=sweep,
+                ahead=AHEAD,
+            )
+        if claim is None:
+            await self._give_back(list(generations))
+            return None
+        intake.count(claim, began)
+        intake.tell(claim, time.monotonic() - began if sweep else None)
+        await intake.take(claim, began)
+        self._leases.took(claim.runs)
+        return claim
+
+    async def _take_singly(
+        self, names: Sequence[str], asked: Sequence[tuple[Bucket, work.Wanted]], *, sweep: bool, sort: int
     ) -> limits.LimitedClaim:
         intake = self._intake
+        known = self._limited.repertoire.only(names)
         began = time.monotonic()
         async with intake.session() as session:
             claim = await limits.claim_limited(
@@ -109,12 +195,97 @@ class LimitedClaims:
                 tickets=self._limited.tickets,
                 sweep=sweep,
                 ahead=AHEAD,
+                sort=sort,
             )
             intake.count(claim, began)
         intake.tell(claim, time.monotonic() - began if sweep else None)
         await intake.take(claim, began)
         return claim
 
+    def _note(self, reach: Reach, asked: Sequence[tuple[Bucket, work.Wanted]], claim: work.Claim) -> set[int]:
+        intake = self._intake
+        filled: set[int] = set()
+        counts = Counter(run.bucket for run in claim.runs)
+        last_due = {run.bucket: run.due_at for run in claim.runs}
+        for bucket, want in asked:
+            if isinstance(claim, limits.LimitedClaim):
+                looked = bucket.id in claim.looked
+                full = bucket.id in claim.full if looked else None
+                last, waiting = claim.last_due.get(bucket.id), bucket.id in claim.open
+            else:
+                full = counts[bucket.id] >= want.room
+                last, waiting = last_due.get(bucket.id), False
+            reach.looked(bucket, at=claim.at, last_due=last, full=full, waiting=waiting)
+            if full:
+                filled.add(bucket.id)
+            if bucket.guests and (due := claim.next_due.get(bucket.id)) is not None:
+                intake.guests_at = min(intake.guests_at, time.monotonic() + intake.clock.until(due))
+            if bucket.guests and bucket.id in reach.more:
+                intake.guests_at = 0.0
+        return filled
+
     def _more(self) -> Iterator[int]:
         """The buckets that have room for what waits in line and has limits."""
-        yield from (one.id for one in self._intake.buckets if one.id in self._limited.more and one.hungry())
+        limited = self._limited
+        for bucket in self._intake.buckets:
+            if bucket.hungry() and any(bucket.id in reach.more for reach in limited.reaches):
+                yield bucket.id
+
+    # -- leases
+
+    async def _lease(self, names: Collection[str], room: int) -> dict[str, int]:
+        """Those of the names that can be claimed by their leases, each with its generation."""
+        leases, intake = self._leases, self._intake
+        if not leases.tickets or self._unsure():
+            return {}
+        now = time.monotonic()
+        if bids := leases.bids(names, room, now):
+            async with intake.session() as session:
+                leases.leased(await blocks.lease_permits(session, intake.identity, bids, leases.tickets), now)
+            await self._settle()
+        return leases.generations(names, room)
+
+    async def _settle(self) -> None:
+        """Gives back what is owed and free."""
+        if self._unsure():
+            self._leases.withdraw()
+        if due := self._leases.due():
+            await self._give_back(due)
+
+    async def _give_back(self, names: Sequence[str]) -> None:
+        leases, intake = self._leases, self._intake
+        generations = leases.giving_back(names)
+        async with intake.session() as session:
+            left = await blocks.return_permits(session, intake.identity, generations)
+        leases.given_back(names, left, sure=not self._unsure())
+
+    async def _tidy(self) -> None:
+        intake = self._intake
+        async with intake.session() as session:
+            await limits.tidy_limits(session)
+        if ample := self._leases.ample(sum(bucket.room() for bucket in intake.buckets)):
+            await self._give_back(ample)
+
+
+def _within(rooms: Sequence[tuple[Bucket, int]], most: int | None) -> Sequence[tuple[Bucket, int]]:
+    """The same rooms, or each of them smaller, so that there are not more in all."""
+    room = sum(one for _, one in rooms)
+    if most is None or room <= most:
+        return rooms
+    return [(bucket, one * most // room) for bucket, one in rooms]
+
+
+def _together(claims: Sequence[work.Claim]) -> work.Claim:
+    """What comes next, whichever of these has found it."""
+    if len(claims) == 1:
+        return claims[0]
+    upcoming: dict[int, list[datetime]] = {}
+    for claim in claims:
+        for bucket, due in claim.next_due.items():
+            if due is not None:
+                upcoming.setdefault(bucket, []).append(due)
+    return work.Claim(
+        runs=[run for claim in claims for run in claim.runs],
+        at=claims[-1].at,
+        next_due={bucket: min(dues) for bucket, dues in upcoming.items()},
+    )

@@ -14,6 +14,7 @@ from holdfast.app.blocking.driven_consumer import BlockingDrivenConsumer
 from holdfast.app.blocking.driven_run import BlockingDrivenRun
 from holdfast.app.blocking.driven_step import BlockingStep
 from holdfast.app.blocking.handle import BlockingRunHandle
+from holdfast.app.blocking.limits import BlockingLimits
 from holdfast.app.blocking.message import BlockingMessage
 from holdfast.app.blocking.queue import BlockingQueue, BlockingQueues
 from holdfast.app.blocking.records import BlockingRecords
@@ -28,6 +29,7 @@ __all__ = [
     "BlockingDriven",
     "BlockingDrivenConsumer",
     "BlockingDrivenRun",
+    "BlockingLimits",
     "BlockingMessage",
     "BlockingQueue",
     "BlockingQueues",

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from holdfast.app.blocking.driven import BlockingDriven
 from holdfast.app.blocking.handle import BlockingRunHandle, as_blocking
+from holdfast.app.blocking.limits import BlockingLimits
 from holdfast.app.blocking.queue import BlockingQueues
 from holdfast.app.blocking.records import BlockingRecords
 from holdfast.app.blocking.runs import BlockingRuns
@@ -70,6 +71,11 @@ class BlockingClient:
     def workers(self) -> BlockingWorkers:
         """Who executes runs."""
         return BlockingWorkers(self._bridge)
+
+    @property
+    def limits(self) -> BlockingLimits:
+        """How much of limits is taken, and who waits."""
+        return BlockingLimits(self._bridge)
 
     @property
     def schedules(self) -> BlockingSchedules:

@@ -83,6 +83,7 @@ begin
   if v_limited is not null then
     perform holdfast.release_told(v_limited, false);
   end if;
+  perform holdfast.shrink_blocks_told(p_worker);
   return v_given;
 end $$;
 
@@ -221,6 +222,7 @@ begin
       -- A job takes a permit anew with its next claim; a workflow keeps it.
       perform holdfast.release_told(v_limited, false);
     end if;
+    perform holdfast.shrink_blocks_told(v_worker.id);
     if v_count = 0 and exists (select 1 from holdfast.bucket b where b.worker_id = v_worker.id) then
       -- What is left of it is locked by others.
       v_stuck := v_worker;

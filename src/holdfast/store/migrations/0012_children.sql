@@ -278,7 +278,7 @@ begin
     from holdfast.inbox i
    where i.run_id = p_new;
   insert into holdfast.task (run_id, name, lane, priority, due_at, inbox_count, deadline, flags)
-  select r.id, r.name, r.lane, r.priority, v_now, v_number, v_task.deadline, v_task.flags & 2064 | v_flags
+  select r.id, r.name, r.lane, r.priority, v_now, v_number, v_task.deadline, v_task.flags & 6160 | v_flags
     from holdfast.run r
    where r.id = p_new;
   if v_task.flags & 2048 <> 0 then

@@ -38,7 +38,8 @@ create table holdfast.permit_wait (
   lane     text not null,
   priority smallint not null,
   task     text not null,        -- task.name
-  since    timestamptz not null
+  since    timestamptz not null,
+  by_at    timestamptz           -- of a debounce: then it begins at the latest
 );
 create index permit_wait_line on holdfast.permit_wait (name, key, lane, priority, since, run_id);
 
@@ -189,6 +190,94 @@ begin
   return v_count;
 end $$;
 
+create function holdfast.forget_moved(p_picked uuid[], p_locked uuid[], p_now timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+-- Of runs that were picked from their lines, and could not be locked as they were then: those that do not wait any more.
+as $$
+declare
+  v_stale uuid[];
+begin
+  -- Somebody is at the row, or it does not wait here any more: somebody has changed its line or its time.
+  v_stale := array(select t.run_id
+                     from holdfast.task t
+                     join holdfast.permit_wait w on w.run_id = t.run_id
+                    where t.run_id = any (p_picked)
+                      and t.run_id <> all (p_locked)
+                      and not (t.bucket_id is null and t.due_at = 'infinity' and t.flags & 2049 = 2048
+                               and t.lane = w.lane and t.priority = w.priority)
+                      for update of t skip locked);
+  delete from holdfast.permit_wait w
+   where w.run_id = any (v_stale)
+      or w.run_id = any (p_picked) and not exists (select from holdfast.task t where t.run_id = w.run_id);
+  update holdfast.task t
+     set due_at = p_now
+   where t.run_id = any (v_stale)
+     and t.bucket_id is null
+     and (t.due_at = 'infinity') is true
+     and t.flags & 2049 = 2048;
+end $$;
+
+create function holdfast.set_lines(
+  p_name text[], p_key text[], p_lane text[], p_priority smallint[], p_limits text[], p_most int[], p_interval interval[],
+  p_now timestamptz
+) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+-- When each of these lines, whose keys the caller has locked, is to be looked into again: at once while permits are left, and
+-- after who stands open already; that of a rate when there is one again; of a debounce when it has been quiet for long
+-- enough; else when one is given back. One in which nobody stands goes.
+as $$
+begin
+  with asked as (
+    select u.name, u.key, u.lane, u.priority,
+           exists (select from holdfast.permit_wait z
+                    where z.name = u.name and z.key = u.key and z.lane = u.lane and z.priority = u.priority) as any,
+           case when u.name like 'debounce %'
+                then (select greatest(min(least(z.since + l.span, z.by_at)), p_now)
+                        from holdfast.permit_wait z
+                       where z.name = u.name and z.key = u.key and z.lane = u.lane and z.priority = u.priority)
+                when l.span is not null
+                then greatest(p_now, k.full_at - (l.most - 1) * l.span)
+                when k.taken < l.most then p_now
+                else p_now + interval '30 seconds'
+           end as opens_at
+      from unnest(p_name, p_key, p_lane, p_priority) as u (name, key, lane, priority)
+     cross join lateral (
+       select h.taken, h.full_at from holdfast.limit_key h where h.name = u.name and h.key = u.key limit 1
+     ) k
+     cross join lateral (
+       select max(i.most) as most, max(i.span) as span
+         from unnest(p_limits, p_most, p_interval) as i (name, most, span)
+        where i.name = u.name
+     ) l
+  ), stands as (
+    insert into holdfast.permit_line as l (name, key, lane, priority, opens_at)
+    select a.name, a.key, a.lane, a.priority, coalesce(a.opens_at, p_now)
+      from asked a
+     where a.any
+     order by 1, 2, 3, 4
+    on conflict (name, key, lane, priority) do update
+       set opens_at = excluded.opens_at
+  )
+  delete from holdfast.permit_line l
+   using asked a
+   where not a.any
+     and l.name = a.name
+     and l.key = a.key
+     and l.lane = a.lane
+     and l.priority = a.priority;
+  -- There may be thousands of these, and nothing is known of them but who stands in line.
+  delete from holdfast.limit_key k
+   using unnest(p_name, p_key) as u (name, key)
+   where u.name like 'fair %'
+     and k.name = u.name
+     and k.key = u.key
+     and not exists (select from holdfast.permit_line l where l.name = k.name and l.key = k.key);
+end $$;
+
 create function holdfast.stop_waiting(p_runs uuid[]) returns int
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -209,7 +298,7 @@ begin
      set due_at = v_now
    where t.run_id = any (v_runs)
      and t.bucket_id is null
-     and t.due_at = 'infinity'
+     and (t.due_at = 'infinity') is true
      and t.flags & 2049 = 2048;
   return cardinality(v_runs);
 end $$;
@@ -228,7 +317,7 @@ begin
       from holdfast.permit_line g
      where g.lane = any (p_lanes)
        and g.priority = any (p_priorities)
-       and g.opens_at < holdfast.now() - interval '5 minutes'
+       and g.opens_at < holdfast.now() - case when g.name like 'fair %' then interval '1 hour' else interval '5 minutes' end
      limit 100
   loop
     perform holdfast.stop_waiting(array(select w.run_id

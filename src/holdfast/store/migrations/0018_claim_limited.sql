@@ -7,7 +7,10 @@ create function holdfast.claim_limited(
   p_sweep boolean, p_names text[], p_fresh text[], p_begun text[], p_ahead interval,
   -- The limits of these names, each with the name of a task: `most` permits, of which with an interval one comes back after
   -- each; a path in the input for the key, or none; and in which order they are asked for.
-  l_task text[], l_name text[], l_path text[], l_default text[], l_most int[], l_interval interval[], l_order int[]
+  -- Of a throttle as of a rate; of a debounce the interval is its window, and `at_most` how long it goes on.
+  l_task text[], l_name text[], l_path text[], l_default text[], l_most int[], l_interval interval[], l_order int[],
+  l_at_most interval[],
+  p_sort int  -- beside as many as there is room for, so many more are looked at, and put in line where they have one
 ) returns table (
   run_id uuid, bucket_id bigint, due_at timestamptz, hold int, kind smallint, name text, lane text, priority smallint,
   input json, inbox_count int, crashes smallint, flags smallint, first_claim_at timestamptz, deadline timestamptz,
@@ -30,7 +33,6 @@ declare
   v_now      timestamptz;
   v_known    text[] := array(select distinct u.name from unnest(l_name) as u (name));
   v_picked   uuid[];
-  v_stale    uuid[];
   v_limit    record;
   -- What may be taken, in order: first who waits, then what is newly due.
   c_run      uuid[];
@@ -54,6 +56,7 @@ declare
   x_interval interval[];
   x_order    int[];
   x_kept     boolean[];
+  x_at_most  interval[];
   k_name     text[];
   k_key      text[];
   k_taken    int[];
@@ -73,6 +76,12 @@ declare
   t_room     int[];
   t_most     int[];
   v_from     bigint[];
+  -- Throttles and debounces: who has passed, who is gone, who waits until when.
+  v_sifts    boolean := exists (select from unnest(l_name) as u (name) where u.name ~ '^(throttle|debounce) ');
+  v_sifted   uuid[] := '{}';
+  v_due      int;  -- of what is newly due, so many are the oldest
+  g_i        int[] := '{}';
+  w_by_at    timestamptz[] := '{}';
 begin
   perform holdfast.fence(p_worker, p_epoch);
   v_now := holdfast.now();
@@ -144,33 +153,20 @@ begin
       into c_run, c_task, c_lane, c_priority, c_since, c_waited
       from (select p.n, t.run_id, t.name, t.lane, t.priority, w.since
               from unnest(v_picked) with ordinality as p (run_id, n)
-              join holdfast.task t on t.run_id = p.run_id
-              join holdfast.permit_wait w on w.run_id = p.run_id
-             where t.bucket_id is null
-               and t.due_at = 'infinity'
-               and t.flags & 2049 = 2048
-               and t.lane = w.lane
-               and t.priority = w.priority
-               for update of t skip locked) s;
+             cross join lateral (
+               select i.run_id, i.name, i.lane, i.priority
+                 from holdfast.task i
+                where i.run_id = p.run_id
+                  and i.bucket_id is null
+                  -- `is true`: by its id, and not among all that is due never.
+                  and (i.due_at = 'infinity') is true
+                  and i.flags & 2049 = 2048
+                limit 1
+                  for update skip locked
+             ) t
+              join holdfast.permit_wait w on w.run_id = p.run_id and w.lane = t.lane and w.priority = t.priority) s;
     if cardinality(c_run) is distinct from cardinality(v_picked) then
-      -- Somebody is at the row, or it does not wait here any more: somebody has changed its line or its time.
-      v_stale := array(select t.run_id
-                         from holdfast.task t
-                         join holdfast.permit_wait w on w.run_id = t.run_id
-                        where t.run_id = any (v_picked)
-                          and t.run_id <> all (coalesce(c_run, '{}'))
-                          and not (t.bucket_id is null and t.due_at = 'infinity' and t.flags & 2049 = 2048
-                                   and t.lane = w.lane and t.priority = w.priority)
-                          for update of t skip locked);
-      delete from holdfast.permit_wait w
-       where w.run_id = any (v_stale)
-          or w.run_id = any (v_picked) and not exists (select from holdfast.task t where t.run_id = w.run_id);
-      update holdfast.task t
-         set due_at = v_now
-       where t.run_id = any (v_stale)
-         and t.bucket_id is null
-         and t.due_at = 'infinity'
-         and t.flags & 2049 = 2048;
+      perform holdfast.forget_moved(v_picked, coalesce(c_run, '{}'), v_now);
     end if;
   end if;
   c_run := coalesce(c_run, '{}');
@@ -179,8 +175,7 @@ begin
   -- 2. What is newly due, for the room that is left.
   with line as materialized (
     select s.lane, s.priority,
-           (sum(s.room) - (select count(*)
-                             from unnest(c_lane, c_priority) as c (lane, priority)
+           (sum(s.room) - (select count(*) from unnest(c_lane, c_priority) as c (lane, priority)
                             where c.lane = s.lane and c.priority = s.priority))::int as room,
            case when p_sweep
                 then coalesce((select f.floor from holdfast.lane_floor f
@@ -203,11 +198,11 @@ begin
           and t.due_at <= v_now
           and t.name = any (p_names)
         order by t.due_at, t.run_id
-        limit l.room
+        limit l.room + p_sort
           for update skip locked
      ) t
   )
-  select (select array_agg(l.room) from (select (select i.room from line i
+  select (select array_agg(l.room) from (select (select i.room + p_sort from line i
                                                   where i.lane = u.lane and i.priority = u.priority) as room
                                            from unnest(p_lanes, p_priorities) with ordinality as u (lane, priority, n)
                                           order by u.n) l),
@@ -217,6 +212,13 @@ begin
     into f_asked, f_run, f_task, f_lane, f_priority, f_since
     from due d;
   f_run := coalesce(f_run, '{}');
+  v_due := cardinality(f_run);
+  if p_sort > 0 and 'fair ' = any (array(select left(u.name, 5) from unnest(l_name) as u (name))) then
+    -- And the newest, so that who has come last does not wait until all before it are in line.
+    select f_run || n.runs, f_task || n.tasks, f_lane || n.lanes, f_priority || n.priorities, f_since || n.since
+      into f_run, f_task, f_lane, f_priority, f_since
+      from holdfast.newest_due(p_lanes, p_priorities, p_room, p_names, v_now, p_sort / 2, f_run) n;
+  end if;
 
   if cardinality(c_run) + cardinality(f_run) > 0 or t_name is not null then
     c_run := c_run || f_run;
@@ -229,10 +231,10 @@ begin
     -- 3. Of which keys each needs a permit. A workflow that has begun goes on: it has its permit, or is from before there
     --    was a limit. What was given back without a word may have some still, as what goes on for another run.
     select array_agg(n.i), array_agg(n.name), array_agg(n.key), array_agg(n.most), array_agg(n.span), array_agg(n.rank),
-           array_agg(n.kept)
-      into x_i, x_name, x_key, x_most, x_interval, x_order, x_kept
+           array_agg(n.kept), array_agg(n.at_most)
+      into x_i, x_name, x_key, x_most, x_interval, x_order, x_kept, x_at_most
       from (
-        select c.i, l.name, l.most, l.span, l.rank, r.kind = 1 as kept,
+        select c.i, l.name, l.most, l.span, l.rank, r.kind = 1 as kept, l.at_most,
                case when l.path is null then ''
                     else holdfast.limit_key_of(r.input, r.options, l.path, l.default_key)
                end as key
@@ -243,13 +245,29 @@ begin
          cross join lateral (
            select u.kind, u.input, u.options from holdfast.run u where u.id = c.run_id limit 1
          ) r
-          join unnest(l_task, l_name, l_path, l_default, l_most, l_interval, l_order)
-               as l (task, name, path, default_key, most, span, rank) on l.task = c.task
-         where (r.kind <> 1 or t.first_claim_at is null)
-           and (t.flags & 2048 = 0
-                or not exists (select from holdfast.permit p where p.run_id = c.run_id and p.name = l.name))
+          join unnest(l_task, l_name, l_path, l_default, l_most, l_interval, l_order, l_at_most)
+               as l (task, name, path, default_key, most, span, rank, at_most) on l.task = c.task
+         where case
+                 -- Once, before it begins; and nothing that a workflow waits for.
+                 when l.rank < 0
+                 then t.first_claim_at is null
+                      and t.flags & 4112 = 0
+                      and (t.flags & 2048 = 0 or not exists (select from holdfast.permit p where p.run_id = c.run_id))
+                 else (r.kind <> 1 or t.first_claim_at is null)
+                      and (t.flags & 2048 = 0
+                           or not exists (select from holdfast.permit p where p.run_id = c.run_id and p.name = l.name))
+               end
       ) n;
     x_i := coalesce(x_i, '{}');
+    if p_sort > 0 and t_name is null and not holdfast.is_crowded(c_lane, c_priority, p_lanes, p_priorities, p_room) then
+      -- There is room for all of them: nobody has to stand in line.
+      select coalesce(array_agg(x.i), '{}'), array_agg(x.name), array_agg(x.key), array_agg(x.most), array_agg(x.span),
+             array_agg(x.rank), array_agg(x.kept), array_agg(x.at_most)
+        into x_i, x_name, x_key, x_most, x_interval, x_order, x_kept, x_at_most
+        from unnest(x_i, x_name, x_key, x_most, x_interval, x_order, x_kept, x_at_most)
+             as x (i, name, key, most, span, rank, kept, at_most)
+       where x.name not like 'fair %';
+    end if;
 
     -- 4. The keys, locked in order; what is read of them is what was true when the lock was granted. With them those of the
     --    lines that were looked into.
@@ -270,10 +288,19 @@ begin
       into k_name, k_key, k_taken, k_full_at
       from held h;
 
+    if v_sifts then
+      select s.gone, s.waits, s.names, s.keys, s.by_at, array(select c_run[u.i] from unnest(s.passed) as u (i))
+        into g_i, w_i, w_name, w_key, w_by_at, v_sifted
+        from holdfast.sift(x_i, x_name, x_key, x_most, x_interval, x_at_most, c_run, c_since, v_waiters,
+                           holdfast.seen_until(f_asked, f_lane[:v_due], f_priority[:v_due], f_since[:v_due],
+                                               p_lanes, p_priorities, v_now)) s;
+    end if;
+
     -- 5. One limit after the other: who finds a permit goes on to the next.
     for v_limit in
       select x.name, min(x.rank) as rank
         from unnest(x_name, x_order) as x (name, rank)
+       where x.name !~ '^(throttle|debounce|fair) '
        group by x.name
        order by 2, 1
     loop
@@ -286,7 +313,7 @@ begin
             join unnest(k_name, k_key, k_taken, k_full_at) as k (name, key, taken, full_at)
                  on k.name = x.name and k.key = x.key
            where x.name = v_limit.name
-             and (x.i = any (w_i)) is not true
+             and (x.i = any (w_i || g_i)) is not true
         ) s
        where s.n > holdfast.permits_left(s.taken, s.full_at, s.most, s.span, v_now)
           -- What is newly due stands behind who waits already.
@@ -304,31 +331,50 @@ begin
       end if;
     end loop;
 
+    if p_sort > 0 then
+      -- As far as there is room, and each key in turn where that is asked for.
+      select w_i || s.i, w_name || s.names, w_key || s.keys, g_i || s.beyond
+        into w_i, w_name, w_key, g_i
+        from holdfast.fit(x_i, x_name, x_key, w_i || g_i, v_waiters, v_sifted, c_run, c_lane, c_priority, p_lanes,
+                          p_priorities, p_room, v_now) s;
+    end if;
+    if v_sifts or p_sort > 0 then
+      select coalesce(array_agg(x.i), '{}'), array_agg(x.name), array_agg(x.key), array_agg(x.span), array_agg(x.kept)
+        into x_i, x_name, x_key, x_interval, x_kept
+        from unnest(x_i, x_name, x_key, x_interval, x_kept) as x (i, name, key, span, kept)
+       where x.name !~ '^(throttle|debounce|fair) '
+         and x.i <> all (g_i);
+    end if;
+
     -- 6. Lines: who has found no permit stands in that of the key that had none, since when it has waited.
     select array_agg(u.name), array_agg(u.key), array_agg(u.lane), array_agg(u.priority)
       into t_name, t_key, t_lane, t_priority
       from (select o.name, o.key, o.lane, o.priority
               from unnest(t_name, t_key, t_lane, t_priority) as o (name, key, lane, priority)
              union
-            select w.name, w.key, c_lane[w.i], c_priority[w.i] from unnest(w_i, w_name, w_key) as w (i, name, key)) u;
+            select w.name, w.key, c_lane[w.i], c_priority[w.i]
+              from unnest(w_i, w_name, w_key) as w (i, name, key)
+             where w.name not like 'fair %') u;
     if cardinality(w_i) > 0 then
-      insert into holdfast.permit_wait as z (run_id, name, key, lane, priority, task, since)
-      select c_run[w.i], w.name, w.key, c_lane[w.i], c_priority[w.i], c_task[w.i], c_since[w.i]
-        from unnest(w_i, w_name, w_key) as w (i, name, key)
+      insert into holdfast.permit_wait as z (run_id, name, key, lane, priority, task, since, by_at)
+      select c_run[w.i], w.name, w.key, c_lane[w.i], c_priority[w.i], c_task[w.i], c_since[w.i], w.by_at
+        from unnest(w_i, w_name, w_key, w_by_at) as w (i, name, key, by_at)
        order by 1
       on conflict (run_id) do update
          set name = excluded.name,
              key = excluded.key,
              lane = excluded.lane,
-             priority = excluded.priority
+             priority = excluded.priority,
+             by_at = excluded.by_at
        where (z.name, z.key, z.lane, z.priority) <> (excluded.name, excluded.key, excluded.lane, excluded.priority);
       update holdfast.task t
          set due_at = 'infinity',
-             flags = t.flags | 2048,
+             flags = t.flags | 2048 | case when t.run_id = any (v_sifted) then 4096 else 0 end,
              waits_inbox = false,
              wake_at = null
        where t.run_id = any (array(select c_run[w.i] from unnest(w_i) as w (i)))
          and t.due_at <> 'infinity';
+      perform holdfast.want_blocks(w_name);
     end if;
     if v_waiters > 0 then
       delete from holdfast.permit_wait z
@@ -338,8 +384,8 @@ begin
 
     -- 7. The permits of those that are taken.
     with won as (
-      select x.i, x.name, x.key, x.most, x.span, x.kept
-        from unnest(x_i, x_name, x_key, x_most, x_interval, x_kept) as x (i, name, key, most, span, kept)
+      select x.i, x.name, x.key, x.span, x.kept
+        from unnest(x_i, x_name, x_key, x_interval, x_kept) as x (i, name, key, span, kept)
        where (x.i = any (w_i)) is not true
     ), given as (
       insert into holdfast.permit (run_id, name, key, kept)
@@ -357,43 +403,9 @@ begin
      where k.name = s.name
        and k.key = s.key;
 
-    -- 8. When each of these lines is to be looked into again: at once while permits are left, and after who stands open
-    --    already; that of a rate when there is one again; else when one is given back.
+    -- 8. When each of these lines is to be looked into again.
     if t_name is not null then
-      with asked as (
-        select u.name, u.key, u.lane, u.priority,
-               exists (select from holdfast.permit_wait z
-                        where z.name = u.name and z.key = u.key and z.lane = u.lane and z.priority = u.priority) as any,
-               case when l.span is not null
-                    then greatest(v_now, k.full_at - (l.most - 1) * l.span)
-                    when k.taken < l.most then v_now
-                    else v_now + interval '30 seconds'
-               end as opens_at
-          from unnest(t_name, t_key, t_lane, t_priority) as u (name, key, lane, priority)
-         cross join lateral (
-           select h.taken, h.full_at from holdfast.limit_key h where h.name = u.name and h.key = u.key limit 1
-         ) k
-         cross join lateral (
-           select max(i.most) as most, max(i.span) as span
-             from unnest(l_name, l_most, l_interval) as i (name, most, span)
-            where i.name = u.name
-         ) l
-      ), stands as (
-        insert into holdfast.permit_line as l (name, key, lane, priority, opens_at)
-        select a.name, a.key, a.lane, a.priority, coalesce(a.opens_at, v_now)
-          from asked a
-         where a.any
-         order by 1, 2, 3, 4
-        on conflict (name, key, lane, priority) do update
-           set opens_at = excluded.opens_at
-      )
-      delete from holdfast.permit_line l
-       using asked a
-       where not a.any
-         and l.name = a.name
-         and l.key = a.key
-         and l.lane = a.lane
-         and l.priority = a.priority;
+      perform holdfast.set_lines(t_name, t_key, t_lane, t_priority, l_name, l_most, l_interval, v_now);
     end if;
 
     -- 9. Who has all its permits is taken.
@@ -407,7 +419,7 @@ begin
       select c.run_id, c.lane, c.priority, c.waited, c.i,
              row_number() over (partition by c.lane, c.priority order by c.i) as n
         from unnest(c_run, c_lane, c_priority, c_waited) with ordinality as c (run_id, lane, priority, waited, i)
-       where (c.i = any (w_i)) is not true
+       where (c.i = any (w_i || g_i)) is not true
     ), placed as (
       select d.run_id, s.bucket_id, d.waited,
              coalesce(d.i = any (array(select x.i from unnest(x_i, x_interval) as x (i, span) where x.span is null)),
@@ -432,7 +444,8 @@ begin
              flags = case when d.permitted then t.flags | 2048
                           when d.waited then t.flags & ~2048
                           else t.flags
-                     end,
+                     end
+                     | case when t.run_id = any (v_sifted) then 4096 else 0 end,
              first_claim_at = coalesce(t.first_claim_at, v_now)
         from placed d
        where t.run_id = d.run_id
@@ -469,7 +482,7 @@ begin
                  order by g.opens_at
                  limit 1)),
          coalesce(f_asked[s.n], 0), 0::smallint, null, null, null::smallint, null::json,
-         (select count(*)::int from unnest(f_lane, f_priority) as f (lane, priority)
+         (select count(*)::int from unnest(f_lane[:v_due], f_priority[:v_due]) as f (lane, priority)
            where f.lane = s.lane and f.priority = s.priority),
          case when exists (select from holdfast.permit_line g
                             where g.lane = s.lane
@@ -478,7 +491,7 @@ begin
                               and g.name = any (v_known))
               then 1 else 0 end::smallint,
          0::smallint, null::timestamptz,
-         (select max(f.since) from unnest(f_lane, f_priority, f_since) as f (lane, priority, since)
+         (select max(f.since) from unnest(f_lane[:v_due], f_priority[:v_due], f_since[:v_due]) as f (lane, priority, since)
            where f.lane = s.lane and f.priority = s.priority),
          null::jsonb, null::json, null::uuid, null::uuid, null::timestamptz, null::text,
          v_now
