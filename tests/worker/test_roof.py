@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from holdfast import App, Signal
+from holdfast import App, DatabaseUnavailable, Signal
 from holdfast.app.hosted import WorkerOptions
 from holdfast.store import work
 from holdfast.store.session import Session
@@ -160,3 +160,19 @@ async def test_the_connections_that_they_share_may_break(house: House) -> None:
         await house.ended(*[run.id for run in runs])
         assert {await run.result(timeout=SOON) for run in runs} == {sum(range(40))}
     await house.check_invariants()
+
+
+async def test_a_server_that_cannot_be_used_is_asked_once_for_all(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = app_of(house)
+    asked: list[str] = []
+
+    async def refusing(dsn: str, **_: object) -> object:
+        asked.append(dsn)
+        raise DatabaseUnavailable("nobody is there")
+
+    monkeypatch.setattr("holdfast.worker.worker.connect", refusing)
+    with pytest.raises(DatabaseUnavailable, match="nobody is there"):
+        await app.workers(*LANES, **QUICK).run()
+    assert len(asked) == 1

@@ -146,7 +146,8 @@ class HostedWorker:
 
     async def _open(self, stack: AsyncExitStack) -> Worker:
         settings = self._app_settings()
-        database = await stack.enter_async_context(open_database(settings))
+        async with self._roof.opening():
+            database = await stack.enter_async_context(open_database(settings))
         seal = Seal(self._codec, settings.payload_limit.value)
         beside = self._seams.companions and not self.settings.alone
         scheduler = self._make_scheduler(database, seal) if beside else None

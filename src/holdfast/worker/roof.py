@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -70,17 +71,30 @@ class Roof:
         self._heart: Heart | None = None
         self._shared: dict[tuple[object, ...], _Shared] = {}
         self._places: defaultdict[str, int] = defaultdict(int)
-        self._checking = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._checked: bool | None = None
+        self._refusal: Exception | None = None
 
     @property
     def connections(self) -> int:
         """The most that they open together, but for those of transactional activities."""
         return ALONE - len(_SIDE_BY_SIDE) + sum(min(most, self.workers) for most in _SIDE_BY_SIDE.values())
 
+    @asynccontextmanager
+    async def opening(self) -> AsyncGenerator[None]:
+        """One opens after the other; where one cannot, none can: a server may take long to say nothing."""
+        async with self._opening:
+            if self._refusal is not None:
+                raise self._refusal
+            try:
+                yield
+            except Exception as error:
+                self._refusal = error
+                raise
+
     async def once(self, check: Callable[[], Awaitable[bool]]) -> bool:
-        """What ``check`` gives, which is asked once for all of them; where it fails, the next one asks again."""
-        async with self._checking:
+        """What ``check`` gives or raises; it is asked once for all of them."""
+        async with self.opening():
             if self._checked is None:
                 self._checked = await check()
             return self._checked
