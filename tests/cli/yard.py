@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import psutil
 
 from holdfast.client import Client
 from tests.house import House, eventually
+from tests.nursery import Forked, fork
 
 APP = '''
 import asyncio
@@ -50,7 +49,7 @@ async def which_loop() -> str:
 class Command:
     """A `holdfast worker` that runs."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, process: Forked, log: Path) -> None:
         self.process = process
         self._log = log
 
@@ -77,16 +76,13 @@ class Yard:
 
     async def worker(self, *options: str, word: str | None = None) -> Command:
         log = self.place / f"{len(self._commands)}.log"
-        with log.open("wb") as file:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "holdfast", "worker", *([word] if word else [])),
-                *("--app", "yard:app", "--skip-warm-up", *options),
-                cwd=self.place,
-                env={**os.environ, "HOLDFAST_DATABASE_URL": self.house.dsn},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-            )
+        log.touch()
+        process = await fork(
+            ["worker", *([word] if word else []), "--app", "yard:app", "--skip-warm-up", *options],
+            env={**os.environ, "HOLDFAST_DATABASE_URL": self.house.dsn, "PYTHONPATH": str(self.place)},
+            cwd=self.place,
+            log=log,
+        )
         self._commands.append(Command(process, log))
         return self._commands[-1]
 
