@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 
 from bench.catalogue import SCENARIOS
 from bench.environment import look_around
+from bench.peers.comparison import chosen, compare
+from bench.peers.scenario import SCENARIOS as PEER_SCENARIOS
 from bench.plan import Plan
 from bench.record import Record
 from bench.report import print_report, write_json
@@ -21,12 +24,20 @@ from bench.server import open_server
 from bench.sitting import Sitting
 from bench.tuning import DEFAULT, HIGH, Tuning
 
+T = TypeVar("T")
+
+_PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+_SECONDS, _SECONDS_OF_PEERS = 10.0, 3.0
 _TUNINGS = {"high": [HIGH], "default": [DEFAULT], "both": [HIGH, DEFAULT]}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("names", nargs=-1, metavar="[SCENARIO]...")
-@click.option("--seconds", type=click.FloatRange(0.1), default=10.0, help="How long each is measured.  [default: 10]")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1),
+    help=f"How long each is measured.  [default: {_SECONDS:g}; {_SECONDS_OF_PEERS:g} with --peers]",
+)
 @click.option("--repeat", type=click.IntRange(1), default=2, help="How often each is measured.  [default: 2]")
 @click.option(
     "--factor",
@@ -53,11 +64,19 @@ _TUNINGS = {"high": [HIGH], "default": [DEFAULT], "both": [HIGH, DEFAULT]}
     metavar="DIR",
     help="Write a cProfile of each worker process into this folder; its figures are then lower.",
 )
+@click.option("--peers", "against_peers", is_flag=True, help="Measure Holdfast beside its peers.")
+@click.option("--system", "systems", multiple=True, metavar="NAME", help="With --peers: only this one; repeatable.")
+@click.option(
+    "--page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --peers: write the page about it here.  [default: docs/benchmarks.md, and the figures beside it, where "
+    "nobody and nothing is left out]",
+)
 @click.option("--list", "only_list", is_flag=True, help="Name the scenarios, and measure nothing.")
 def bench(
     *,
     names: tuple[str, ...],
-    seconds: float,
+    seconds: float | None,
     repeat: int,
     factor: str,
     database_url: str | None,
@@ -65,27 +84,61 @@ def bench(
     minutes: float,
     json_file: Path | None,
     profile: Path | None,
+    against_peers: bool,
+    systems: tuple[str, ...],
+    page: Path | None,
     only_list: bool,
 ) -> None:
-    """Measure the engine beside the ceiling of the bare database.
+    """Measure the engine beside the ceiling of the bare database, or beside its peers.
 
     Without a SCENARIO all are measured but the soak, which takes half an hour. The exit code says whether all could be
-    run without losing a run, and nothing about the figures.
+    run without losing a run, and nothing about the figures; peers may fail, and the table says so.
     """
     if only_list:
-        for scenario in SCENARIOS:
+        for scenario in PEER_SCENARIOS if against_peers else SCENARIOS:
             click.echo(f"{scenario.name:<16}{scenario.title}")
         return
+    if against_peers:
+        plan = Plan(seconds=_SECONDS_OF_PEERS if seconds is None else seconds, repeat=repeat)
+        work = _compared(names, systems, plan, database_url=database_url, json_file=json_file, page=page)
+        sys.exit(not _executed(work))
+    if systems or page is not None:
+        raise click.UsageError("--system and --page are for --peers")
     if profile is not None:
         profile = profile.absolute()
         profile.mkdir(parents=True, exist_ok=True)
-    plan = Plan(seconds=seconds, repeat=repeat, parked=parked, minutes=minutes, profile=profile)
-    work = _run(_chosen(names), _TUNINGS[factor], plan, database_url, json_file)
+    plan = Plan(
+        seconds=_SECONDS if seconds is None else seconds, repeat=repeat, parked=parked, minutes=minutes, profile=profile
+    )
+    records = _executed(_run(_chosen(names), _TUNINGS[factor], plan, database_url, json_file))
+    sys.exit(any(record.failure for record in records))
+
+
+def _executed(work: Coroutine[Any, Any, T]) -> T:
     # So that whoever ends it in order ends the worker and the server too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        records = runner.run(work)
-    sys.exit(any(record.failure for record in records))
+        return runner.run(work)
+
+
+def _compared(
+    names: Sequence[str],
+    systems: Sequence[str],
+    plan: Plan,
+    *,
+    database_url: str | None,
+    json_file: Path | None,
+    page: Path | None,
+) -> Coroutine[Any, Any, bool]:
+    try:
+        scenarios, peers = chosen(names, systems)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    if page is None and not names and not systems and plan.seconds >= _SECONDS_OF_PEERS:
+        page = _PAGE
+    if json_file is None and page is not None:
+        json_file = page.with_suffix(".json")
+    return compare(scenarios, peers, plan, database_url=database_url, json_file=json_file, page_file=page)
 
 
 async def _run(
