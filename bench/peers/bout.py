@@ -93,6 +93,9 @@ class Bout:
         Raises:
             BenchFailed: something was lost, doubled or failed.
         """
+        if seconds < _SHORTEST:
+            # So short a measurement is there to see whether everything works.
+            return await self._drain(kind, _FEW, seconds=seconds, pinned=pinned)
         key = (self._peer.name, self.batch, kind)
         if key not in self._paces:
             self._paces[key] = await self._calibrate(kind, min(1.0, seconds))
