@@ -79,7 +79,7 @@ class PgqrsWorker(Worker):
             if messages:
                 await consumer.archive_many([message.id for message in messages])
             else:
-                await asyncio.sleep(_LOOK)
+                await asyncio.sleep(task.settings["idle_sleep"])
 
     async def _execute(self, store: Any, task: Task, tally: Tally) -> None:
         consumer = await store.consumer(WORKFLOW)
@@ -87,7 +87,7 @@ class PgqrsWorker(Worker):
             messages = await consumer.dequeue(batch_size=task.settings["batch_size"])
             await asyncio.gather(*(self._run(store, consumer, message, tally) for message in messages))
             if not messages:
-                await asyncio.sleep(_LOOK)
+                await asyncio.sleep(task.settings["idle_sleep"])
 
     async def _run(self, store: Any, consumer: Any, message: Any, tally: Tally) -> None:
         run = await pgqrs.run().message(message).store(store).execute()
