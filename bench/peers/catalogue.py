@@ -35,7 +35,7 @@ PEERS: Sequence[Peer] = (
         fences="the end of a workflow, by its owner",
         acknowledges="one by one, each step and each end",
         waits="polling, here as often as it can",
-        remark="async workflows on a queue; by default both polls rest for 1 s; many are enqueued in one transaction",
+        remark="sync workflows, quicker than async ones; by default polls rest for 1 s; many starts in one transaction",
     ),
     Peer(
         name="absurd",

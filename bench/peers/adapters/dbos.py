@@ -47,23 +47,23 @@ class DbosClient(Client):
 
 
 class DbosWorker(Worker):
-    """A process that listens to the queue."""
+    """A process that listens to the queue; its threads execute the workflows."""
 
     async def run(self, task: Task, tally: Tally) -> None:
         @DBOS.workflow(name="noop")
-        async def noop(number: int, sent: float | None) -> int:
+        def noop(number: int, sent: float | None) -> int:
             tally.tick(sent)
             return number
 
         @DBOS.step(name="step")
-        async def step(number: int) -> int:
+        def step(number: int) -> int:
             return number
 
         @DBOS.workflow(name="steps")
-        async def steps(number: int, sent: float | None) -> int:
+        def steps(number: int, sent: float | None) -> int:
             done = 0
             while done < STEPS:
-                done = await step(done + 1)
+                done = step(done + 1)
             tally.tick()
             return done
 
