@@ -13,6 +13,7 @@ from bench.limited import GLOBAL_SHARE, measure_limits
 from bench.memory import CLIENT_GROWTH, WORKER_PEAK, measure_client, measure_worker
 from bench.punctuality import P99 as P99_LATE
 from bench.punctuality import measure_due_at_once, measure_steady
+from bench.queue_drain import drained, measure_queue_drain
 from bench.scale import CLAIM, SIGNAL, START, measure_scale
 from bench.scenario import RATIO, Scenario
 from bench.sequence import STEPS, runs_at_once
@@ -171,6 +172,13 @@ SCENARIOS: Sequence[Scenario] = (
         title="the memory of a client that starts --parked runs",
         measure=measure_client,
         targets=[Target(figure=CLIENT_GROWTH, most=10, remark="does not grow")],
+        has_worker=False,
+    ),
+    Scenario(
+        name="queue-drain",
+        title="draining a queue, 50,000 messages in a measurement of 10 s: consumers 1, 2, 4 × batch 50, 10, 1",
+        measure=measure_queue_drain,
+        targets=[Target(figure=drained(1, 50), least=20_000), Target(figure=drained(1, 1), least=1_500)],
         has_worker=False,
     ),
     Scenario(
