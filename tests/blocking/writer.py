@@ -278,6 +278,16 @@ class BlockingDrivenConsumer:
     def runs(self) -> list[BlockingDrivenRun]:
         """What it has in hand."""
         return [BlockingDrivenRun(self._bridge, run) for run in self._consumer.runs]
+
+    @property
+    def state(self) -> ConsumerState:
+        """What it is doing."""
+        return self._consumer.state
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop or drain: it takes nothing any more, and is to be closed."""
+        return self._consumer.stopped
 ''',
     bodies={
         "archive": """
@@ -633,6 +643,7 @@ ALWAYS = {
     "BlockingStep": "holdfast.app.blocking.driven_step",
     "Callable": "collections.abc",
     "Client": "holdfast.client.client",
+    "ConsumerState": "holdfast.core.queue",
     "Delivery": "holdfast.client.exchange",
     "Mapping": "collections.abc",
     "Message": "holdfast.client.message",

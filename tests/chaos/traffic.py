@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from holdfast import ReceiptLost, ReceiptRefused, RunEnded, StepStatus
+from holdfast import ReceiptLost, RunEnded, StepStatus
 from holdfast.core.errors import DatabaseError
 from tests.house import until
 
@@ -143,7 +143,7 @@ class Traffic:
             if fate < 0.25:
                 await asyncio.sleep(_VISIBILITY.total_seconds() * 1.1)
             await message.ack()
-        except ReceiptRefused as refused:
+        except ReceiptLost as refused:
             if refused.lost.get(message.id) == "gone":
                 self._gone.add(message.id)
             return

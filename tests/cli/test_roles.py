@@ -164,6 +164,7 @@ async def use_everything_of_a_driver(rooms: Rooms) -> None:
         triggered = await client.driven.trigger("by_hand", {"n": 1})
         async with client.driven.consumer("by_hand", visibility=timedelta(seconds=1)) as consumer:
             (run,) = await consumer.dequeue()
+            await consumer._attendance._report(consumer.state, 1, 0)
             await (await run.acquire_step("first")).success(1)
             await (await run.acquire_step("second")).retry()
             (run,) = await consumer.dequeue()
@@ -178,6 +179,23 @@ async def use_everything_of_a_driver(rooms: Rooms) -> None:
             (run,) = await consumer.dequeue(wait=timedelta(seconds=10))
             await run.complete()
         assert await triggered.result() is None
+    await use_what_consumers_do_by_themselves(rooms, "driver", "default driven by_hand")
+
+
+async def use_what_consumers_do_by_themselves(rooms: Rooms, part: str, line: str) -> None:
+    """What they put up with where they cannot: raising floors, leaving."""
+    # Without it floors stay where they are.
+    await rooms.owner.execute(f"grant pg_read_all_stats to {rooms.schema}_{part}")
+    connection = await connect(getattr(rooms, part), application="tests")
+    try:
+        await connection.execute(f"set search_path = {rooms.schema}")
+        for _ in range(2):
+            await connection.execute("select raise_floors(array[$1], '{3}')", line)
+            await rooms.owner.execute(f"update {rooms.schema}.lane_floor set at = at - interval '1 hour'")
+        registered = "select worker_id from register_consumer('c', 'h', 1, $1, '1 minute')"
+        await connection.execute("select leave_consumer($1, 1, 0)", await connection.fetchval(registered, line))
+    finally:
+        await connection.close()
 
 
 async def test_a_driver_can_do_all_that_a_driver_does(rooms: Rooms) -> None:
@@ -365,8 +383,6 @@ async def test_a_worker_can_do_all_that_a_worker_does(rooms: Rooms, caplog: pyte
 
 async def use_everything_of_a_consumer(rooms: Rooms) -> None:
     """Every verb of a consumer, and every branch of them that needs a right of its own."""
-    # Without it floors stay where they are.
-    await rooms.owner.execute(f"grant pg_read_all_stats to {rooms.schema}_consumer")
     async with app_on(rooms.client, rooms.schema).client() as client:
         sent = await client.queue("letters").send_many(range(5), keys=[str(number) for number in range(5)])
         for run in sent[:3]:
@@ -381,23 +397,14 @@ async def use_everything_of_a_consumer(rooms: Rooms) -> None:
         await extended.extend(timedelta(minutes=1))
         async with queue.consume() as consumer:
             async for message in consumer:
-                await consumer._attendance.report(ConsumerState.READY, 1, 0)
+                await consumer._attendance._report(ConsumerState.READY, 1, 0)
                 await message.release()
                 break
         await queue.dead_letters.redrive()
         await queue.pause()
         await queue.resume()
         await queue.purge()
-    connection = await connect(rooms.consumer, application="tests")
-    try:
-        await connection.execute(f"set search_path = {rooms.schema}")
-        for _ in range(2):
-            await connection.execute("select raise_floors('{letters queue}', '{3}')")
-            await rooms.owner.execute(f"update {rooms.schema}.lane_floor set at = at - interval '1 hour'")
-        registered = "select worker_id from register_consumer('c', 'h', 1, 'letters queue', '1 minute')"
-        await connection.execute("select leave_consumer($1, 1, 0)", await connection.fetchval(registered))
-    finally:
-        await connection.close()
+    await use_what_consumers_do_by_themselves(rooms, "consumer", "letters queue")
 
 
 async def test_a_consumer_can_do_all_that_a_consumer_does(rooms: Rooms) -> None:

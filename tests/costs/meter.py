@@ -82,7 +82,7 @@ class Meter:
         return Reading(wal, xid, calls)
 
 
-_CONSTANT = re.compile(r"'[^']*'|\$\d+|\b\d+\b|\s+")
+_CONSTANT = re.compile(r"'[^']*'|\$\d+|\b\d+\b|\b(?:null|true|false)\b|\s+")
 _COUNTED = (
     "start_plain",
     "start_one",
@@ -97,6 +97,10 @@ _COUNTED = (
     "begin_activity",
     "record",
     "settle",
+    "take_messages",
+    "settle_messages",
+    "exchange_messages",
+    "due_lines",
 )
 _TEXTS = {
     _key: _CONSTANT.sub("", Statements()[_key].text) for _key in _COUNTED if _key in {s.name for s in Statements()}

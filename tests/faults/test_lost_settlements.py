@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Message, ReceiptRefused
+from holdfast import Message, ReceiptLost
 from tests.faults.proxy import Proxy
 from tests.house import House
 
@@ -58,7 +58,7 @@ async def test_whoever_cannot_know_is_not_told_that_it_is_done(house: House, far
     await queue.send("x")
     (message,) = await queue.receive(visibility=timedelta(milliseconds=1), wait=NOW)
     proxy.lose("holdfast.settle_messages(", first)
-    with pytest.raises(ReceiptRefused, match="is gone"):
+    with pytest.raises(ReceiptLost, match="is gone"):
         await message.ack()
     assert await house.value("select count(*) from holdfast.task") == 0
 
@@ -67,7 +67,7 @@ async def test_the_answer_to_a_receive(house: House, far: House, proxy: Proxy) -
     """What was taken and never arrived comes back at the end of its visibility timeout."""
     queue = (await far.client(far.app())).queue("emails")
     await queue.send_many(range(3))
-    loss = proxy.lose("holdfast.take_messages(", first)
+    loss = proxy.lose("holdfast.take_in_hand(", first)
     messages: list[Message[Any]] = []
     while len(messages) < 3:
         messages += await queue.receive(visibility=timedelta(seconds=1), wait=SOON)
@@ -92,7 +92,7 @@ async def test_answers_to_receives_and_settlements_in_one(house: House, far: Hou
             queue.ack(messages),
             return_exceptions=True,
         )
-        assert answer is None or isinstance(answer, ReceiptRefused)
+        assert answer is None or isinstance(answer, ReceiptLost)
         assert not isinstance(more, BaseException)
         messages = more
     await house.until("select count(*) = 0 from holdfast.task")

@@ -209,7 +209,7 @@ async def test_heartbeats_say_what_it_does(house: House, emails: Queue[Any], con
 async def test_it_obeys_what_is_asked_of_a_worker(
     house: House, emails: Queue[Any], others: Queue[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.client.consumer._REPORT_EVERY", 0.1)
+    monkeypatch.setattr("holdfast.client.attendance.REPORT_EVERY", 0.1)
     command = "update holdfast.worker set command = $1"
     consumer = emails.consume(batch=1, visibility=SECOND)
     found: list[Any] = []
@@ -239,7 +239,7 @@ async def test_it_obeys_what_is_asked_of_a_worker(
 async def test_one_whose_lease_is_over_is_registered_anew(
     house: House, emails: Queue[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("holdfast.client.consumer._REPORT_EVERY", 0.1)
+    monkeypatch.setattr("holdfast.client.attendance.REPORT_EVERY", 0.1)
     await emails.send("x")
     async with emails.consume(visibility=SECOND) as consumer:
         async for message in consumer:

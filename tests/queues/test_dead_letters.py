@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from holdfast import InvalidInput, Queue, ReceiptRefused, RunNotFound
+from holdfast import InvalidInput, Queue, ReceiptLost, RunNotFound
 from holdfast.client import Client
 from tests.house import House
 
@@ -38,7 +38,7 @@ async def test_after_the_cap_of_deliveries_a_message_becomes_a_dead_letter(house
     assert (letter.body, letter.reason) == ("x", "delivered 3 times, and never acknowledged")
     assert (letter.queue, letter.deliveries, letter.priority) == ("emails", 3, "medium")
     assert last is not None
-    with pytest.raises(ReceiptRefused, match="is a dead letter by now"):
+    with pytest.raises(ReceiptLost, match="is a dead letter by now"):
         await last.ack()
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from holdfast import Message, Queue, ReceiptRefused, RunStatus
+from holdfast import Message, Queue, ReceiptLost, RunStatus
 from holdfast.client import Client
 from holdfast.core.queue import Receipt
 from holdfast.store import queues as store
+from holdfast.store import taking
 from holdfast.store.queues import Settlement, Settling
 from tests.house import House
 from tests.store.ground import Ground
@@ -45,7 +46,7 @@ async def test_who_extends_in_time_keeps_it(house: House, emails: Queue[Any], ot
     await house.advance(MINUTE / 2)
     (again,) = await others.receive(wait=NOW)
     assert again.deliveries == 2
-    with pytest.raises(ReceiptRefused, match="received by somebody else"):
+    with pytest.raises(ReceiptLost, match="received by somebody else"):
         await message.extend(MINUTE)
 
 
@@ -65,13 +66,13 @@ async def test_whoever_is_too_late_is_refused_and_told_so(
     (late,) = await emails.receive(visibility=MINUTE, wait=NOW)
     await house.advance(MINUTE)
     (holder,) = await others.receive(visibility=MINUTE, wait=NOW)
-    with pytest.raises(ReceiptRefused, match="has been received by somebody else since") as refused:
+    with pytest.raises(ReceiptLost, match="has been received by somebody else since") as refused:
         await WAYS[how](late)
     assert refused.value.lost == {sent: "taken"}
     assert (refused.value.run_id, refused.value.queue) == (sent, "emails")
     # Nothing was done to it: who has it can settle it, and then it is gone for the late one, too.
     await holder.ack()
-    with pytest.raises(ReceiptRefused, match="is gone") as refused:
+    with pytest.raises(ReceiptLost, match="is gone") as refused:
         await WAYS[how](late)
     assert refused.value.lost == {sent: "gone"}
 
@@ -92,7 +93,7 @@ async def test_of_many_only_the_late_ones_are_refused(house: House, emails: Queu
     await emails.receive(wait=NOW)
     await house.advance(MINUTE)
     stolen = await others.receive(batch=2, visibility=HOUR, wait=NOW)
-    with pytest.raises(ReceiptRefused, match="and 1 more of these") as refused:
+    with pytest.raises(ReceiptLost, match="and 1 more of these") as refused:
         await emails.ack(messages)
     assert refused.value.lost == dict.fromkeys((message.id for message in stolen), "taken")
     assert await house.value("select count(*) from holdfast.task") == 2
@@ -132,7 +133,7 @@ async def test_a_message_that_is_cancelled_is_gone_for_who_has_it(client: Client
     messages = await emails.receive(wait=NOW)
     await messages[1].dead("bad")
     assert [await client.get(one).cancel() for one in sent[1:]] == ["cancelled", "cancelled"]
-    with pytest.raises(ReceiptRefused, match="purged or cancelled"):
+    with pytest.raises(ReceiptLost, match="purged or cancelled"):
         await messages[0].ack()
     assert {await client.get(one).status() for one in sent} == {RunStatus.CANCELLED}
 
@@ -174,11 +175,12 @@ async def test_what_is_paused_in_somebodys_hands_can_be_settled(
 async def receipt_of(ground: Ground, **options: Any) -> Receipt:
     """The receipt of a message that was sent and received."""
     await ground.start(name="q queue", lane="q queue", kind=3, **options)
-    return (await take(ground)).messages[0].receipt
+    return (await take(ground)).taken[0].receipt
 
 
-async def take(ground: Ground, lane: str = "q queue") -> store.Intake:
-    return await store.take(ground.session, lane, store.Asking(10, MINUTE, [store.EVER] * 5, sweep=False))
+async def take(ground: Ground, line: str = "q queue") -> taking.Intake:
+    asking = taking.Asking(10, MINUTE, [taking.EVER] * 5, sweep=False, hands=None)
+    return await taking.take(ground.session, line, asking, driven=False)
 
 
 @pytest.fixture
@@ -206,7 +208,7 @@ async def test_a_receipt_is_of_one_delivery_of_one_message_in_one_queue(ground: 
 async def test_one_call_settles_in_every_way(ground: Ground) -> None:
     for number in range(len(Settling)):
         await ground.start(name="q queue", lane="q queue", kind=3, input=str(number))
-    messages = (await take(ground)).messages
+    messages = (await take(ground)).taken
     settlements = [
         Settlement(message.receipt, how, HOUR, '"x"') for message, how in zip(messages, Settling, strict=True)
     ]

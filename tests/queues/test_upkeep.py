@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Queue, QueueMetrics, ReceiptRefused
+from holdfast import Queue, QueueMetrics, ReceiptLost
 from holdfast.client import Client
 from tests.house import House, until
 
@@ -47,7 +47,7 @@ async def test_what_is_purged_is_gone_also_for_who_has_it_in_hands(
     messages = await others.receive(batch=4, wait=NOW)
     await messages[0].dead("bad")
     assert await emails.purge() == 11
-    with pytest.raises(ReceiptRefused) as refused:
+    with pytest.raises(ReceiptLost) as refused:
         await others.ack(messages[1:])
     assert set(refused.value.lost.values()) == {"gone"}
     assert await emails.receive(wait=NOW) == []
@@ -68,7 +68,7 @@ async def test_consumers_go_on_while_a_queue_is_purged_again_and_again(
             messages = await queue.receive(batch=5, wait=timedelta(milliseconds=50))
             try:
                 await queue.ack(messages)
-            except ReceiptRefused as error:
+            except ReceiptLost as error:
                 why.update(error.lost.values())
 
     async with asyncio.TaskGroup() as tasks:
@@ -127,7 +127,7 @@ async def test_metrics_say_how_a_queue_stands(house: House, emails: Queue[Any]) 
 async def test_the_rate_is_that_of_the_consumers(
     house: House, emails: Queue[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast.client.consumer._REPORT_EVERY", 0.1)
+    monkeypatch.setattr("holdfast.client.attendance.REPORT_EVERY", 0.1)
     await emails.send_many(range(20))
     async with emails.consume(visibility=timedelta(seconds=1)) as consumer:
         async for message in consumer:

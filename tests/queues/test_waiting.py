@@ -143,8 +143,8 @@ async def test_what_arrives_just_when_its_receiver_is_cancelled_is_given_back(
     exchange = exchange_of(emails)
     deliver = exchange._deliver
 
-    def deliver_and_cancel(*arguments: Any) -> None:
-        deliver(*arguments)
+    def deliver_and_cancel(*arguments: Any, **options: Any) -> None:
+        deliver(*arguments, **options)
         # In the turn of the loop in which it gets its answer, and before it can look at it.
         receive.cancel()
 
@@ -179,7 +179,7 @@ async def looks(house: House) -> Callable[[], Any]:
         return int(
             await house.value(
                 "select coalesce(sum(calls), 0)::int from pg_stat_statements where"
-                " (query like '%take_messages%' or query like '%bool_or(now.due_at%')"
+                " (query like '%take_in_hand%' or query like '%bool_or(now.due_at%')"
                 " and query not like '%pg_stat_statements%'"
                 " and dbid = (select oid from pg_database where datname = current_database())"
             )
@@ -193,7 +193,7 @@ async def test_a_hundred_who_wait_cost_one_look_a_second(house: House, client: C
     waiting = [asyncio.ensure_future(queue.receive(wait=SOON)) for queue in queues for _ in range(10)]
     await resting(*queues)
     count = await looks(house)
-    await eventually(lambda: client.queue._lookout._interval >= 1.0, "it looks as seldom as it ever does")
+    await eventually(lambda: client._parts._lines._lookout._interval >= 1.0, "it looks as seldom as it ever does")
     before, began = await count(), await house.value("select clock_timestamp()")
 
     async def looked() -> bool:

@@ -8,6 +8,9 @@ import asyncpg
 import pytest
 
 from tests.store.ground import Ground
+from tests.store.million import big, million
+
+__all__ = ["big", "ground", "million"]
 
 
 @pytest.fixture

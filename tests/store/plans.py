@@ -40,6 +40,14 @@ class Plans:
         """The indexes that were looked into."""
         return {node["Index Name"] for node in self.nodes() if "Index Name" in node and node.get("Actual Loops")}
 
+    def touched(self, index: str) -> int:
+        """Buffers touched by looking into one index, and at the rows that it led to."""
+        return sum(
+            int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])
+            for node in self.nodes()
+            if node.get("Index Name") == index and node["Node Type"] in ("Index Scan", "Index Only Scan")
+        )
+
     @property
     def walked(self) -> set[str]:
         """Big tables that were read from one end to the other."""

@@ -32,6 +32,9 @@ TASKS: list[tuple[RunStatus, bool, str, int, bool]] = [
     (RunStatus.BLOCKED, False, NOW, 2, True),
     (RunStatus.BLOCKED, False, SOON, 2, True),
     (RunStatus.BLOCKED, False, NEVER, 2 | 4, True),
+    # In somebody's hands, a message or a run that is driven by hand.
+    (RunStatus.RUNNING, False, SOON, 8, True),
+    (RunStatus.PAUSED, False, NEVER, 1 | 8, True),
     (RunStatus.PAUSED, False, NEVER, 1, True),
     (RunStatus.PAUSED, False, NEVER, 1, False),
     (RunStatus.PAUSED, False, NEVER, 1 | 2, True),

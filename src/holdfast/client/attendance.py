@@ -12,17 +12,23 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from holdfast.core.errors import HoldfastError
+from holdfast.core.queue import ConsumerState
 from holdfast.store import consumers as store
 from holdfast.store.consumers import Registration, Report
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from holdfast.client.database import Database
-    from holdfast.core.queue import ConsumerState
     from holdfast.store.session import Session
 
 log = logging.getLogger("holdfast.client")
 
 LEASE = timedelta(seconds=30)
+TICK = 2.0
+"""Seconds after which it looks whether there is something to say, at the latest."""
+REPORT_EVERY = 10.0
+"""Seconds after which it says how it stands, though that is no news."""
 _LEAVE_LIMIT = 5.0
 
 
@@ -35,6 +41,9 @@ class Attendance:
         self.name = f"{name or socket.gethostname()}-{secrets.token_hex(4)[:7]}"
         self._registration: Registration | None = None
         self._reported: tuple[float, int] = (time.monotonic(), 0)
+        self._said: tuple[float, ConsumerState] = (time.monotonic(), ConsumerState.READY)
+        self.command: str | None = None
+        """What it was told last: pause, drain, stop, stop now; None: to go on."""
 
     async def begin(self) -> None:
         """It is there from now on."""
@@ -46,8 +55,16 @@ class Attendance:
 
         self._registration = await self._database.call(register)
 
-    async def report(self, state: ConsumerState, in_hands: int, handled: int) -> str | None:
-        """It is there still; gives what it is told to do. One whose lease is over is registered anew."""
+    async def keep(self, state: ConsumerState, in_hands: Callable[[], int], handled: int) -> None:
+        """It is there still: says how it stands, if that is news or was last said a while ago."""
+        at, said = self._said
+        now = time.monotonic()
+        if state is not said or now - at >= REPORT_EVERY:
+            self._said = now, state
+            self.command = await self._report(state, in_hands(), handled)
+
+    async def _report(self, state: ConsumerState, in_hands: int, handled: int) -> str | None:
+        """Gives what it is told to do. One whose lease is over is registered anew."""
         at, before = self._reported
         now = time.monotonic()
         rate = (handled - before) / (now - at) if now > at else 0.0

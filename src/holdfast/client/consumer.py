@@ -12,7 +12,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from holdfast.client.attendance import Attendance
+from holdfast.client.attendance import TICK, Attendance
 from holdfast.client.hands import Hands
 from holdfast.client.message import Message
 from holdfast.core.errors import DatabaseUnavailable, HoldfastError, InvalidInput
@@ -32,8 +32,6 @@ log = logging.getLogger("holdfast.client")
 
 _HORIZON = 1.0
 """Seconds: what can be begun within them is received ahead."""
-_LONGEST_TICK = 2.0
-_REPORT_EVERY = 10.0
 
 
 class Consumer(Generic[T]):
@@ -198,7 +196,8 @@ class Consumer(Generic[T]):
     def _fetch(self) -> asyncio.Task[list[Delivery]]:
         if self._fetching is None:
             self._fetching = asyncio.create_task(
-                self._exchange.receive(self._batch, self._visibility, self._wait), name="holdfast receive"
+                self._exchange.receive(self._batch, self._visibility, self._wait, hands=self.name),
+                name="holdfast receive",
             )
         return self._fetching
 
@@ -228,9 +227,8 @@ class Consumer(Generic[T]):
 
     async def _beat(self) -> None:
         extend_every = self._visibility.total_seconds() / 3
-        tick = min(extend_every, _LONGEST_TICK)
-        extended = reported = time.monotonic()
-        said = self.state
+        tick = min(extend_every, TICK)
+        extended = time.monotonic()
         while True:
             await asyncio.sleep(tick)
             now = time.monotonic()
@@ -238,9 +236,8 @@ class Consumer(Generic[T]):
                 if now - extended >= extend_every - tick / 2:
                     extended = now
                     await self._extend()
-                if self.state is not said or now - reported >= _REPORT_EVERY:
-                    reported, said = now, self.state
-                    self._obey(await self._attendance.report(said, self._hands.count(), self.handled))
+                await self._attendance.keep(self.state, self._hands.count, self.handled)
+                self._obey(self._attendance.command)
                 if self._suspended:
                     await self._give_back()
             except HoldfastError as error:

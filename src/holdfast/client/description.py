@@ -16,6 +16,7 @@ from holdfast.client.watching import by_key
 from holdfast.core.errors import RunNotFound, Unreadable
 from holdfast.core.failure import Failure
 from holdfast.core.journal import EntryKind, attempt_key, handed_attempt, started_key, state_name
+from holdfast.core.queue import queue_of
 from holdfast.core.states import Continuation, RunKind, RunStatus
 from holdfast.store.continuing import read_newest
 from holdfast.store.runs import (
@@ -319,7 +320,7 @@ def _waits_for(details: Details, steps: Sequence[StepView], handed: Mapping[str,
     match run.status:
         case RunStatus.SCHEDULED:
             yield f"its time, {_time(run.due_at)}"
-        case RunStatus.READY | RunStatus.WAITING if run.kind is RunKind.DRIVEN:
+        case RunStatus.READY | RunStatus.WAITING if run.kind in (RunKind.DRIVEN, RunKind.MESSAGE):
             yield from _for_a_consumer(run, steps)
         case RunStatus.READY:
             there = " to take it" if details.has_worker else f"; none that knows {run.name!r} is there"
@@ -334,7 +335,10 @@ def _waits_for(details: Details, steps: Sequence[StepView], handed: Mapping[str,
 
 def _for_a_consumer(run: Listed, steps: Sequence[StepView]) -> Iterator[str]:
     if run.status is RunStatus.READY:
-        yield f"a consumer of {run.name!r}"
+        yield f"a consumer of {queue_of(run.name)!r}"
+        return
+    if run.due_at is None:
+        yield "somebody who redrives it: it is a dead letter"
         return
     retried = next((step for step in steps if step.at is None and step.failed), None)
     yield f"its time, {_time(run.due_at)}" if retried is None else f"retry of {retried.key} at {_time(run.due_at)}"

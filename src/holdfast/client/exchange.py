@@ -1,4 +1,6 @@
-"""The exchange of one queue in one client: what is settled goes to the database together with what is received.
+"""The exchange of one line in one client: what is settled goes to the database together with what is received.
+
+A line is that of a queue, or of runs that are driven by hand, which are taken here and settled by themselves.
 
 Idle: what is asked for is sent at once, with all that was asked for in the same turn of the loop. A call under way:
 more collects, and is sent when it returns. So a consumer that settles one batch while it asks for the next pays for one
@@ -23,8 +25,10 @@ from holdfast.client.database import closed
 from holdfast.client.watermarks import Watermarks
 from holdfast.core.errors import HoldfastError
 from holdfast.store import queues as store
+from holdfast.store import taking
 from holdfast.store.connect import is_away, said, translate
-from holdfast.store.queues import Intake, Settlement, Settling, Taken
+from holdfast.store.queues import Settlement, Settling
+from holdfast.store.taking import Intake, Taken
 from holdfast.supervise.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -33,11 +37,12 @@ if TYPE_CHECKING:
     from holdfast.client.database import Database
     from holdfast.client.hinter import Hinter
     from holdfast.core.queue import Lost
+    from holdfast.store.taking import Asking
 
 log = logging.getLogger("holdfast.client")
 
 MOST_MESSAGES = 1000
-"""So many messages are received, or settled, with one statement at most."""
+"""So many are received, or settled, with one statement at most."""
 
 _FLOORS_LIMIT = 5.0
 _BUSY = "55P03"  # somebody else's transaction has locked the message of one of them
@@ -65,8 +70,10 @@ class Offer:
 
     def settle(self, lost: dict[UUID, Lost]) -> None:
         """It was sent, and this is what the receipts were worth."""
-        mine = {one.receipt.run_id for one in self.settlements}
-        found: dict[UUID, Lost] = {run_id: why for run_id, why in lost.items() if run_id in mine}
+        found: dict[UUID, Lost] = {}
+        if lost:
+            mine = {one.receipt.run_id for one in self.settlements}
+            found = {run_id: why for run_id, why in lost.items() if run_id in mine}
         if found and self.tried and time.monotonic() < self.ours_until:
             # Nobody else can have had them meanwhile: it was this very call, the first time, that has settled them.
             found = {}
@@ -77,23 +84,29 @@ class Offer:
 class _Waiter:
     """Somebody who receives."""
 
-    __slots__ = ("answer", "batch", "patient", "rested", "until", "visibility")
+    __slots__ = ("answer", "batch", "below", "hands", "patient", "rested", "until", "visibility")
 
-    def __init__(self, batch: int, visibility: timedelta, until: float) -> None:
+    def __init__(self, batch: int, visibility: timedelta, hands: str | None, until: float) -> None:
         self.batch = batch
         self.visibility = visibility
+        self.hands = hands
         self.until = until
         """How long errors of the network are put up with."""
         self.patient = True
+        self.below = False
+        """Whether it goes away if nothing is found now: so it is looked for below the watermarks too."""
         self.rested = False
         self.answer: asyncio.Future[list[Delivery]] = asyncio.get_running_loop().create_future()
 
 
 class Exchange:
-    """Receives and settles the messages of one queue; one call is under way at a time."""
+    """Receives and settles what stands in one line; one call is under way at a time."""
 
-    def __init__(self, lane: str, database: Database, hinter: Hinter, *, rests: Callable[[], None]) -> None:
+    def __init__(
+        self, lane: str, database: Database, hinter: Hinter, *, driven: bool, rests: Callable[[], None]
+    ) -> None:
         self.lane = lane
+        self._driven = driven
         self._database = database
         self._hinter = hinter
         self._rests = rests
@@ -110,15 +123,17 @@ class Exchange:
         """How many wait for messages to come."""
         self._watermarks = Watermarks()
 
-    async def receive(self, batch: int, visibility: timedelta, wait: timedelta) -> list[Delivery]:
-        """At most ``batch`` messages as soon as there are any; none where none have come within ``wait``.
+    async def receive(
+        self, batch: int, visibility: timedelta, wait: timedelta, *, hands: str | None = None
+    ) -> list[Delivery]:
+        """At most ``batch`` as soon as there are any; none where none have come within ``wait``.
 
         A caller that is cancelled leaves nothing behind: what was taken for it is given back.
         """
         if self._closed:
             raise closed()
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(batch, visibility, loop.time() + self._database.patience + wait.total_seconds())
+        waiter = _Waiter(batch, visibility, hands, loop.time() + self._database.patience + wait.total_seconds())
         if wait <= timedelta(0):
             waiter.patient = False
         timer = loop.call_later(wait.total_seconds(), self._expire, waiter)
@@ -209,7 +224,8 @@ class Exchange:
         try:
             while self._offers or self._asked:
                 offers = self._take_offers()
-                waiters = [] if self._apart and offers else self._take_waiters()
+                # Runs that are driven by hand are not settled here but given back, now and then.
+                waiters = [] if offers and (self._apart or self._driven) else self._take_waiters()
                 try:
                     await self._call(offers, waiters)
                     backoff.reset()
@@ -246,7 +262,10 @@ class Exchange:
         batch = 0
         while self._asked:
             waiter = self._asked[0]
-            if waiters and (waiter.visibility != waiters[0].visibility or batch + waiter.batch > MOST_MESSAGES):
+            if waiters and (
+                (waiter.visibility, waiter.hands) != (waiters[0].visibility, waiters[0].hands)
+                or batch + waiter.batch > MOST_MESSAGES
+            ):
                 break
             self._asked.popleft()
             if not waiter.answer.done():
@@ -260,25 +279,34 @@ class Exchange:
             return
         began = time.monotonic()
         self._again = False
+        lost: dict[UUID, Lost] = {}
+        intake: Intake | None = None
+        asking = self._asking(waiters)
         # A try takes a part of the patience only, so that there is some left when a connection hangs.
         async with self._database.raw_session(limit=self._database.patience / 3) as session:
-            if not waiters:
-                lost, intake = await store.settle(session, self.lane, settlements), None
+            if asking is None:
+                lost = await store.settle(session, self.lane, settlements)
+            elif settlements:
+                lost, intake = await store.exchange(session, self.lane, settlements, asking)
             else:
-                asking = self._watermarks.asking(sum(one.batch for one in waiters), waiters[0].visibility)
-                if settlements:
-                    lost, intake = await store.exchange(session, self.lane, settlements, asking)
-                else:
-                    lost, intake = {}, await store.take(session, self.lane, asking)
-                self._watermarks.note(asking, intake, began)
+                intake = await taking.take(session, self.lane, asking, driven=self._driven)
         self._apart = max(0, self._apart - 1)
         for offer in offers:
             offer.settle(lost)
-        if intake is not None:
-            self._deliver(intake, waiters, began)
+        if asking is not None and intake is not None:
+            self._watermarks.note(asking, intake, began)
+            self._deliver(intake, waiters, began, swept=asking.sweep)
         if any(one.how is Settling.RELEASE and not one.span for one in settlements):
             self._hinter.add(f"due {self.lane}")
             self.stir()
+
+    def _asking(self, waiters: Sequence[_Waiter]) -> Asking | None:
+        if not waiters:
+            return None
+        first = waiters[0]
+        batch = sum(one.batch for one in waiters)
+        below = any(one.below for one in waiters)
+        return self._watermarks.asking(batch, first.visibility, hands=first.hands, below=below)
 
     def _put_back(self, error: Exception, offers: Sequence[Offer], waiters: Sequence[_Waiter]) -> bool:
         """A call has failed: who may try again does, the others are told. Says whether to pause before."""
@@ -302,20 +330,25 @@ class Exchange:
             return False
         return away
 
-    def _deliver(self, intake: Intake, waiters: Sequence[_Waiter], began: float) -> None:
+    def _deliver(self, intake: Intake, waiters: Sequence[_Waiter], began: float, *, swept: bool) -> None:
         place = 0
         for waiter in waiters:
             some = [
                 Delivery(taken, began + waiter.visibility.total_seconds())
-                for taken in intake.messages[place : place + waiter.batch]
+                for taken in intake.taken[place : place + waiter.batch]
             ]
             place += len(some)
             if waiter.answer.done():
                 self.give_back(some)
-            elif some or not (waiter.patient or intake.full):
+            elif some:
                 waiter.answer.set_result(some)
             elif intake.full:
                 # What there was has become dead letters; behind them there may be more.
+                self._asked.append(waiter)
+            elif not waiter.patient and (swept or waiter.rested or intake.paused):
+                waiter.answer.set_result([])
+            elif not waiter.patient:
+                waiter.below = True
                 self._asked.append(waiter)
             else:
                 self._rest(waiter)
@@ -354,7 +387,7 @@ class Exchange:
             return
         try:
             async with self._database.raw_session(limit=_FLOORS_LIMIT) as session:
-                await store.raise_floors(session, self.lane)
+                await taking.raise_floors(session, self.lane)
         except Exception as error:
             log.debug("the floors of %s could not be raised: %s", self.lane, said(error))
 

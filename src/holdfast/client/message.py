@@ -27,7 +27,7 @@ class Message(Generic[T]):
     """One delivery of a message: nobody else gets it until it is settled or its visibility timeout has passed.
 
     It is settled once, with ``ack``, ``archive``, ``release`` or ``dead``. Each of them returns when that is durable,
-    and is refused where somebody else has received the message since: see ReceiptRefused.
+    and is refused where somebody else has received the message since: see ReceiptLost.
     """
 
     __slots__ = (
@@ -110,7 +110,7 @@ class Message(Generic[T]):
         has written.
 
         Raises:
-            ReceiptRefused: somebody else has received it since, or it is gone.
+            ReceiptLost: somebody else has received it since, or it is gone.
             DatabaseUnavailable: the database was away for too long; it may have been acknowledged.
         """
         await self._settler.ack([self], connection=connection)
@@ -119,7 +119,7 @@ class Message(Generic[T]):
         """As ``ack``, and it is kept, as a run that has succeeded with ``output``, for as long as results are kept.
 
         Raises:
-            ReceiptRefused, DatabaseUnavailable: as ``ack``.
+            ReceiptLost, DatabaseUnavailable: as ``ack``.
             Unstorable: the output cannot be stored, or is too large.
         """
         await self._settler.archive([self], output, connection=connection)
@@ -128,7 +128,7 @@ class Message(Generic[T]):
         """Gives it back: the next delivery may begin after ``delay``.
 
         Raises:
-            ReceiptRefused, DatabaseUnavailable: as ``ack``.
+            ReceiptLost, DatabaseUnavailable: as ``ack``.
         """
         await self._settler.release([self], delay)
 
@@ -136,7 +136,7 @@ class Message(Generic[T]):
         """Keeps it invisible to others for so long from now, however much was left.
 
         Raises:
-            ReceiptRefused, DatabaseUnavailable: as ``ack``.
+            ReceiptLost, DatabaseUnavailable: as ``ack``.
         """
         await self._settler.extend([self], visibility)
 
@@ -144,7 +144,7 @@ class Message(Generic[T]):
         """Makes it a dead letter: nobody gets it until it is redriven.
 
         Raises:
-            ReceiptRefused, DatabaseUnavailable: as ``ack``.
+            ReceiptLost, DatabaseUnavailable: as ``ack``.
         """
         await self._settler.dead([self], reason)
 

@@ -13,6 +13,7 @@ from holdfast.client.ear import Ear
 from holdfast.client.encoding import Encoder
 from holdfast.client.hinter import Hinter
 from holdfast.client.launch import Launch
+from holdfast.client.lines import Lines
 from holdfast.client.queues import Queues
 from holdfast.client.replies import Replies
 from holdfast.client.schedules import Schedules
@@ -82,8 +83,9 @@ class Parts:
             definitions=definitions,
         )
         self.schedules = Schedules(self.context, hints=hints)
-        self.driven = Driven(self.context, self.launch, ear, hints=hints)
-        self.queues = Queues(self.context, self.launch, ear)
+        self._lines = lines = Lines(database, self.context.hinter, ear)
+        self.driven = Driven(self.context, self.launch, lines, hints=hints)
+        self.queues = Queues(self.context, self.launch, lines)
 
     async def open(self) -> None:
         """Connects.
@@ -96,7 +98,7 @@ class Parts:
     async def close(self) -> None:
         """What was asked for is answered first; then nobody waits any more, and the connections go."""
         try:
-            await self.queues.close()
+            await self._lines.close()
             await self.launch.close()
             await self.context.hinter.close()
         finally:

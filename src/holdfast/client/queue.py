@@ -163,7 +163,7 @@ class Queue(Generic[T]):
         """Acknowledges many messages of this queue in one statement; each as ``Message.ack`` does.
 
         Raises:
-            ReceiptRefused: says which were not acknowledged, and why; all others are.
+            ReceiptLost: says which were not acknowledged, and why; all others are.
         """
         self._refuse_others(messages)
         await self._settler.ack(messages, connection=connection)
@@ -172,7 +172,7 @@ class Queue(Generic[T]):
         """Archives many messages of this queue in one statement; each as ``Message.archive`` does.
 
         Raises:
-            ReceiptRefused: says which were not archived, and why; all others are.
+            ReceiptLost: says which were not archived, and why; all others are.
         """
         self._refuse_others(messages)
         await self._settler.archive(messages, None, connection=connection)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from holdfast.core.errors import InvalidInput, ReceiptRefused
+from holdfast.core.errors import InvalidInput, ReceiptLost
 from holdfast.core.queue import queue_of
 from holdfast.store import queues as store
 from holdfast.store.queues import Settlement, Settling
@@ -81,7 +81,7 @@ class Settler(Generic[T]):
         visibility_mistake(visibility)
         lost = await self.try_to_extend(messages, visibility)
         if lost:
-            raise ReceiptRefused(self.queue, lost)
+            raise ReceiptLost(lost, queue=self.queue)
 
     async def try_to_extend(self, messages: Sequence[Message[T]], visibility: timedelta) -> dict[UUID, Lost]:
         """As ``extend``, and gives what could not be extended."""
@@ -127,7 +127,7 @@ class Settler(Generic[T]):
         if self.settled is not None:
             self.settled()
         if lost:
-            raise ReceiptRefused(self.queue, lost)
+            raise ReceiptLost(lost, queue=self.queue)
 
     async def _settle_here(
         self, messages: Sequence[Message[T]], settlements: Sequence[Settlement], how: Settling

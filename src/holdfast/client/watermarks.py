@@ -6,7 +6,7 @@ import time
 from datetime import datetime, timedelta
 
 from holdfast.core.priority import Priority
-from holdfast.store.queues import EVER, Asking, Intake
+from holdfast.store.taking import EVER, Asking, Intake
 
 _SLACK = timedelta(milliseconds=250)
 _SWEEP_EVERY = 0.04
@@ -29,10 +29,10 @@ class Watermarks:
         self.owed = False
         """Whether something was told of that may lie below."""
 
-    def asking(self, batch: int, visibility: timedelta) -> Asking:
-        """What to ask for now."""
-        sweep = time.monotonic() - self._swept_at > self._pace
-        return Asking(batch, visibility, self._lower, sweep)
+    def asking(self, batch: int, visibility: timedelta, *, hands: str | None, below: bool) -> Asking:
+        """What to ask for now; ``below``, to look below in any case."""
+        sweep = below or time.monotonic() - self._swept_at > self._pace
+        return Asking(batch, visibility, self._lower, sweep, hands)
 
     def note(self, asking: Asking, intake: Intake, began: float) -> None:
         """A receive came back."""

@@ -12,6 +12,7 @@ from holdfast.client.outcome import read_failure
 from holdfast.core.errors import RunNotFound, Unreadable
 from holdfast.core.limit import LimitKind, kind_of
 from holdfast.core.priority import Priority
+from holdfast.core.queue import queue_of
 from holdfast.core.span import span_in_words
 from holdfast.core.states import Flag, RunKind, RunStatus
 from holdfast.store.limits import WaitingFor, waiting_for
@@ -25,6 +26,7 @@ ReasonKind = Literal[
     "ended",
     "paused",
     "held",
+    "dead letter",
     "blocked",
     "scheduled",
     "line",
@@ -104,8 +106,8 @@ def _reasons(
     if run.held and run.status not in _AHEAD:
         yield _held(run)
         return
-    if run.kind is RunKind.DRIVEN:
-        yield from _by_hand(run, attempts, seal)
+    if run.kind in (RunKind.DRIVEN, RunKind.MESSAGE):
+        yield from _for_consumers(run, attempts, seal)
         return
     match run.status:
         case RunStatus.SCHEDULED | RunStatus.ASSIGNED:
@@ -128,17 +130,25 @@ def _reasons(
     yield from _nobody(run)
 
 
-def _by_hand(run: Standing, attempts: Sequence[LastAttempt], seal: Seal) -> Iterator[Reason]:
-    """What holds up a run that no worker executes."""
+def _for_consumers(run: Standing, attempts: Sequence[LastAttempt], seal: Seal) -> Iterator[Reason]:
+    """What holds up a message, or a run that is driven by hand: no worker executes it."""
     what = run.waits_for or ""
     last = max((at for at in (run.last_at, run.first_claim_at) if at is not None), default=None)
-    if what.startswith(_HANDS) and run.flags & Flag.BEGUN and run.status is not RunStatus.READY:
+    if run.flags & Flag.BEGUN and run.status is not RunStatus.READY:
         yield Reason(
             kind="held",
-            text=f"in the hands of {what.removeprefix(_HANDS)}",
+            text=f"in the hands of {what.removeprefix(_HANDS) or 'somebody who has received it'}",
             since=last,
             until=run.due_at,
             remedy="it is there until it is given back or ended, or until its heartbeats stop",
+        )
+        return
+    if run.dead_reason is not None:
+        yield Reason(
+            kind="dead letter",
+            text=f"a dead letter since {_ago(run, run.dead_at)}: {run.dead_reason}",
+            since=run.dead_at,
+            remedy=f"redrive it: holdfast queue redrive {queue_of(run.name)} {run.id}",
         )
         return
     if what.startswith(_SAID):
@@ -146,11 +156,14 @@ def _by_hand(run: Standing, attempts: Sequence[LastAttempt], seal: Seal) -> Iter
     match run.status:
         case RunStatus.READY:
             line = "next in line" if not run.ahead else f"{run.ahead:,} before it in line"
+            call = f"driven.consumer({run.name!r})"
+            if run.kind is RunKind.MESSAGE:
+                call = f"queue({queue_of(run.name)!r}).consume()"
             yield Reason(
                 kind="line",
                 text=f"due since {_ago(run, run.due_at)}, {line}",
                 since=run.due_at,
-                remedy=f"a consumer takes it: client.driven.consumer({run.name!r})",
+                remedy=f"a consumer takes it: client.{call}",
             )
         case RunStatus.SCHEDULED | RunStatus.WAITING:
             tried = next((one for one in attempts if one.key == what), None)

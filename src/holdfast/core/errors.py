@@ -27,11 +27,10 @@
     │   ├── ReplyTimeout         the update has not been answered yet (also a TimeoutError)
     │   ├── KeyConflict          the key belongs to a run with another input
     │   ├── KeyTaken             the key belongs to a run, and the start was to be refused then
-    │   ├── ReceiptLost          the run is not in these hands any more
+    │   ├── ReceiptLost          the message or the run is not in these hands any more
     │   ├── RunPaused            somebody has paused the run: no step of it is to be begun
     │   ├── StepEnded            the step has an outcome already
     │   ├── StepNotDue           the step is to be tried again, but not yet
-    │   ├── ReceiptRefused       a message that is not in the hands of who settles it any more
     │   ├── OperationRefused     what was asked of the run does not go with how it stands
     │   ├── ResultTimeout        the run has not ended yet (also a TimeoutError)
     │   ├── RunFailed            the run ended with an error
@@ -255,10 +254,6 @@ class KeyTaken(RunError):
         )
 
 
-class ReceiptLost(RunError):
-    """The run is not in these hands any more: nothing was written, and who takes it goes on from what is recorded."""
-
-
 class RunPaused(RunError):
     """Somebody has paused the run, so no step of it is to be begun; what runs may be recorded."""
 
@@ -279,19 +274,20 @@ class StepNotDue(RunError):
         super().__init__(run_id, f"{key} of run {run_id} is to be tried again at {until.isoformat()}, and not before")
 
 
-class ReceiptRefused(RunError):
-    """Messages were to be settled that are not in these hands any more; ``lost`` says of each by its id why.
+class ReceiptLost(RunError):
+    """Messages, or a run that is driven by hand, are not in these hands any more; ``lost`` says of each by its id why.
 
-    ``gone``: acknowledged by who received it later, purged or cancelled; ``taken``: received by somebody else since its
-    visibility timeout has passed; ``released``: given back; ``dead``: a dead letter. Nothing was done to them.
+    ``gone``: acknowledged by who received it later, purged or cancelled; ``taken``: taken by somebody else since its
+    visibility has passed; ``released``: given back; ``dead``: a dead letter. Nothing was done to them.
     """
 
-    def __init__(self, queue: str, lost: Mapping[UUID, str]) -> None:
+    def __init__(self, lost: Mapping[UUID, str], message: str | None = None, *, queue: str | None = None) -> None:
         self.queue = queue
+        """The name of the queue, of messages."""
         self.lost = dict(lost)
         run_id, why = next(iter(self.lost.items()))
         others = f", and {len(self.lost) - 1} more of these messages likewise" if len(self.lost) > 1 else ""
-        super().__init__(run_id, f"message {run_id} of queue {queue!r} {_LOST[why]}{others}")
+        super().__init__(run_id, message or f"message {run_id} of queue {queue!r} {_LOST[why]}{others}")
 
 
 _LOST = {

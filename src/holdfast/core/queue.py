@@ -17,7 +17,7 @@ Lost = Literal["gone", "taken", "released", "dead"]
 
 
 class Receipt(NamedTuple):
-    """What a consumer has in hands: a message, as it was delivered this time."""
+    """What says that a message, or a run that is driven by hand, is in somebody's hands: as it was taken this time."""
 
     run_id: UUID
     hold: int

@@ -58,18 +58,7 @@ class ForeignSession(Session):
 
     async def fetch(self, name: str, /, **values: object) -> list[asyncpg.Record]:
         """The rows."""
-        statement = self.statements[name]
-        statement.bind(values)
-        plain = {key: _plain(value) for key, value in values.items()}
-        try:
-            found = await self.rows(statement, plain)
-        except Exception as error:
-            translated = as_driver_error(error)
-            if translated is error:
-                raise
-            raise translated from error
-        names = {column: place for place, column in enumerate(found.columns)}
-        return cast("list[asyncpg.Record]", [Row(names, values) for values in found.values])
+        return await self._fetch(self.statements[name], values)
 
     async def row(self, name: str, /, **values: object) -> asyncpg.Record | None:
         """The first row."""
@@ -82,9 +71,22 @@ class ForeignSession(Session):
         return None if row is None else row[0]
 
     async def call(self, name: str, /, values: Sequence[object], *, without: str = "") -> list[asyncpg.Record]:
-        """With the values in the statement's order; nothing that is called here has groups to be left out."""
-        parameters = self.statements.without(name, without).parameters
-        return await self.fetch(name, **dict(zip(parameters, values, strict=True)))
+        """With the values in the statement's order."""
+        statement = self.statements.without(name, without)
+        return await self._fetch(statement, dict(zip(statement.parameters, values, strict=True)))
+
+    async def _fetch(self, statement: Statement, values: Mapping[str, object]) -> list[asyncpg.Record]:
+        statement.bind(values)
+        plain = {key: _plain(value) for key, value in values.items()}
+        try:
+            found = await self.rows(statement, plain)
+        except Exception as error:
+            translated = as_driver_error(error)
+            if translated is error:
+                raise
+            raise translated from error
+        names = {column: place for place, column in enumerate(found.columns)}
+        return cast("list[asyncpg.Record]", [Row(names, values) for values in found.values])
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Runs driven by hand: made, taken, kept, their steps asked for and recorded, given back, ended."""
+"""Runs driven by hand: made, kept in hands, their steps asked for and recorded, given back, ended."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from holdfast.core.errors import ReceiptLost, RunPaused, StepEnded, UnknownWorkflow
+from holdfast.core.queue import Receipt
 from holdfast.store.inbox import Hint, about
 from holdfast.store.starts import Started
 
@@ -24,25 +25,6 @@ _RECEIPT_LOST = "HF021"
 _UNKNOWN = "HF022"
 _STEP_ENDED = "HF023"
 _PAUSED = "HF024"
-
-
-class Receipt(NamedTuple):
-    """What says that a run is in somebody's hands: good until it is given back, or somebody else has taken it."""
-
-    run_id: UUID
-    hold: int
-
-
-class Taken(NamedTuple):
-    """A run that was just taken. ``input`` is as stored: not yet opened by the codec."""
-
-    receipt: Receipt
-    input: str
-    priority: int
-    tags: str | None
-    options: str | None
-    created_at: datetime
-    deadline: datetime | None
 
 
 class Recorded(NamedTuple):
@@ -99,34 +81,6 @@ async def trigger_run(session: Session, start: Start, *, hint: bool) -> Started:
         raise
     assert row is not None
     return Started(*row)
-
-
-async def take(
-    session: Session,
-    name: str,
-    *,
-    lane: str,
-    consumer: str,
-    limit: int,
-    visibility: timedelta,
-    ahead: timedelta,
-) -> tuple[list[Taken], timedelta | None]:
-    """Takes at most so many runs that are due; where there is none, says in how long one is, if that is soon."""
-    rows = await session.fetch(
-        "take_driven",
-        name=name,
-        lane=lane,
-        consumer=consumer,
-        limit=limit,
-        visibility=visibility,
-        ahead=ahead,
-    )
-    taken = [
-        Taken(Receipt(run_id, hold), text, priority, tags, options, created_at, deadline)
-        for run_id, hold, text, priority, tags, options, created_at, deadline, _ in rows
-        if run_id is not None
-    ]
-    return taken, rows[0]["next_in"] if rows and not taken else None
 
 
 async def keep(session: Session, receipts: Sequence[Receipt], *, visibility: timedelta) -> set[Receipt]:
@@ -237,7 +191,8 @@ def _about(run_id: UUID) -> Generator[None]:
     except asyncpg.PostgresError as error:
         match error.sqlstate:
             case code if code == _RECEIPT_LOST:
-                raise ReceiptLost(run_id, str(error.args[0])) from None
+                # Other libraries do not hand down the detail.
+                raise ReceiptLost({run_id: getattr(error, "detail", None) or "taken"}, str(error.args[0])) from None
             case code if code == _STEP_ENDED:
                 raise StepEnded(run_id, str(error.args[0])) from None
             case code if code == _PAUSED:

@@ -16,11 +16,6 @@ select s.id, s.existing, s.same, s.refused
                             :after::interval, :timeout::interval, :tags::text::jsonb, :options::text::json, :key::text,
                             :digest::bytea, :window::interval, :open::boolean, :taken::smallint, :hint::boolean) s
 
--- name: take_driven
-select s.run_id, s.hold, s.input, s.priority, s.tags, s.options, s.created_at, s.deadline, s.next_in
-  from holdfast.take_driven(:name::text, :lane::text, :consumer::text, :limit::int, :visibility::interval,
-                            :ahead::interval) s
-
 -- name: keep_driven
 select s.run_id, s.kept
   from holdfast.keep_driven(:runs::uuid[], :holds::int[], :visibility::interval) s

@@ -102,6 +102,9 @@ class Standing(NamedTuple):
     """That it ended with."""
     letters: Sequence[str]
     """The names of signals and updates that it has not seen."""
+    dead_reason: str | None
+    """Why it is a dead letter, if it is one."""
+    dead_at: datetime | None
 
 
 class LastAttempt(NamedTuple):

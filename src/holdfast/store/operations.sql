@@ -61,12 +61,14 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, holdfast.now() as now
                from holdfast.inbox i
               where i.run_id = v.id
                 and i.kind in (4, 9)
-                and not i.seen) as letters
+                and not i.seen) as letters,
+       d.reason as dead_reason, d.at as dead_at
   from holdfast.runs v
   left join holdfast.task t on t.run_id = v.id
   left join holdfast.result e on e.run_id = v.id
   left join holdfast.pause p on p.run_id = v.id
   left join holdfast.blockage k on k.run_id = v.id
+  left join holdfast.dead_letter d on d.run_id = v.id
   left join holdfast.bucket b on b.id = t.bucket_id
   left join holdfast.worker w on w.id = b.worker_id
   left join lateral (

@@ -70,6 +70,10 @@ DRIVER = CLIENT + _grants(
     task="update:hold update:first_claim_at update:waits_for update:crashes",
     journal="insert",
     pause="update",
+    lane_floor="select insert update",
+    # It is registered among the workers, and can renew and end its own lease there.
+    worker="insert update:lease_until update:epoch update:state update:ended_at",
+    consumer="insert update",
 )
 """What a consumer of runs that are driven by hand needs: all of a client, and to take runs and record their steps.
 
@@ -136,7 +140,8 @@ CONSUMER = _grants(
     migration="select",
     # What is acknowledged is gone; with a key it stays, as what is archived does.
     run="select delete",
-    task="select delete update:hold update:due_at update:flags update:wake_at update:first_claim_at",
+    task="select delete update:hold update:due_at update:flags update:wake_at update:first_claim_at update:waits_for"
+    " update:crashes",
     result="insert",
     inbox="select delete",
     pause="select delete",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from holdfast.app.blocking.bridge import Bridge
     from holdfast.client.client import Client
     from holdfast.client.driven.consumer import DrivenConsumer
+    from holdfast.core.queue import ConsumerState
 
 
 class BlockingDrivenConsumer:
@@ -45,6 +46,16 @@ class BlockingDrivenConsumer:
     def runs(self) -> list[BlockingDrivenRun]:
         """What it has in hand."""
         return [BlockingDrivenRun(self._bridge, run) for run in self._consumer.runs]
+
+    @property
+    def state(self) -> ConsumerState:
+        """What it is doing."""
+        return self._consumer.state
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop or drain: it takes nothing any more, and is to be closed."""
+        return self._consumer.stopped
 
     def dequeue(self, *, batch_size: int = 1, wait: timedelta = timedelta(0)) -> list[BlockingDrivenRun]:
         """At most ``batch_size`` runs that are due, as soon as there is one; none if none has come within ``wait``."""

@@ -15,8 +15,8 @@ from holdfast.store import driven as store
 if TYPE_CHECKING:
     from holdfast.client.context import Context
     from holdfast.client.driven.run import DrivenRun
+    from holdfast.core.queue import Receipt
     from holdfast.integrations.catalogue import CallersConnection
-    from holdfast.store.driven import Receipt
     from holdfast.store.inbox import Hint
     from holdfast.store.session import Session
 
@@ -43,6 +43,8 @@ class Hands:
         self._runs: WeakValueDictionary[UUID, DrivenRun] = WeakValueDictionary()
         self._lost: set[Receipt] = set()
         self._heart: asyncio.Task[None] | None = None
+        self.handled = 0
+        """How many were ended."""
 
     @property
     def runs(self) -> list[DrivenRun]:

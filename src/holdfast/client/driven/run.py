@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from holdfast.client.driven.hands import Hands
     from holdfast.core.priority import PriorityName
     from holdfast.integrations.catalogue import CallersConnection
-    from holdfast.store.driven import Recorded, Taken
+    from holdfast.store.driven import Recorded
     from holdfast.store.inbox import Hint
     from holdfast.store.session import Session
+    from holdfast.store.taking import Taken
 
 _PLAIN = plain_json("the result of a run")
 _INPUT = plain_json("the input of a run")
@@ -213,6 +214,7 @@ class DrivenRun:
             await store.end(session, self.receipt, ending, output=output, error=error, again=again, hint=hint)
 
         await self._hands.write(self.receipt, write, connection)
+        self._hands.handled += 1
         if connection is None:
             self._is_over()
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from holdfast.client.driven.hands import Hands
+    from holdfast.core.queue import Receipt
     from holdfast.integrations.catalogue import CallersConnection
-    from holdfast.store.driven import Receipt, Recorded
+    from holdfast.store.driven import Recorded
     from holdfast.store.inbox import Hint
     from holdfast.store.session import Session
 

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from holdfast.client.bulk import refuse_conflicts
-from holdfast.client.driven.bell import Bells
 from holdfast.client.driven.consumer import DrivenConsumer
 from holdfast.client.driven.mistakes import consumer_mistakes, refuse
 from holdfast.client.handle import RunHandle, run_id_of
 from holdfast.client.options import StartOptions, name_mistakes, start_options
+from holdfast.core.driven import line_of
 from holdfast.core.errors import InvalidInput
 from holdfast.store import driven as store
 
 if TYPE_CHECKING:
     from holdfast.client.context import Context
-    from holdfast.client.ear import Ear
     from holdfast.client.launch import Launch
+    from holdfast.client.lines import Lines
     from holdfast.core.key import Key
     from holdfast.core.priority import PriorityName
     from holdfast.integrations.catalogue import CallersConnection
@@ -34,10 +34,10 @@ class Driven:
     a run and executes nothing; a ``consumer`` takes runs, asks for their steps, and ends them.
     """
 
-    def __init__(self, context: Context, launch: Launch, ear: Ear, *, hints: bool) -> None:
+    def __init__(self, context: Context, launch: Launch, lines: Lines, *, hints: bool) -> None:
         self._context = context
         self._launch = launch
-        self._bells = Bells(ear)
+        self._lines = lines
         self._hints = hints
 
     async def create_workflow(self, name: str, /) -> bool:
@@ -130,9 +130,8 @@ class Driven:
         """
         self._check_name(workflow)
         refuse(f"a consumer of {workflow!r} cannot be made", consumer_mistakes(name, lane, visibility))
-        return DrivenConsumer(
-            self._context, self._bells, workflow=workflow, name=name, lane=lane, visibility=visibility
-        )
+        exchange = self._lines.exchange(line_of(lane, workflow), driven=True)
+        return DrivenConsumer(self._context, exchange, workflow=workflow, name=name, lane=lane, visibility=visibility)
 
     def _check_name(self, name: str) -> None:
         for mistake in name_mistakes("name", name):

@@ -93,71 +93,38 @@ comment on function holdfast.trigger(text, json, text, text, text, timestamptz, 
   is 'Makes a run of a workflow that is driven by hand, and executes nothing; gives its id.';
 
 create function holdfast.take_driven(
-  p_name text, p_lane text, p_consumer text, p_limit int, p_visibility interval, p_ahead interval
+  p_line text, p_batch int, p_visibility interval, p_lower timestamptz[], p_sweep boolean, p_ahead interval, p_hands text
 ) returns table (
-  run_id uuid, hold int, input json, priority smallint, tags jsonb, options json, created_at timestamptz, deadline timestamptz,
-  next_in interval
+  run_id uuid, hold int, priority smallint, due_at timestamptz, deliveries int, dead boolean, input json, options json,
+  created_at timestamptz, at timestamptz, tags jsonb, deadline timestamptz
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
-set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
-set enable_bitmapscan = off
-set jit = off
--- Takes what is due, critical first. Where nothing is, one row without a run says when the next one is, if that is soon.
+-- Takes runs as messages are taken. Those whose timeout is over, and those that were taken five times by somebody who did
+-- not come back, end here.
 as $$
 #variable_conflict use_column
 declare
-  v_line  text := holdfast.driven_line(p_lane, p_name);
-  v_now   timestamptz := holdfast.now();
-  v_runs  uuid[] := '{}';
-  v_over  record;
+  v_over record;
+  v_runs uuid[] := '{}';
 begin
-  for v_priority in reverse 5..1 loop
-    exit when cardinality(v_runs) >= p_limit;
-    v_runs := v_runs || array(
-      select t.run_id
-        from holdfast.task t
-       where t.lane = v_line
-         and t.priority = v_priority
-         and t.bucket_id is null
-         and t.due_at <= v_now
-       order by t.due_at, t.run_id
-       limit p_limit - cardinality(v_runs)
-         for update skip locked);
+  for run_id, hold, priority, due_at, deliveries, dead, input, options, created_at, at, tags, deadline in
+    select * from holdfast.take_in_hand(p_line, p_batch, p_visibility, p_lower, p_sweep, p_ahead, p_hands, true)
+  loop
+    if dead and run_id is not null then
+      v_runs := v_runs || run_id;
+    end if;
+    return next;
   end loop;
   if v_runs = '{}' then
-    return query
-    select null::uuid, null::int, null::json, null::smallint, null::jsonb, null::json, null::timestamptz, null::timestamptz,
-           min(n.due_at) - v_now
-      from generate_series(1, 5) p (priority)
-     cross join lateral (
-       select t.due_at
-         from holdfast.task t
-        where t.lane = v_line
-          and t.priority = p.priority
-          and t.bucket_id is null
-          and t.due_at > v_now
-          and t.due_at <= v_now + p_ahead
-        order by t.due_at
-        limit 1
-     ) n;
     return;
   end if;
-  update holdfast.task t
-     set hold = t.hold + 1,
-         due_at = least(v_now + p_visibility, t.deadline),
-         flags = (t.flags & ~256) | 8,
-         waits_for = '@hands:' || p_consumer,
-         -- Whoever had it in hand has neither ended it nor given it back, nor recorded anything since.
-         crashes = case when t.flags & 8 <> 0 then t.crashes + 1 else 0 end,
-         first_claim_at = coalesce(t.first_claim_at, v_now)
-   where t.run_id = any (v_runs);
   select array_agg(t.run_id) as runs, array_agg(t.hold) as holds, array_agg(2::smallint) as statuses,
          array_agg(null::json) as outputs,
          array_agg(case
-                     when t.deadline <= v_now
+                     when t.deadline <= holdfast.now()
                      then json_build_object('type', 'holdfast.core.errors:RunTimedOut', 'reason', 'timeout',
                                             'message', 'the run did not end within its timeout')
                      else json_build_object('type', 'holdfast.core.errors:RunFailed', 'reason', 'crashes',
@@ -165,18 +132,10 @@ begin
                    end) as errors
     into v_over
     from holdfast.task t
-   where t.run_id = any (v_runs)
-     and (t.deadline <= v_now or t.crashes >= 5);
-  if v_over.runs is not null then
-    perform holdfast.end_held(v_over.runs, v_over.holds, v_over.statuses, v_over.outputs, v_over.errors, '{}', v_now);
-    perform holdfast.hint('end ' || array_to_string(v_over.runs[:100], ' '));
-  end if;
-  return query
-  select t.run_id, t.hold, r.input, t.priority, r.tags, r.options, r.created_at, t.deadline, null::interval
-    from holdfast.task t
-    join holdfast.run r on r.id = t.run_id
-   where t.run_id = any (v_runs)
-   order by array_position(v_runs, t.run_id);
+   where t.run_id = any (v_runs);
+  perform holdfast.end_held(v_over.runs, v_over.holds, v_over.statuses, v_over.outputs, v_over.errors, '{}',
+                            holdfast.now());
+  perform holdfast.hint('end ' || array_to_string(v_over.runs[:100], ' '));
 end $$;
 
 create function holdfast.check_receipt(p_run uuid, p_hold int, p_lock boolean) returns int
@@ -202,7 +161,7 @@ begin
            when v_task.flags & 8 <> 0 then 'its time there was over, and ' || substring(v_task.waits_for from 8) || ' has it'
            else 'its time there was over, and somebody else took it since'
       end
-      using errcode = 'HF021', detail = p_run::text,
+      using errcode = 'HF021', detail = case when v_task.hold = p_hold then 'released' else 'taken' end,
             hint = 'Nothing was written. Whoever takes the run next goes on from what is recorded.';
   end if;
   return v_task.flags;

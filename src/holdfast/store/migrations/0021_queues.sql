@@ -26,84 +26,104 @@ create table holdfast.dead_letter (
 );
 create index dead_letter_lane on holdfast.dead_letter (lane, at, run_id);
 
-create function holdfast.take_messages(
-  p_lane text, p_batch int, p_visibility interval,
+create function holdfast.take_in_hand(
+  p_line text, p_batch int, p_visibility interval,
   p_lower timestamptz[],  -- the watermarks of the five priorities
-  p_sweep boolean, p_ahead interval
+  p_sweep boolean, p_ahead interval,
+  p_hands text,           -- who takes them, where that is to be seen
+  p_driven boolean        -- whether this is a line of runs that are driven by hand, and not of messages
 ) returns table (
   run_id uuid, hold int, priority smallint, due_at timestamptz, deliveries int, dead boolean, input json, options json,
-  created_at timestamptz, at timestamptz
+  created_at timestamptz, at timestamptz, tags jsonb, deadline timestamptz
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
--- The next messages of a queue, the highest priority first. What has been delivered as often as the queue allows is not
--- given to anybody any more: it becomes a dead letter, and is in the answer as such, so that its place in line is known.
+-- The next of a line, the highest priority first, and who takes them has them in hand. What was taken too often is not
+-- given to anybody any more, but is in the answer, as dead, so that its place in line is known: a message becomes a dead
+-- letter here; a run is ended by the caller.
 as $$
 #variable_conflict use_column
 declare
   v_now   timestamptz;
   v_queue record;
+  v_due   record;
   v_most  int;
   v_count int := 0;
 begin
-  select q.paused_at, q.max_deliveries into v_queue from holdfast.queue q where q.lane = p_lane;
+  select q.paused_at, q.max_deliveries into v_queue from holdfast.queue q where q.lane = p_line;
   v_most := coalesce(v_queue.max_deliveries, 20);
   v_now := holdfast.now();
   if v_queue.paused_at is null then
-    -- Each probe is bounded from both sides, as those of `claim`; and no more rows are locked than are taken, because the
-    -- outer limit ends the probes.
+    -- Several small statements: to begin one that opens every table takes longer than to take one message. Each probe is
+    -- bounded from both sides, as those of `claim`; and no more rows are locked than are taken, because the outer limit
+    -- ends the probes.
+    select array_agg(d.run_id) as runs, array_agg(d.due_at) as due, array_agg(d.dead) as dead
+      into v_due
+      from (
+        select t.run_id, t.due_at,
+               case when p_driven then t.deadline <= v_now or t.flags & 8 <> 0 and t.crashes >= 4
+                    else t.hold - coalesce(t.wake_at, 0) >= v_most
+               end is true as dead
+          from (
+            select p.priority::smallint as priority,
+                   case when p_sweep
+                        then coalesce((select f.floor from holdfast.lane_floor f
+                                        where f.lane = p_line and f.priority = p.priority), '-infinity')
+                        else p_lower[p.priority]
+                   end as lower
+              from generate_series(5, 1, -1) as p (priority)
+          ) l
+         cross join lateral (
+           select t.run_id, t.due_at, t.hold, t.wake_at, t.flags, t.crashes, t.deadline
+             from holdfast.task t
+            where t.lane = p_line
+              and t.priority = l.priority
+              and t.bucket_id is null
+              and t.due_at >= l.lower
+              and t.due_at <= v_now
+            order by t.due_at, t.run_id
+            limit p_batch
+              for update skip locked
+         ) t
+         limit p_batch
+      ) d;
+    v_count := coalesce(cardinality(v_due.runs), 0);
+  end if;
+  if v_count > 0 then
+    if true = any (v_due.dead) and not p_driven then
+      insert into holdfast.dead_letter (run_id, lane, reason, deliveries, at)
+      select t.run_id, p_line, 'delivered ' || v_most || ' times, and never acknowledged', t.hold - coalesce(t.wake_at, 0),
+             v_now
+        from unnest(v_due.runs, v_due.dead) as d (run_id, dead)
+        join holdfast.task t on t.run_id = d.run_id
+       where d.dead;
+    end if;
     return query
-    with line as (
-      select p.priority::smallint as priority,
-             case when p_sweep
-                  then coalesce((select f.floor from holdfast.lane_floor f
-                                  where f.lane = p_lane and f.priority = p.priority), '-infinity')
-                  else p_lower[p.priority]
-             end as lower
-        from generate_series(5, 1, -1) as p (priority)
-    ), due as materialized (
-      select t.run_id, t.due_at
-        from line l
-       cross join lateral (
-         select t.run_id, t.due_at
-           from holdfast.task t
-          where t.lane = p_lane
-            and t.priority = l.priority
-            and t.bucket_id is null
-            and t.due_at >= l.lower
-            and t.due_at <= v_now
-          order by t.due_at, t.run_id
-          limit p_batch
-            for update skip locked
-       ) t
-       limit p_batch
-    ), taken as (
+    with taken as (
       update holdfast.task t
          set hold = t.hold + 1,
-             due_at = case when t.hold - coalesce(t.wake_at, 0) >= v_most then 'infinity' else v_now + p_visibility end,
-             flags = case when t.hold - coalesce(t.wake_at, 0) >= v_most then t.flags & ~8 else t.flags | 8 end,
+             -- Whoever had a run in hand has neither ended it nor given it back, nor recorded anything since.
+             crashes = case when p_driven and t.flags & 8 <> 0 then t.crashes + 1 else 0 end,
+             due_at = case when d.dead and not p_driven then 'infinity' else least(v_now + p_visibility, t.deadline) end,
+             flags = case when d.dead and not p_driven then t.flags & ~8 else (t.flags & ~256) | 8 end,
+             waits_for = '@hands:' || p_hands,
              first_claim_at = coalesce(t.first_claim_at, v_now)
-        from due d
+        from unnest(v_due.runs, v_due.due, v_due.dead) as d (run_id, due_at, dead)
        where t.run_id = d.run_id
-      returning t.run_id, t.hold, t.priority, d.due_at, t.hold - coalesce(t.wake_at, 0) as deliveries,
-                t.flags & 8 = 0 as dead
-    ), buried as (
-      insert into holdfast.dead_letter (run_id, lane, reason, deliveries, at)
-      select k.run_id, p_lane, 'delivered ' || v_most || ' times, and never acknowledged', k.deliveries - 1, v_now
-        from taken k
-       where k.dead
+      returning t.run_id, t.hold, t.priority, d.due_at, t.hold - coalesce(t.wake_at, 0) as deliveries, d.dead, t.deadline
     )
-    select k.run_id, k.hold, k.priority, k.due_at, k.deliveries, k.dead, r.input, r.options, r.created_at, v_now
+    select k.run_id, k.hold, k.priority, k.due_at, k.deliveries, k.dead, r.input, r.options, r.created_at, v_now, r.tags,
+           k.deadline
       from taken k
       join holdfast.run r on r.id = k.run_id
      order by k.priority desc, k.due_at, k.run_id;
-    get diagnostics v_count = row_count;
   end if;
   if v_count < p_batch then
     -- What comes next, for who waits; only a short way ahead.
@@ -114,7 +134,7 @@ begin
              cross join lateral (
                select t.due_at
                  from holdfast.task t
-                where t.lane = p_lane
+                where t.lane = p_line
                   and t.priority = p.priority
                   and t.bucket_id is null
                   and t.due_at > v_now
@@ -122,7 +142,8 @@ begin
                 order by t.due_at
                 limit 1
              ) n),
-           0, v_queue.paused_at is not null, null::json, null::json, null::timestamptz, v_now;
+           0, v_queue.paused_at is not null, null::json, null::json, null::timestamptz, v_now, null::jsonb,
+           null::timestamptz;
   end if;
 end $$;
 
@@ -153,6 +174,7 @@ declare
   v_done   uuid[] := '{}';
   v_some   uuid[];
   v_marked uuid[];
+  v_gone   record;
 begin
   -- In the order of their ids, as everybody locks. Where it is one kind only, its statement does that by itself.
   if cardinality(v_run) > greatest(cardinality(a_run), cardinality(k_run), cardinality(r_run), cardinality(x_run),
@@ -175,19 +197,22 @@ begin
        where r.id = g.run_id
          and r.options ->> 'keyed' is null
       returning r.id
-    ), kept as (
+    )
+    select array_agg(g.run_id) as runs, array_agg(g.first_claim_at) as begun,
+           array_agg(g.run_id) filter (where g.flags & 1 <> 0 or g.inbox_count > 0) as marked,
+           (select count(*) from dropped) as dropped
+      into v_gone
+      from gone g;
+    v_done := v_done || v_gone.runs;
+    if cardinality(v_gone.runs) > v_gone.dropped then
       -- What was sent with a key stays, so that the key does: a second send with it must not make the message again.
       insert into holdfast.result (run_id, at, first_claim_at, status)
-      select g.run_id, v_now, g.first_claim_at, 1
-        from gone g
-       where (g.run_id in (select d.id from dropped d)) is not true
-    )
-    select array_agg(g.run_id), array_agg(g.run_id) filter (where g.flags & 1 <> 0 or g.inbox_count > 0)
-      into v_some, v_marked
-      from gone g;
-    v_done := v_done || v_some;
-    if v_marked is not null then
-      perform holdfast.tidy_messages(v_marked);
+      select g.run_id, v_now, g.begun, 1
+        from unnest(v_gone.runs, v_gone.begun) as g (run_id, begun)
+        join holdfast.run r on r.id = g.run_id;
+    end if;
+    if v_gone.marked is not null then
+      perform holdfast.tidy_messages(v_gone.marked);
     end if;
   end if;
 
@@ -219,6 +244,7 @@ begin
       update holdfast.task t
          set due_at = case when t.flags & 1 <> 0 then t.due_at else v_now + r.after end,
              flags = t.flags & ~8,
+             waits_for = null,
              wake_at = case when r.counts then t.wake_at else coalesce(t.wake_at, 0) + 1 end
         from (select * from unnest(r_run, r_hold, r_after, r_counts) as u (run_id, hold, after, counts)
                order by u.run_id offset 0) r
