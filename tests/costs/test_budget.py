@@ -306,3 +306,5 @@ async def test_a_limit_that_is_far_away_costs_a_job_next_to_nothing(house: House
     assert cost.commits / count <= 0.1
     spent = cost._after.wal - moved
     assert spent / count <= 820, f"{spent / count:.0f} bytes each"
+    assert cost.calls["claim_leased"] > 0
+    assert cost.calls["claim_limited"] == 0

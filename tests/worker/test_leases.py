@@ -27,7 +27,7 @@ def taking(leases: Leases, held: dict[UUID, Any], count: int) -> list[UUID]:
 def test_it_claims_no_more_than_is_leased_and_not_held() -> None:
     held: dict[UUID, Any] = {}
     leases = Leases(TICKETS, held)
-    assert leases.bids(["job", "other"], 100, 0.0) == [Bid("job", 50, 200, 0)]
+    assert leases.bids(["job", "other"], 100, 0.0) == [Bid("job", 50, 100, 0)]
     leases.leased({"job": 120}, 0.0)
     assert leases.generations(["job"], 100) == {"job": 0}
     assert leases.free(["job"]) == 120
@@ -48,13 +48,13 @@ def test_a_lease_that_is_too_short_grows_or_goes() -> None:
     held: dict[UUID, Any] = {}
     leases = Leases(TICKETS, held)
     leases.leased({"job": 60}, 0.0)
-    assert leases.bids(["job"], 100, 0.0) == [Bid("job", 50, 200, 0)]
+    assert leases.bids(["job"], 100, 0.0) == [Bid("job", 50, 100, 0)]
     leases.leased({"job": 60}, 0.0)
     # There is no more, but it may do: it is asked for again after a while only.
     assert leases.bids(["job"], 100, 0.1) == []
     assert leases.generations(["job"], 100) == {"job": 0}
     leases.was_short(["job"])
-    assert leases.bids(["job"], 100, 0.1) == [Bid("job", 61, 200, 0)]
+    assert leases.bids(["job"], 100, 0.1) == [Bid("job", 61, 100, 0)]
     leases.leased({"job": None}, 0.1)
     assert leases.generations(["job"], 100) == {}
     assert leases.due() == ["job"]
@@ -77,7 +77,7 @@ def test_what_is_owed_goes_back_as_its_runs_end() -> None:
     held.clear()
     leases.given_back(["job"], {}, sure=True)
     assert leases.due() == []
-    assert leases.bids(["job"], 10, 100.0) == [Bid("job", 10, 20, 2)]
+    assert leases.bids(["job"], 10, 100.0) == [Bid("job", 10, 10, 2)]
 
 
 def test_what_was_given_back_because_it_was_not_used_goes_on_if_nobody_wants_it() -> None:

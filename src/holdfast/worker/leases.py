@@ -56,7 +56,7 @@ class Leases:
             used, size = self.used(name), self._sizes.get(name, 0)
             if size < used + room:
                 least = size + 1 if name in self._short else used + min(room, _WORTH)
-                found.append(Bid(name, least, max(2 * (used + room), least), self._generations[name]))
+                found.append(Bid(name, least, max(used + room, least), self._generations[name]))
         return found
 
     def leased(self, sizes: Mapping[str, int | None], now: float) -> None:

@@ -134,7 +134,7 @@ class LimitedClaims:
             left = [(one, room if self._one_at_a_time else min(room, one.room())) for one, room in rooms]
             by_lease = reach is limited.leased
             free = self._leases.free(those) if by_lease else None
-            asked = [(one, reach.wanted(one, room)) for one, room in _within(left, free) if room]
+            asked = [(one, reach.wanted(one, room)) for one, room in _within(left, free, reach.more) if room]
             if not those or not asked:
                 continue
             wide = sweep or began_anew
@@ -149,7 +149,8 @@ class LimitedClaims:
                 continue
             claims.append(claim)
             full = self._note(reach, asked, claim) if not some else set[int]()
-            if free is not None and free < sum(room for _, room in left) and full:
+            if free is not None and full and free < 2 * len(claim.runs):
+                # There may be more of them, and there are not as many permits left.
                 self._leases.was_short(those)
             filled |= full
         return claims, filled
@@ -267,12 +268,19 @@ class LimitedClaims:
             await self._give_back(ample)
 
 
-def _within(rooms: Sequence[tuple[Bucket, int]], most: int | None) -> Sequence[tuple[Bucket, int]]:
-    """The same rooms, or each of them smaller, so that there are not more in all."""
-    room = sum(one for _, one in rooms)
-    if most is None or room <= most:
+def _within(
+    rooms: Sequence[tuple[Bucket, int]], most: int | None, keen: Collection[int]
+) -> Sequence[tuple[Bucket, int]]:
+    """The same rooms, or smaller ones, so that there are not more in all: first of those that do not expect much."""
+    if most is None or sum(room for _, room in rooms) <= most:
         return rooms
-    return [(bucket, one * most // room) for bucket, one in rooms]
+    found: list[tuple[Bucket, int]] = []
+    for those in ([one for one in rooms if one[0].id in keen], [one for one in rooms if one[0].id not in keen]):
+        wished = sum(room for _, room in those)
+        given = [(bucket, room if wished <= most else room * most // wished) for bucket, room in those]
+        most -= sum(room for _, room in given)
+        found += given
+    return found
 
 
 def _together(claims: Sequence[work.Claim]) -> work.Claim:
