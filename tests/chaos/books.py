@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _SLACK = 0.005
 """Seconds by which the two clocks may be taken to differ."""
+_WAKING = 1.0
+"""Seconds in which a process that was frozen has found out."""
 _RECORDED = """
 select run_id, key, extract(epoch from at)::float8 as at
   from holdfast.journal
@@ -66,9 +69,10 @@ class _Record(NamedTuple):
 class Books:
     """How far the ledger was read, and the last attempt at each call."""
 
-    def __init__(self, ledger: Ledger, findings: Findings) -> None:
+    def __init__(self, ledger: Ledger, findings: Findings, thawed: Mapping[int, float]) -> None:
         self._ledger = ledger
         self._findings = findings
+        self._thawed = thawed
         self._read = 0
         self._attempts: dict[tuple[UUID, str], int] = {}
         self._doubtful: list[_Line] = []
@@ -111,6 +115,8 @@ class Books:
         return _Record(outcomes, {row["id"]: row["at"] for row in ended}, {row["id"]: row["name"] for row in ended})
 
     def _once(self, line: _Line, record: _Record, offset: float) -> None:
+        if self._is_waking(line):
+            return
         moment = line.at + offset
         recorded = (
             record.outcomes.get((line.run_id, line.key)),
@@ -122,9 +128,15 @@ class Books:
                 sentence = f"{line} was called {moment - end:.3f} s after that was recorded"
                 self._findings.blame("8. no recorded activity is called again", sentence, line.run_id)
 
+    def _is_waking(self, line: _Line) -> bool:
+        """Who was frozen does not know it for a moment, and may begin what was next: nothing of it can be written."""
+        return 0 <= line.at - self._thawed.get(line.pid, line.at + 1) < _WAKING
+
     def _in_turn(self, line: _Line) -> None:
         call = (line.run_id, line.key)
         last = self._attempts.get(call, 0)
+        if self._is_waking(line):
+            return
         if line.attempt < last:
             sentence = f"{line} was called after attempt {last}"
             self._findings.blame("8. attempts are counted across crashes", sentence, line.run_id)

@@ -55,6 +55,8 @@ class Crew:
         self.processes: list[WorkerProcess] = []
         self.recoveries: list[float] = []
         """After how many seconds all that a killed worker held was in other hands, or ended."""
+        self.thawed: dict[int, float] = {}
+        """When the processes that were frozen went on, by the clock of the ledger."""
         self._watches: set[asyncio.Task[None]] = set()
 
     async def fill(self) -> None:

@@ -188,6 +188,7 @@ class Faults:
             with suppress(ProcessLookupError):
                 one.send(signal.SIGSTOP)
                 await asyncio.sleep(seconds)
+                self._crew.thawed[one.pid] = time.clock_gettime(time.CLOCK_MONOTONIC)
                 one.send(signal.SIGCONT)
 
         self._last(frozen())

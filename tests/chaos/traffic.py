@@ -161,8 +161,10 @@ class Traffic:
             try:
                 async with self._client.driven.consumer(_BY_HAND, visibility=_VISIBILITY) as consumer:
                     while True:
-                        for run in await consumer.dequeue(batch_size=4, wait=_WAIT):
-                            await self._go(run)
+                        runs = await consumer.dequeue(batch_size=4, wait=_WAIT)
+                        while runs:
+                            # Kept nowhere else: heartbeats would go on for it.
+                            await self._go(runs.pop())
             except (DatabaseError, ReceiptLost, RunEnded):
                 await asyncio.sleep(_PAUSE)
 

@@ -156,7 +156,7 @@ class Trial:
         faults = Faults(
             machine, crew, load, self._network, seeds[2], pauses=plan.pauses, answers=plan.answers, only=plan.only
         )
-        books = Books(self._ledger, findings)
+        books = Books(self._ledger, findings, crew.thawed)
         verdict = Verdict()
         working = [asyncio.create_task(load.run())]
         consuming: list[asyncio.Task[None]] = []
@@ -244,6 +244,6 @@ class Trial:
         except TimeoutError:
             findings.blame("10. callers are answered", "callers are left without an answer")
         left = max(1.0, plan.patience - (time.monotonic() - began))
-        verdict = await balance(house, self._ledger, load, findings, patience=left)
+        verdict = await balance(house, self._ledger, load, findings, crew.thawed, patience=left)
         await traffic.balance(house.db, patience=left)
         return verdict

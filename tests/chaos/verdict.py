@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -54,14 +54,16 @@ class Verdict:
         return good / max(1, sum(self.ended.values()))
 
 
-async def balance(house: House, ledger: Ledger, load: Load, findings: Findings, *, patience: float) -> Verdict:
+async def balance(
+    house: House, ledger: Ledger, load: Load, findings: Findings, thawed: Mapping[int, float], *, patience: float
+) -> Verdict:
     """Waits until every promised run has ended, and says what is wrong then."""
     verdict = Verdict()
     newest = await _end_all(house, load.promises, findings, patience)
     await look_at_invariants(house.dsn, findings)
     await inspect(house.db, findings, calm=False)
     await _keep_promises(house, load.promises, newest, verdict, findings)
-    books = Books(ledger, findings)
+    books = Books(ledger, findings, thawed)
     await books.compare(house.db)
     verdict.calls = books.calls
     await _count_entries(house, load.promises, verdict, findings)
