@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import threading
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,6 +19,8 @@ from holdfast.store.connect import connect
 from holdfast.testing import Databases, shared_postgres
 from holdfast.worker.bucket import Bucket
 from tests.house import House
+from tests.partitions.divided import divided_databases
+from tests.store import ground
 
 TEMPLATE = "holdfast_template"
 
@@ -26,6 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--postgres",
         metavar="BIN_DIR",
         help="run on the Postgres of this bin directory instead of the embedded one",
+    )
+    parser.addoption(
+        "--partitioned",
+        action="store_true",
+        help="run on databases whose tables are divided by day, where a test takes what it is given",
     )
 
 
@@ -59,8 +68,12 @@ def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.fixture(scope="session")
-def holdfast_databases(server: EmbeddedPostgres) -> Databases:
+def holdfast_databases(server: EmbeddedPostgres, request: pytest.FixtureRequest) -> Databases:
     """In the place of the plugin's own: its fixtures use the server of these tests."""
+    if request.config.getoption("--partitioned"):
+        # So that the runs of tests without clients lie in a day, too.
+        ground._ids = itertools.count(time.time_ns() // 1_000_000)
+        return asyncio.run(divided_databases(server, whole=TEMPLATE))
     databases = Databases(server.dsn, template=TEMPLATE)
     asyncio.run(databases.__aenter__())
     return databases

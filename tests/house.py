@@ -149,7 +149,7 @@ class House:
         moved = await self.db.fetchval("select holdfast.now() - clock_timestamp()") + span
         await self.db.execute(
             "create or replace function holdfast.now() returns timestamptz language sql volatile parallel safe "
-            f"as $$ select clock_timestamp() + interval '{moved.total_seconds()} seconds' $$"
+            f"as $$ select clock_timestamp() + interval '{moved.total_seconds():.6f} seconds' $$"
         )
 
     async def check_invariants(self) -> None:

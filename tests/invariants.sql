@@ -154,6 +154,14 @@ select n.id, n.continued_from
    and not exists (select from holdfast.result e where e.run_id = n.continued_from and e.status = 4)
  limit 10
 
+-- invariant: 6h. what has taken the place of a run says so itself, and stands beside: of forks there is none
+select n.id, n.continued_from, s.run_id, s.next
+  from (select r.id, r.continued_from from holdfast.run r where r.continuation <> 4) n
+  full join holdfast.successor s on s.next = n.id and s.run_id = n.continued_from
+ where n.id is null
+    or s.next is null
+ limit 10
+
 -- invariant: 7. a result is not older than what the run has seen
 select e.run_id, e.at, max(j.at) as seen
   from holdfast.result e

@@ -37,6 +37,45 @@ async def test_setup_makes_the_schema_and_can_be_repeated(holdfast: Holdfast, ho
     assert "nothing to do" in again.out
 
 
+async def test_the_tables_are_divided_by_day_at_the_setup_or_later(holdfast: Holdfast, house: House) -> None:
+    divided = "select relkind = 'p' from pg_class where oid = to_regclass($1)"
+    assert (await holdfast("db", "setup", "--schema", "orders", "--partition-by", "day")).code == 0
+    assert await house.value(divided, "orders.result")
+    assert await house.value("select count(*) from orders.days()") == 8
+    assert (await holdfast("db", "setup", "--schema", "bills")).code == 0
+    assert not await house.value(divided, "bills.result")
+    assert not [
+        one
+        for one in (await holdfast("db", "check", "--schema", "bills", "--json")).json["findings"]
+        if one["topic"] == "days"
+    ]
+    said = await holdfast("db", "partition", "--by", "day", "--ahead", "2", "--schema", "bills", "--json")
+    days = [str(await house.value("select (bills.now() at time zone 'UTC')::date + $1::int", n)) for n in range(3)]
+    assert said.json == {
+        "divided": True,
+        "made": days,
+        "first_day": days[0],
+        "last_day": days[2],
+        "past": False,
+        "strays": False,
+    }
+    again = await holdfast("db", "partition", "--by", "day", "--ahead", "2", "--schema", "bills")
+    assert f"divided by day before: the days from {days[0]} to {days[2]} have tables, 0 of them made now" in again.out
+    found = finding(await holdfast("db", "check", "--schema", "bills", "--json"), "days")
+    assert (found["level"], found["text"]) == ("ok", f"tables for each day from {days[0]} to {days[2]}")
+
+
+async def test_check_finds_that_nobody_makes_days(holdfast: Holdfast, house: House) -> None:
+    assert (await holdfast("db", "setup", "--schema", "orders", "--partition-by", "day")).code == 0
+    await house.db.execute(
+        "create or replace function orders.now() returns timestamptz language sql volatile parallel safe "
+        "as $$ select clock_timestamp() + interval '7 days' $$"
+    )
+    found = finding(await holdfast("db", "check", "--schema", "orders", "--json"), "days")
+    assert found["level"] == "warning"
+    assert "holdfast db partition --by day" in found["advice"]
+
+
 async def test_the_printed_sql_makes_the_same_schema(holdfast: Holdfast, empty_dsn: str) -> None:
     printed = await holdfast("db", "sql")
     assert printed.out == setup_sql("holdfast")

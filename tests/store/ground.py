@@ -32,6 +32,7 @@ LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
 
 _ids = itertools.count(1)
+_pids = itertools.count(1)
 
 
 class Ground:
@@ -184,7 +185,7 @@ class Ground:
         session = await self.more()
         slots = [(lane, priority) for priority in priorities]
         identity = await work.register(
-            session, name=name, host="host", pid=next(_ids), lane=lane, names=names, lease=lease, slots=slots
+            session, name=name, host="host", pid=next(_pids), lane=lane, names=names, lease=lease, slots=slots
         )
         return Hand(self, session, identity, slots=slots, names=list(names))
 

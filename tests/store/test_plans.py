@@ -301,7 +301,7 @@ async def test_waiting_for_results_costs_a_look_each(big: Session, ids: list[UUI
     ended, plans = await done(big, lambda session: runs.read_ended(session, ids[:count]))
     assert len(ended) == (count if ids is OVER else 0)
     # Of one that has ended also whether another run goes on from it.
-    assert plans.indexes == {"result_pkey", *(["run_continued"] if ids is OVER else [])}
+    assert plans.indexes == {"result_pkey", *(["successor_pkey"] if ids is OVER else [])}
     assert plans.walked == set()
     assert plans.buffers <= 10 + 7 * count
 

@@ -18,7 +18,7 @@ from holdfast.core.definition import Definition
 from holdfast.core.events import Event
 from holdfast.core.mode import Duty, ModeName
 from holdfast.core.seal import Codec, Seal
-from holdfast.upkeep import CodeSchedule, Retention, Scheduler
+from holdfast.upkeep import CodeSchedule, Days, Retention, Scheduler
 from holdfast.worker import Companion, Roof, Worker
 from holdfast.worker.seams import USUAL, Seams
 from holdfast.worker.surroundings import Surroundings
@@ -161,6 +161,8 @@ class HostedWorker:
             scheduler = None
         if beside and self.settings.keep and self.settings.does(Duty.SCAN):
             await stack.enter_async_context(self._make_retention(database))
+        if beside and self.settings.does(Duty.SCAN):
+            await stack.enter_async_context(self._make_days(database))
         worker = Worker(
             dsn=database.dsn,
             statements=database.statements,
@@ -190,6 +192,13 @@ class HostedWorker:
             keep=self.settings.keep,
             keep_keys=self.settings.keep_keys,
             application=f"holdfast retention {self.settings.name}",
+        )
+
+    def _make_days(self, database: Database) -> Days:
+        return Days(
+            dsn=database.dsn,
+            statements=database.statements,
+            application=f"holdfast days {self.settings.name}",
         )
 
     def _make_scheduler(self, database: Database, seal: Seal) -> Scheduler:

@@ -13,9 +13,11 @@ from holdfast.cli.exit_code import ExitCode
 from holdfast.cli.findings import Finding, Level
 from holdfast.cli.inspection import inspect
 from holdfast.cli.options import Door, with_door
+from holdfast.cli.partition import partition
 from holdfast.cli.prune import index_tags, prune
 from holdfast.store.connect import connect, hide_password, translated
 from holdfast.store.migrate import code_version, migrate, setup_sql
+from holdfast.store.partitions import make_days, partition_by_day
 from holdfast.store.roles import roles_sql
 from holdfast.store.session import Session
 
@@ -36,13 +38,19 @@ def db() -> None:
 
 
 @db.command()
+@click.option(
+    "--partition-by",
+    type=click.Choice(["day"]),
+    help="Divide what is recorded of runs by day, for good: see holdfast db partition.  [default: not divided]",
+)
 @with_door()
-async def setup(door: Door) -> None:
+async def setup(door: Door, *, partition_by: str | None) -> None:
     """Make the schema, or bring it up to the version of this code. Safe to run at any time, from many places.
 
     \b
       holdfast db setup
       holdfast db setup --database-url postgresql://owner@db/shop --schema orders
+      holdfast db setup --partition-by day
 
     Each migration is one transaction, under a lock. JSON: {"schema", "version", "applied": [{"version", "name"}]}
     """  # noqa: D301 - \b keeps click from wrapping the examples
@@ -50,7 +58,11 @@ async def setup(door: Door) -> None:
         connection = await connect(database.dsn, application="holdfast setup")
         try:
             async with translated(database.dsn):
-                done = await migrate(Session(connection, database.statements))
+                session = Session(connection, database.statements)
+                done = await migrate(session)
+                if partition_by == "day":
+                    await partition_by_day(session)
+                    await make_days(session)
         finally:
             await connection.close()
     schema = database.statements.schema
@@ -104,7 +116,7 @@ def sql(door: Door, *, roles: bool) -> None:
         sys.stdout.write(text)
 
 
-for command in (prune, index_tags):
+for command in (prune, index_tags, partition):
     db.add_command(command)
 
 

@@ -11,6 +11,7 @@ from holdfast.app.settings import AppSettings
 from holdfast.embedded import Description
 from holdfast.store.check import NEWEST_SERVER, OLDEST_SERVER, HorizonHolder, LiveWorker, Server, UnservedVersion
 from holdfast.store.connect import hide_password
+from holdfast.store.partitions import PartitionState
 from holdfast.store.roles import Grant
 from holdfast.worker.roof import ALONE as CONNECTIONS
 
@@ -145,6 +146,32 @@ def of_rights(missing: Mapping[str, list[Grant]], schema: str) -> list[Finding]:
             )
         )
     return found
+
+
+def of_partitions(state: PartitionState) -> list[Finding]:
+    """Whether there are tables for the days to come, where the tables are divided by day."""
+    if not state.partitioned:
+        return []
+    data = {
+        "first_day": str(state.first_day),
+        "last_day": str(state.last_day),
+        "past": state.past,
+        "strays": state.strays,
+    }
+    beside = "; something lies in no day, and is removed run by run" if state.strays else ""
+    late = not state.ahead
+    return [
+        Finding(
+            topic="days",
+            text=f"tables for each day from {state.first_day} to {state.last_day}{beside}",
+            level=Level.WARNING if late else Level.OK,
+            advice="nobody has made the days to come: `holdfast db partition --by day` as the owner, see to it that "
+            "a worker with the rights of `holdfast db sql --roles` runs"
+            if late
+            else None,
+            data=data,
+        )
+    ]
 
 
 def of_horizon(holders: list[HorizonHolder]) -> list[Finding]:

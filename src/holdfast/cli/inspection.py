@@ -12,6 +12,7 @@ from holdfast.cli.findings import (
     Level,
     of_embedded,
     of_horizon,
+    of_partitions,
     of_rights,
     of_server,
     of_settings,
@@ -29,6 +30,7 @@ from holdfast.store.check import (
 )
 from holdfast.store.connect import connect, translated
 from holdfast.store.migrate import code_version, read_applied, verify
+from holdfast.store.partitions import read_partition_state
 from holdfast.store.roles import CLIENT, OPERATOR, WORKER
 from holdfast.store.session import Session
 
@@ -76,6 +78,7 @@ async def _look(database: Database, inspection: Inspection) -> None:
                 "operator": await read_missing_rights(session, OPERATOR),
             }
             inspection.findings += of_rights(missing, database.statements.schema)
+            inspection.findings += of_partitions(await read_partition_state(session))
             inspection.findings += of_horizon(await read_horizon(session))
             inspection.findings += of_workers(await read_live_workers(session))
             inspection.findings += of_versions(await read_unserved_versions(session))

@@ -13,9 +13,11 @@ from holdfast.core.errors import InvalidInput
 from holdfast.core.settings import KEEP_KEYS
 from holdfast.core.states import Ending, RunStatus
 from holdfast.store import retention as store
+from holdfast.store.partitions import prune_day
 
 if TYPE_CHECKING:
     from holdfast.client.database import Database
+    from holdfast.store.partitions import DayPruned
     from holdfast.store.retention import Pruned
     from holdfast.store.session import Session
 
@@ -46,7 +48,8 @@ class Records:
         count as runs. A run that was retried or rewound goes when the run in its place is old enough; one that has
         continued as new also by itself, and the first id then means what it has become. With ``status``, only runs
         that ended so. A start with the key of a run that has gone makes no second one for ``keep_keys``: its handle
-        finds no run. With ``dry_run`` nothing is removed.
+        finds no run. With ``dry_run`` nothing is removed. Where the tables are divided by day, days go as a whole, and
+        what a day cannot go with goes by itself a day or two later than it could.
 
         Raises:
             InvalidInput: a duration is less than zero, or the status is not one of a run that has ended.
@@ -56,7 +59,8 @@ class Records:
         for name, span in (("older_than", older_than), ("keep_keys", keep_keys)):
             if not _is_duration(span):
                 raise InvalidInput(f"{name} is {span!r}: use a timedelta of zero or more")
-        removed = 0
+        # What goes with its day is counted like all else.
+        removed = 0 if dry_run else await self._prune_days(ages, keep_keys=keep_keys)
         after: UUID | None = store.FIRST
         rest = False
         while after is not None:
@@ -74,6 +78,26 @@ class Records:
         if not dry_run:
             await self._database.call(lambda session: store.prune_keys(session, limit=10 * _BATCH))
         return removed
+
+    async def _prune_days(self, ages: Mapping[Ending, timedelta], *, keep_keys: timedelta) -> int:
+        """The whole days that can go, where the tables are divided by day."""
+        removed = 0
+        after: UUID | None = store.FIRST
+        while after is not None:
+            step = partial(_step_of_day, ages=ages, keep_keys=keep_keys, after=after)
+            done = await self._database.call(step)
+            if done.runs is None:
+                await asyncio.sleep(_BUSY)
+                continue
+            removed += done.runs
+            after = done.last
+        return removed
+
+
+async def _step_of_day(
+    session: Session, *, ages: Mapping[Ending, timedelta], keep_keys: timedelta, after: UUID
+) -> DayPruned:
+    return await prune_day(session, ages, keep_keys=keep_keys, after=after, limit=_BATCH)
 
 
 async def _step(

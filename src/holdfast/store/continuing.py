@@ -94,4 +94,4 @@ async def read_newest(session: Session, run_id: UUID) -> UUID:
 
 async def read_replaced(session: Session, runs: Sequence[UUID]) -> set[UUID]:
     """Those of these runs that others have taken the place of."""
-    return {row["continued_from"] for row in await session.fetch("replaced_runs", runs=list(runs))}
+    return {row["run_id"] for row in await session.fetch("replaced_runs", runs=list(runs))}

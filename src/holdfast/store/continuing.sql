@@ -25,7 +25,6 @@ select holdfast.newest(:run::uuid)
 
 -- name: replaced_runs
 -- Those of these runs that others have taken the place of.
-select r.continued_from
-  from holdfast.run r
- where r.continued_from = any (:runs::uuid[])
-   and r.continuation <> 4
+select s.run_id
+  from holdfast.successor s
+ where s.run_id = any (:runs::uuid[])

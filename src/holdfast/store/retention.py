@@ -70,9 +70,11 @@ async def tags_are_indexed(session: Session) -> bool:
 
 async def drop_tags_index(session: Session) -> None:
     """Removes the index, and what is left of one that could not be finished. Not inside a transaction."""
-    await session.fetch("drop_tags_index")
+    divided = await session.value("is_partitioned")
+    await session.fetch("drop_tags_index_of_days" if divided else "drop_tags_index")
 
 
 async def make_tags_index(session: Session) -> None:
-    """Makes the index, without locking anybody out. Not inside a transaction."""
-    await session.fetch("make_tags_index")
+    """Makes the index, without locking anybody out unless there are days. Not inside a transaction."""
+    divided = await session.value("is_partitioned")
+    await session.fetch("make_tags_index_of_days" if divided else "make_tags_index")

@@ -24,3 +24,13 @@ drop index concurrently if exists holdfast.run_tags
 
 -- name: make_tags_index
 create index concurrently if not exists run_tags on holdfast.run using gin (tags jsonb_path_ops) where tags is not null
+
+-- name: is_partitioned
+select holdfast.is_partitioned()
+
+-- name: drop_tags_index_of_days
+drop index if exists holdfast.run_tags
+
+-- name: make_tags_index_of_days
+-- Where the tables are divided by day it cannot be made beside everything else: starts wait for it.
+create index if not exists run_tags on holdfast.run using gin (tags jsonb_path_ops) where tags is not null

@@ -1,6 +1,7 @@
 """The least rights that clients, drivers, workers and consumers can do with, as data and as the SQL that grants them.
 
-All functions of the schema run with the rights of their caller, so these are rights on tables.
+The functions of the schema run with the rights of their caller, so these are rights on tables; but for two, which make
+and drop the tables of days.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def _grants(**tables: str) -> tuple[Grant, ...]:
 CLIENT = _grants(
     migration="select",
     run="select insert",
+    successor="select",
     # A signal counts and wakes; a cancelled run that nobody has begun ends at once, so its task goes.
     task="select insert delete update:inbox_count update:wake_at update:due_at update:flags"
     " update:lane update:priority",
@@ -84,6 +86,7 @@ WORKER = _grants(
     migration="select",
     # The runs of schedules, and children, are started by workers.
     run="select insert",
+    successor="select insert",
     task="select insert update delete",
     start_key="select insert",
     journal="select insert",
@@ -114,6 +117,7 @@ OPERATOR = _grants(
     migration="select",
     # A run that goes on from another one has a copy of its journal. Records that are old enough go.
     run="select insert delete update:tags update:options update:continued_from",
+    successor="select insert delete",
     task="select insert delete update:inbox_count update:wake_at update:due_at update:flags",
     journal="select insert delete",
     # Nothing of it is changed: to lock its rows takes the right to.
@@ -157,6 +161,13 @@ CONSUMER = _grants(
 """What a consumer of queues needs: it receives and settles messages. What sends them needs the rights of a client."""
 
 
+FUNCTIONS = {
+    "worker": ("make_day(int)",),
+    "operator": ("make_day(int)", "prune_day(smallint[], interval[], interval, uuid, int)"),
+}
+"""What makes and drops tables runs with the rights of the schema's owner, and only these may call it."""
+
+
 def roles_sql(schema: str) -> str:
     """A script that makes the roles ``<schema>_client``, ``_driver``, ``_worker``, ``_operator`` and ``_consumer``.
 
@@ -170,6 +181,7 @@ def roles_sql(schema: str) -> str:
         for table, rights in groupby(grants, key=lambda grant: grant.table):
             listed = ", ".join(f"{right} ({column})" if column else right for _, right, column in rights)
             parts.append(f"grant {listed} on {schema}.{table} to {role};\n")
+        parts += [f"grant execute on function {schema}.{call} to {role};\n" for call in FUNCTIONS.get(name, ())]
     parts.append(_TAIL.format(schema=schema))
     return "".join(parts)
 

@@ -4,9 +4,9 @@
 -- How those of these runs ended that have.
 -- `newest` is the run that one has become, if it has: that is to be asked for instead.
 select e.run_id, e.status, e.output, e.error,
-       case when c.id is not null then holdfast.newest(c.id) end as newest
+       case when s.next is not null then holdfast.newest(s.next) end as newest
   from holdfast.result e
-  left join holdfast.run c on c.continued_from = e.run_id and c.continuation <> 4
+  left join holdfast.successor s on s.run_id = e.run_id
  where e.run_id = any (:runs::uuid[])
 
 -- name: known_runs
@@ -17,7 +17,8 @@ select u.id, coalesce(r.name, c.name) as name, case when r.id is null then 4 els
   from unnest(:runs::uuid[]) as u (id)
   left join holdfast.run r on r.id = u.id
   left join holdfast.result e on e.run_id = u.id
-  left join holdfast.run c on c.continued_from = u.id and c.continuation <> 4
+  left join holdfast.successor s on s.run_id = u.id
+  left join holdfast.run c on c.id = s.next
  where r.id is not null
     or c.id is not null
 

@@ -59,7 +59,7 @@ select l.lane, l.priority::int as priority, due.n::int as due,
 -- How many rows were ever added to these tables, as the server's statistics have it, a second late at most; and how many tasks
 -- there are, as the planner thinks. None of it looks at a row.
 select clock_timestamp() as at,
-       pg_stat_get_tuples_inserted('holdfast.run'::regclass) as started,
-       pg_stat_get_tuples_inserted('holdfast.result'::regclass) as ended,
-       pg_stat_get_tuples_inserted('holdfast.journal'::regclass) as recorded,
+       holdfast.rows_added('holdfast.run') as started,
+       holdfast.rows_added('holdfast.result') as ended,
+       holdfast.rows_added('holdfast.journal') as recorded,
        pg_stat_get_live_tuples('holdfast.task'::regclass) as open

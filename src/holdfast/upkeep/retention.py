@@ -16,6 +16,7 @@ from holdfast.core.states import Ending
 from holdfast.store import retention as store
 from holdfast.store.connect import said
 from holdfast.store.link import Link
+from holdfast.store.partitions import prune_day
 
 if TYPE_CHECKING:
     from holdfast.store.statements import Statements
@@ -93,12 +94,25 @@ class Retention:
                 await self._link.close()
                 return
         before = self.removed
+        await self._prune_days()
         if await self._prune():
             # Children whose ids are lower than those of their roots, by a clock that is behind.
             await self._prune()
         if self.removed > before:
             log.info("removed the records of %d runs that ended long enough ago", self.removed - before)
         await self._link.close()
+
+    async def _prune_days(self) -> None:
+        loop = asyncio.get_running_loop()
+        after: UUID | None = store.FIRST
+        while after is not None:
+            began = loop.time()
+            # A day is read as a whole before it goes.
+            async with asyncio.timeout(10 * _LIMIT), self._link.session() as session:
+                day = await prune_day(session, self._ages, keep_keys=self._keep_keys, after=after, limit=_BATCH)
+            self.removed += day.runs or 0
+            after = day.last
+            await asyncio.sleep(max(0.01, _REST * (loop.time() - began)))
 
     async def _prune(self) -> bool:
         loop = asyncio.get_running_loop()

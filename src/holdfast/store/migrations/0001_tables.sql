@@ -56,8 +56,13 @@ create table holdfast.run (
   parent_key     text,         -- of a child: the key of its outcome in its parent's journal
   check ((continued_from is null) = (continuation is null))
 );
--- What a run has become: one run at most, and forks, which are others.
-create unique index run_continued on holdfast.run (continued_from) where continuation <> 4;
+-- What has taken the place of a run: one run at most. A fork has not. It stands beside `run`, so that whoever has an id finds
+-- it by one look, however many days the runs are spread over.
+create table holdfast.successor (
+  run_id uuid primary key,
+  next   uuid not null
+);
+create index successor_next on holdfast.successor (next);
 
 create table holdfast.task (
   run_id         uuid primary key,

@@ -17,11 +17,7 @@ declare
   v_next uuid;
 begin
   loop
-    select r.id into v_next
-      from holdfast.run r
-     where r.continued_from = v_run
-       and r.continuation <> 4
-     limit 1;
+    select s.next into v_next from holdfast.successor s where s.run_id = v_run;
     if v_next is null then
       return v_run;
     end if;
@@ -352,12 +348,18 @@ begin
        where e.run_id = p_run;
     end if;
   end if;
+  if p_how <> 4 then
+    insert into holdfast.successor (run_id, next) values (p_run, p_new) on conflict do nothing;
+    if not found then
+      -- One of two who did this at the same time.
+      return 'continued';
+    end if;
+  end if;
   insert into holdfast.run (id, kind, name, lane, priority, input, tags, options, trace, created_at, continued_from, continuation)
   values (p_new, v_run.kind, v_run.name, v_run.lane, v_run.priority, coalesce(p_input, v_run.input), v_run.tags, p_options,
           v_run.trace, v_now, p_run, p_how)
   on conflict do nothing;
   if not found then
-    -- One of two who did this at the same time.
     return 'continued';
   end if;
   insert into holdfast.journal (run_id, at, started_at, not_before, seq, hold, kind, attempts, key, digest, output, error)

@@ -258,6 +258,7 @@ begin
   if not found then
     return null;
   end if;
+  insert into holdfast.successor (run_id, next) values (p_run, p_new);
   -- Letters keep their numbers; a key stays with its letter, and is free again when that has been seen.
   insert into holdfast.inbox (run_id, number, kind, name, key, payload, at)
   select p_new, l.number, l.kind, coalesce(substring(l.name from '^[a-z]+:(.*)#\d+$'), 'cancel'), i.key, l.output, l.at

@@ -61,10 +61,9 @@ begin
     exit when v_task.lane is not null;
     select r.id, r.continuation
       into v_next
-      from holdfast.run r
-     where r.continued_from = v_run
-       and r.continuation <> 4
-     limit 1;
+      from holdfast.successor s
+      join holdfast.run r on r.id = s.next
+     where s.run_id = v_run;
     exit when v_next.id is null;
     v_run := v_next.id;
     if v_next.continuation <> 1 then
@@ -107,14 +106,13 @@ set search_path = pg_catalog, pg_temp
 -- Which run has an update now that this one, which has ended, was sent and has not answered: null where none has. A run
 -- that continues as new has answered whatever it does not hand on: only so does a number mean the same in both.
 as $$
-select r.id
-  from holdfast.run r
- where r.continued_from = p_run
-   and r.continuation <> 4
-   and (exists (select from holdfast.inbox i where i.run_id = r.id and i.number = p_number and i.kind = 9)
+select s.next
+  from holdfast.successor s
+ where s.run_id = p_run
+   and (exists (select from holdfast.inbox i where i.run_id = s.next and i.number = p_number and i.kind = 9)
         or exists (select
                      from holdfast.journal j
-                    where j.run_id = r.id
+                    where j.run_id = s.next
                       and j.kind = 9
                       and holdfast.letter_number(j.kind, j.key, j.digest) = p_number))
  limit 1

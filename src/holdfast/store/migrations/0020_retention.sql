@@ -52,8 +52,8 @@ select coalesce(array_agg(r.id order by r.id), '{}')
   from unnest(p_runs) as u (run_id)
   join holdfast.run r on r.id = u.run_id
   join holdfast.result e on e.run_id = r.id
-  left join holdfast.run c on c.continued_from = r.id and c.continuation <> 4
-  left join holdfast.result n on n.run_id = case when c.id is null then r.id else holdfast.newest(c.id) end
+  left join holdfast.successor s on s.run_id = r.id
+  left join holdfast.result n on n.run_id = case when s.next is null then r.id else holdfast.newest(s.next) end
  where case
          when r.root is not null then not exists (select 1 from holdfast.run p where p.id = r.root)
          else (holdfast.is_old(n.status, n.at, p_statuses, p_ages)
@@ -89,10 +89,9 @@ begin
                     from holdfast.run r
                    where r.id in (select unnest(v_runs)
                                    union
-                                  select c.id
-                                    from holdfast.run c
-                                   where c.continued_from = any (v_runs)
-                                     and c.continuation <> 4)
+                                  select s.next
+                                    from holdfast.successor s
+                                   where s.run_id = any (v_runs))
                    order by r.id
                      for update skip locked);
   v_keys := array(select k.run_id
@@ -108,9 +107,9 @@ begin
                       for update skip locked);
   v_runs := array(select u.run_id
                     from unnest(v_runs) as u (run_id)
-                    left join holdfast.run c on c.continued_from = u.run_id and c.continuation <> 4
+                    left join holdfast.successor n on n.run_id = u.run_id
                    where u.run_id = any (v_held)
-                     and (c.id is null or c.id = any (v_held))
+                     and (n.next is null or n.next = any (v_held))
                      and (select count(*) from holdfast.start_key k where k.run_id = u.run_id)
                          = coalesce(cardinality(array_positions(v_keys, u.run_id)), 0)
                      and not exists (select 1
@@ -154,11 +153,10 @@ declare
   v_first uuid[];  -- and the first of those before it
 begin
   with recursive back as (
-    select c.id, c.continued_from as origin, 1 as steps
-      from holdfast.run c
-     where c.continued_from = any (p_runs)
-       and c.continuation <> 4
-       and c.id <> all (p_runs)
+    select s.next as id, s.run_id as origin, 1 as steps
+      from holdfast.successor s
+     where s.run_id = any (p_runs)
+       and s.next <> all (p_runs)
      union all
     select b.id, r.continued_from, b.steps + 1
       from back b
@@ -193,6 +191,12 @@ begin
                           order by u.n)
    where s.last_run = any (p_runs)
       or s.running && p_runs;
+  delete from holdfast.successor s
+   using holdfast.run r
+   where r.id = any (p_runs)
+     and s.run_id = r.continued_from
+     and s.next = r.id;
+  delete from holdfast.successor s where s.run_id = any (p_runs);
   delete from holdfast.journal j where j.run_id = any (p_runs);
   delete from holdfast.inbox i where i.run_id = any (p_runs);
   delete from holdfast.cancel_request c where c.run_id = any (p_runs);
@@ -200,12 +204,52 @@ begin
   delete from holdfast.run r where r.id = any (p_runs);
   -- After the deletes: a run is continued once.
   if v_next is not null then
+    insert into holdfast.successor (run_id, next)
+    select u.origin, u.run_id
+      from unnest(v_next, v_first) as u (run_id, origin);
     update holdfast.run r
        set continued_from = u.origin
       from unnest(v_next, v_first) as u (run_id, origin)
      where r.id = u.run_id
        and r.continued_from <> u.origin;
   end if;
+end $$;
+
+create function holdfast.prune_runs(
+  p_seen uuid[], p_statuses smallint[], p_ages interval[], p_keep_keys interval, p_limit int,
+  out runs int,     -- that went
+  out rest boolean  -- children are left whose root has gone
+)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+-- Removes those of these ended runs that are to go, with at most so many of their children.
+as $$
+#variable_conflict use_column
+declare
+  v_roots uuid[];
+  v_kin   uuid[];
+begin
+  runs := 0;
+  rest := false;
+  v_roots := holdfast.lock_records(holdfast.prunable(p_seen, p_statuses, p_ages));
+  -- Judged once more, in a statement of its own: from now on nobody can go on from them any more.
+  v_roots := holdfast.foremost(holdfast.prunable(v_roots, p_statuses, p_ages));
+  if cardinality(v_roots) = 0 then
+    return;
+  end if;
+  -- Who does not find room here, or is being retried, is found as a child without a root.
+  v_kin := array(select c.id from holdfast.run c where c.root = any (v_roots) order by c.id limit p_limit);
+  rest := cardinality(v_kin) = p_limit;
+  v_kin := holdfast.lock_records(v_kin);
+  v_roots := v_roots || holdfast.foremost(v_kin);
+  perform holdfast.drop_records(v_roots, p_keep_keys);
+  runs := cardinality(v_roots);
+  insert into holdfast.upkeep (task, at)
+  values ('pruned', clock_timestamp())
+  on conflict (task) do update
+     set at = excluded.at;
 end $$;
 
 create function holdfast.prune(
@@ -225,9 +269,9 @@ set lock_timeout = '2s'
 as $$
 #variable_conflict use_column
 declare
+  v_bound uuid;
   v_seen  uuid[];
   v_roots uuid[];
-  v_kin   uuid[];
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'records must be removed under READ COMMITTED' using errcode = 'HF002';
@@ -241,39 +285,29 @@ begin
     return;
   end if;
   -- An id tells when its run was made: what is younger than the least of the ages cannot have ended so long ago. With an
-  -- hour for clocks of clients that are ahead.
+  -- hour for clocks of clients that are ahead. Where days go as a whole, what its day cannot go with goes a day later.
+  select case when holdfast.is_partitioned()
+              then holdfast.first_id(date_trunc('day', (o.at - case when p_dry then interval '0' else interval '1 day' end)
+                                                       at time zone 'UTC') at time zone 'UTC')
+              else holdfast.first_id(o.at + interval '1 hour')
+         end
+    into v_bound
+    from (select holdfast.now() - min(u.age) as at from unnest(p_ages) as u (age)) o;
   v_seen := array(select e.run_id
                     from holdfast.result e
                    where e.run_id > p_after
-                     and e.run_id < holdfast.first_id(holdfast.now() - (select min(u.age) from unnest(p_ages) as u (age))
-                                                      + interval '1 hour')
+                     and e.run_id < v_bound
                    order by e.run_id
                    limit p_limit);
   if cardinality(v_seen) = p_limit then
     last := v_seen[p_limit];
   end if;
-  v_roots := holdfast.prunable(v_seen, p_statuses, p_ages);
   if p_dry then
+    v_roots := holdfast.prunable(v_seen, p_statuses, p_ages);
     runs := cardinality(v_roots) + (select count(*) from holdfast.run c where c.root = any (v_roots));
     return;
   end if;
-  v_roots := holdfast.lock_records(v_roots);
-  -- Judged once more, in a statement of its own: from now on nobody can go on from them any more.
-  v_roots := holdfast.foremost(holdfast.prunable(v_roots, p_statuses, p_ages));
-  if cardinality(v_roots) = 0 then
-    return;
-  end if;
-  -- Who does not find room here, or is being retried, is found as a child without a root.
-  v_kin := array(select c.id from holdfast.run c where c.root = any (v_roots) order by c.id limit p_limit);
-  rest := cardinality(v_kin) = p_limit;
-  v_kin := holdfast.lock_records(v_kin);
-  v_roots := v_roots || holdfast.foremost(v_kin);
-  perform holdfast.drop_records(v_roots, p_keep_keys);
-  runs := cardinality(v_roots);
-  insert into holdfast.upkeep (task, at)
-  values ('pruned', clock_timestamp())
-  on conflict (task) do update
-     set at = excluded.at;
+  select p.runs, p.rest into runs, rest from holdfast.prune_runs(v_seen, p_statuses, p_ages, p_keep_keys, p_limit) p;
 end $$;
 
 create function holdfast.prune_keys(p_limit int) returns int
