@@ -54,6 +54,13 @@ _TUNINGS = {"high": [HIGH], "default": [DEFAULT], "both": [HIGH, DEFAULT]}
 @click.option(
     "--parked", type=click.IntRange(1), default=1_000_000, metavar="N", help="Parked runs.  [default: 1000000]"
 )
+@click.option(
+    "--days",
+    type=click.IntRange(0, 3650),
+    default=0,
+    metavar="N",
+    help="Divide the tables by day, with so many days.  [default: 0, not divided]",
+)
 @click.option("--minutes", type=click.FloatRange(0.01), default=30.0, help="How long a soak lasts.  [default: 30]")
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here too."
@@ -81,6 +88,7 @@ def bench(
     factor: str,
     database_url: str | None,
     parked: int,
+    days: int,
     minutes: float,
     json_file: Path | None,
     profile: Path | None,
@@ -108,7 +116,12 @@ def bench(
         profile = profile.absolute()
         profile.mkdir(parents=True, exist_ok=True)
     plan = Plan(
-        seconds=_SECONDS if seconds is None else seconds, repeat=repeat, parked=parked, minutes=minutes, profile=profile
+        seconds=_SECONDS if seconds is None else seconds,
+        repeat=repeat,
+        parked=parked,
+        days=days,
+        minutes=minutes,
+        profile=profile,
     )
     records = _executed(_run(_chosen(names), _TUNINGS[factor], plan, database_url, json_file))
     sys.exit(any(record.failure for record in records))
@@ -150,7 +163,7 @@ async def _run(
 ) -> Sequence[Record]:
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
     records: list[Record] = []
-    async with open_server(database_url) as server:
+    async with open_server(database_url, days=plan.days) as server:
         environment = look_around(server.settings)
         sitting = Sitting(server=server, plan=plan, notes=notes)
         try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bench.backlog import WORKER_GROWTH, measure_backlog
 from bench.breadth import SECONDS, WAKES, activities_at_once, children_at_once
+from bench.costs import measure_costs
 from bench.figure import Target
 from bench.lanes import COLD_P99, IDLE, LANES, measure_lanes
 from bench.latency import P50, P99, PARKED_SHARE, measure_latency, measure_latency_beside_parked
@@ -147,6 +148,17 @@ SCENARIOS: Sequence[Scenario] = (
             Target(figure=START, most=1.1, remark="what they cost on an empty database"),
             Target(figure=SIGNAL, most=1.1),
             Target(figure=CLAIM, most=1.1),
+        ],
+    ),
+    Scenario(
+        name="costs",
+        title="what a run costs: statements, commits, WAL, storage, processor time",
+        measure=measure_costs,
+        targets=[
+            Target(figure="job: statements", most=0.1),
+            Target(figure="job: commits", most=0.1),
+            Target(figure="further step: statements", most=0.05),
+            Target(figure="further step: commits", most=0.05),
         ],
     ),
     Scenario(

@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from bench.failure import BenchFailed
+from bench.meter import Meter
 from bench.workload import app
 from holdfast import Client
 
@@ -23,6 +24,8 @@ _WINDOW = {table: (_FOLDER / f"{table}_window.sql").read_text(encoding="utf-8") 
 _PARKED = (_FOLDER / "parked.sql").read_text(encoding="utf-8")
 _FINISHED = (_FOLDER / "finished.sql").read_text(encoding="utf-8")
 _SIZES = (_FOLDER / "sizes.sql").read_text(encoding="utf-8")
+_CONNECTIONS = (_FOLDER / "connections.sql").read_text(encoding="utf-8")
+_STORED = (_FOLDER / "stored.sql").read_text(encoding="utf-8")
 _SOME_PARKED = "select run_id from holdfast.task where due_at = 'infinity' limit $1"
 _PARKED_COUNT = "select count(*) from holdfast.task where due_at = 'infinity' and bucket_id is null"
 _WORKERS = "select count(*) from holdfast.worker where state = 'active'"
@@ -123,7 +126,31 @@ class Database:
 
     async def park(self, count: int) -> None:
         """Puts so many runs into the tables that wait for a signal which never comes."""
-        await self._connection.execute(_PARKED, count)
+        for done in range(0, count, _CHUNK):
+            await self._connection.execute(_PARKED, min(_CHUNK, count - done))
+
+    async def meter(self, worker: int) -> Meter:
+        """What counts the costs here, and those of the worker with this process id."""
+        meter = Meter(self._connection, worker)
+        await meter.prepare()
+        return meter
+
+    async def release(self, lane: str) -> None:
+        """Puts what was started in this lane into the one that is served, all at once."""
+        await self._connection.execute("update holdfast.task set lane = 'default' where lane = $1", lane)
+        await self._connection.execute("select holdfast.hint('due default')")
+
+    async def connections(self) -> float:
+        """How many connections workers have."""
+        return float(await self._connection.fetchval(_CONNECTIONS))
+
+    async def has_results(self) -> bool:
+        """Whether anything has ended."""
+        return bool(await self._connection.fetchval("select exists (select from holdfast.result)"))
+
+    async def stored(self) -> float:
+        """Bytes of all tables, with their indexes."""
+        return float(await self._connection.fetchval(_STORED))
 
     @asynccontextmanager
     async def pinned(self) -> AsyncGenerator[None]:

@@ -14,6 +14,7 @@ class Plan:
         seconds: How long each repetition is measured, after its warm-up.
         repeat: How many repetitions there are.
         parked: How many parked runs are in the table where there are any.
+        days: Into how many days the tables are divided; 0: they are not.
         minutes: How long a soak lasts.
         profile: The directory that profiles of the worker are written to, if any are.
     """
@@ -21,6 +22,7 @@ class Plan:
     seconds: float = 10.0
     repeat: int = 2
     parked: int = 1_000_000
+    days: int = 0
     minutes: float = 30.0
     profile: Path | None = None
 

@@ -29,6 +29,7 @@ def write_json(file: Path, records: Sequence[Record], environment: Environment, 
         "repeat": plan.repeat,
         "samples": plan.samples,
         "parked": plan.parked,
+        "days": plan.days,
         "minutes": plan.minutes,
         "profiled": plan.profile is not None,
     }

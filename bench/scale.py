@@ -27,8 +27,13 @@ async def measure_scale(sitting: Sitting, tuning: Tuning) -> Sequence[Figure]:
     ended = ENDED_PER_PARKED * parked
     async with sitting.server.database() as crowded, sitting.server.database() as empty:
         sitting.note(f"making {parked:,} parked runs and {ended:,} results")
-        await crowded.park(max(parked, sitting.plan.samples * sitting.plan.repeat))
+        sizes = [await crowded.stored()]
+        parked = max(parked, sitting.plan.samples * sitting.plan.repeat)
+        await crowded.park(parked)
+        sizes.append(await crowded.stored())
         await crowded.finish(ended)
+        sizes.append(await crowded.stored())
+        sitting.note(f"{sizes[-1] / 1e9:.1f} GB")
         await empty.park(sitting.plan.samples * sitting.plan.repeat)
         for database in (crowded, empty):
             await database.settle(analyze=True)
@@ -46,6 +51,8 @@ async def measure_scale(sitting: Sitting, tuning: Tuning) -> Sequence[Figure]:
     return (
         *(Figure(name=name, values=tuple(values)) for name, values in shares.items()),
         *(Figure(name=f"{name.split(' ÷ ')[0]}, ms", values=tuple(values)) for name, values in times.items()),
+        Figure(name="bytes of a parked run", values=((sizes[1] - sizes[0]) / parked,)),
+        Figure(name="bytes of an ended run", values=((sizes[2] - sizes[1]) / ended,)),
     )
 
 

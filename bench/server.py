@@ -16,6 +16,10 @@ import asyncpg
 from bench.database import Database
 from holdfast import App, EmbeddedSettings
 from holdfast.embedded import EmbeddedPostgres
+from holdfast.store.connect import connect
+from holdfast.store.partitions import make_days, partition_by_day
+from holdfast.store.session import Session
+from holdfast.store.statements import Statements
 
 _URL = re.compile(r"^(postgres(?:ql)?://[^/?]*)(?:/[^?]*)?")
 _SETTINGS = (
@@ -73,10 +77,10 @@ class Server:
 
 
 @asynccontextmanager
-async def open_server(url: str | None) -> AsyncGenerator[Server]:
+async def open_server(url: str | None, *, days: int = 0) -> AsyncGenerator[Server]:
     """The server at this URL, or an embedded one with full durability and data that goes with it."""
     if url is not None:
-        async with _prepared(url) as server:
+        async with _prepared(url, days) as server:
             yield server
         return
     place = Path(tempfile.mkdtemp(prefix="holdfast-bench-"))
@@ -86,7 +90,7 @@ async def open_server(url: str | None) -> AsyncGenerator[Server]:
         postgres = EmbeddedPostgres(EmbeddedSettings(data_dir=place / "data", durability="full", temporary=True))
         await asyncio.to_thread(postgres.start)
         try:
-            async with _prepared(postgres.dsn) as server:
+            async with _prepared(postgres.dsn, days) as server:
                 yield server
         finally:
             await asyncio.to_thread(postgres.stop)
@@ -95,15 +99,27 @@ async def open_server(url: str | None) -> AsyncGenerator[Server]:
 
 
 @asynccontextmanager
-async def _prepared(url: str) -> AsyncGenerator[Server]:
+async def _prepared(url: str, days: int) -> AsyncGenerator[Server]:
     server = Server(url, await _read_settings(url), f"holdfast_bench_{uuid.uuid4().hex[:8]}")
     await server.execute(f"create database {server.template}")
     try:
         async with App(url_of(url, server.template), schema="holdfast").client():
             pass  # opening it has made the schema
+        if days:
+            await _divide(url_of(url, server.template), days)
         yield server
     finally:
         await server.execute(f"drop database {server.template} with (force)")
+
+
+async def _divide(url: str, days: int) -> None:
+    connection = await connect(url, application="bench")
+    try:
+        session = Session(connection, Statements())
+        await partition_by_day(session)
+        await make_days(session, ahead=days - 1)
+    finally:
+        await connection.close()
 
 
 async def _read_settings(url: str) -> dict[str, str]:

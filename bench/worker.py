@@ -34,6 +34,11 @@ class WorkerProcess:
         """Whether it has ended without having been told to."""
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def footprint(self) -> Footprint:
         """The memory that it has."""
         return Footprint.of(self._process.pid)
