@@ -144,10 +144,6 @@ class Database:
         """How many connections workers have."""
         return float(await self._connection.fetchval(_CONNECTIONS))
 
-    async def has_results(self) -> bool:
-        """Whether anything has ended."""
-        return bool(await self._connection.fetchval("select exists (select from holdfast.result)"))
-
     async def stored(self) -> float:
         """Bytes of all tables, with their indexes."""
         return float(await self._connection.fetchval(_STORED))

@@ -199,6 +199,7 @@ class HostedWorker:
             dsn=database.dsn,
             statements=database.statements,
             application=f"holdfast days {self.settings.name}",
+            turn=self._roof.days,
         )
 
     def _make_scheduler(self, database: Database, seal: Seal) -> Scheduler:

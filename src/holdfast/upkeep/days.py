@@ -35,11 +35,21 @@ class Days:
         statements: The statements for its schema.
         application: The connection's name in ``pg_stat_activity``.
         every: How often it asks.
+        turn: Where several share a process, the one that has it does it.
     """
 
-    def __init__(self, *, dsn: str, statements: Statements, application: str, every: timedelta = EVERY) -> None:
+    def __init__(
+        self,
+        *,
+        dsn: str,
+        statements: Statements,
+        application: str,
+        every: timedelta = EVERY,
+        turn: asyncio.Lock | None = None,
+    ) -> None:
         self._link = Link(dsn, statements, application=application)
         self._every = every
+        self._turn = turn or asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self.asked = 0
         """How often it has made what was missing."""
@@ -59,6 +69,10 @@ class Days:
         await self._link.close()
 
     async def _run(self) -> None:
+        async with self._turn:
+            await self._look_now_and_then()
+
+    async def _look_now_and_then(self) -> None:
         pause = self._every / 20
         while True:
             await asyncio.sleep(pause.total_seconds() * random.uniform(0.8, 1.2))

@@ -65,6 +65,8 @@ class Roof:
             )
         self.scheduling = asyncio.Lock()
         """Held by the one who sees to schedules."""
+        self.days = asyncio.Lock()
+        """Held by the one who makes the tables of days to come."""
         self._recovering: defaultdict[ModeName, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._glancing = asyncio.Lock()
         self._recoveries: dict[ModeName, Recovery] = {}
