@@ -1,5 +1,5 @@
 -- Partitioning by day: run, journal and result in one table for each day
--- oldest code: 23
+-- oldest code: 26
 --
 -- Nothing of it is done before `partition_by_day` is called. Ids are UUIDv7, so a day (of UTC) is a range of ids, and what is
 -- written of a run lies in the tables of the day on which its id was made, whenever that is. Whoever has an id looks into one
