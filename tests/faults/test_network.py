@@ -203,3 +203,67 @@ async def test_a_client_whose_connections_are_half_open_starts_and_hears_of_resu
         second = await distant.start(lasts, 0.0)
         assert set(await asyncio.gather(waiting, second.result())) == {"done"}
     await load.house.check_invariants()
+
+
+@pytest.mark.parametrize("recovered", [False, True], ids=["by nobody else", "by a peer"])
+async def test_what_a_worker_held_that_was_cut_off_is_not_suspected(
+    load: Load, far: House, proxy: Proxy, *, recovered: bool
+) -> None:
+    worker = await load.worker(far, "--lease", "1s")
+    await load.client.start_many([lasting.call(60.0) for _ in range(20)])
+    calls = 20
+    for outage in range(1 if recovered else 2):
+        await called(load, calls)
+        proxy.cut(refuse=True)
+        if recovered:
+            peer = await load.worker(None, "--lease", "1s")
+            # To others it is as if it had died.
+            await load.house.until(
+                "select count(*) = 20 from holdfast.task where crashes > 0 and bucket_id is not null"
+            )
+            await heard(load, proxy)
+            peer.send(signal.SIGTERM)
+            peer.send(signal.SIGTERM)
+            await peer.exit()
+            calls += 40
+        else:
+            await fenced(far, outage + 1)
+            await heard(load, proxy)
+            calls += 20
+    await called(load, calls)
+    assert await load.house.value("select array_agg(distinct lane) from holdfast.task") == ["default"]
+    assert worker.is_running
+    await load.house.check_invariants()
+
+
+async def called(load: Load, calls: int) -> None:
+    await eventually(lambda: len(load.ledger.lines()) >= calls, f"{calls} activities are under way")
+
+
+async def fenced(far: House, times: int) -> None:
+    await eventually(lambda: far.log().count("as a new worker") >= times, "its lease is over")
+
+
+async def heard(load: Load, proxy: Proxy) -> None:
+    """The network is back: so it can say that it lives, and no crash is counted."""
+    proxy.heal()
+    await load.house.until("select count(*) = 20 from holdfast.task where crashes = 0")
+
+
+async def test_what_a_worker_held_that_was_frozen_is_counted_as_a_crash(load: Load) -> None:
+    worker = await load.worker(None, "--lease", "1s")
+    name = await worker.name()
+    await load.client.start_many([lasting.call(60.0) for _ in range(5)])
+    await eventually(lambda: len(load.ledger.lines()) == 5, "all are under way")
+    worker.send(signal.SIGSTOP)
+    peer = await load.worker(None, "--lease", "30s")
+    await load.house.until("select count(*) = 5 from holdfast.task where crashes = 1 and bucket_id is not null")
+    worker.send(signal.SIGCONT)
+    # Nobody can tell why: one of its runs may have kept all of its threads from running.
+    await load.house.until(
+        "select exists (select from holdfast.worker where pid = $1 and name <> $2 and ended_at is null)",
+        worker.pid,
+        name,
+    )
+    assert await load.house.value("select array_agg(distinct crashes) from holdfast.task") == [1]
+    assert peer.is_running

@@ -24,6 +24,7 @@ class Owner:
 
     bucket: Any = None
     name = "owner"
+    crashed = 0
     looked_at = 0.0
 
     def __init__(self, run_id: UUID, hold: int) -> None:

@@ -61,7 +61,7 @@ async def test_p06_a_worker_that_lost_its_lease_is_another_one(house: House) -> 
     assert await run.result(timeout=timedelta(seconds=20)) == "done"
 
 
-GATE = "    perform 1 from holdfast.worker w where w.id = v_worker.id for update skip locked;\n"
+GATE = "    select w.survived into v_lives from holdfast.worker w where w.id = v_worker.id for update skip locked;\n"
 WITH_GATE = rewritten("recover", (GATE, f"    perform pg_advisory_xact_lock(4711);\n{GATE}"))
 GUARD = """         and w.epoch = v_worker.epoch
          and w.ended_at is null

@@ -10,7 +10,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from holdfast import RunFailed
-from holdfast.store import work
+from holdfast.store import survival, work
+from holdfast.store.survival import Held, Survival
 from tests.house import House
 from tests.rules.change import rewritten, shown
 from tests.store.ground import Ground, Hand, step
@@ -100,3 +101,34 @@ async def test_p12_a_suspect_is_told_from_its_neighbours(ground: Ground, expecte
         await hand.flush(hand.writes(poison, begun=True))
         await crash(ground, hand)
     assert tuple([(await ground.held(run))["lane"] for run in (neighbour, poison)]) == expected
+
+
+@shown(
+    [(0, "early"), (0, "late")],
+    the_word=(
+        rewritten("survive", ("survived = true", "survived = false")),
+        [(2, "early alone"), (0, "late")],
+    ),
+    taking_it_back=(
+        rewritten("survive", ("where t.crashes > h.crashes", "where false")),
+        [(0, "early"), (2, "late alone")],
+    ),
+)
+async def test_p12_a_worker_that_was_cut_off_and_lives_on_is_no_crash(ground: Ground, expected: object) -> None:
+    stand: list[tuple[int, str]] = []
+    for when in ("early", "late"):
+        run = await ground.start(lane=when)
+        for _ in range(2):
+            one = await taken(ground, run)
+            await one.flush(one.writes(run, begun=True))
+            before = (await ground.held(run))["crashes"]
+            said = Survival(worker=one.identity.worker, runs=[Held(run, one.holds[run], before)])
+            # It says so before others have recovered its runs, or after that.
+            if when == "early":
+                await survival.survive(ground.session, said)
+            await crash(ground, one)
+            if when == "late":
+                await survival.survive(ground.session, said)
+        task = await ground.held(run)
+        stand.append((task["crashes"], task["lane"]))
+    assert stand == expected

@@ -215,6 +215,7 @@ class HostedWorker:
             hints=self.settings.hints,
             application=f"holdfast schedules {self.settings.name}",
             turn=self._roof.scheduling,
+            outage=self._roof.outage,
         )
 
 

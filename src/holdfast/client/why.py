@@ -226,7 +226,7 @@ def _in_line(run: Standing) -> Iterator[Reason]:
     if run.crashes >= 2:
         yield Reason(
             kind="line",
-            text=f"{since}; {run.crashes} workers have died with it, so it is executed alone",
+            text=f"{since}; {run.crashes} workers have died with it, so it is executed apart",
             since=run.due_at,
         )
         return

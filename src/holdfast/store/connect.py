@@ -81,9 +81,10 @@ async def create_pool(dsn: str, *, application: str, size: int) -> asyncpg.Pool[
 
 
 async def _create_pool(dsn: str, size: int, **options: Any) -> asyncpg.Pool[asyncpg.Record]:
-    return await asyncpg.create_pool(
+    pool = await asyncpg.create_pool(
         dsn,
-        min_size=1,
+        # None is kept open for its own sake: while the server is away the driver would log a traceback for each try.
+        min_size=0,
         max_size=size,
         timeout=_CONNECT_TIMEOUT,
         connection_class=DriverConnection,
@@ -91,6 +92,13 @@ async def _create_pool(dsn: str, size: int, **options: Any) -> asyncpg.Pool[asyn
         reset=_keep,
         **options,
     )
+    try:
+        # The first is opened all the same: so whatever is wrong is known here.
+        async with pool.acquire():
+            return pool
+    except BaseException:
+        pool.terminate()
+        raise
 
 
 def _is_from_pooler(error: asyncpg.PostgresError) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -13,6 +14,7 @@ import asyncpg
 
 from holdfast.core.errors import DatabaseError
 from holdfast.store.connect import connect, is_away, translated
+from holdfast.store.outage import Outage
 from holdfast.store.session import Session
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class Link:
 
     With ``notice`` it listens on the schema's channel, and hands over each payload; ``listening`` is called each
     time that it begins to, since what was said before is lost. With ``transaction_timeout`` the server lets go of what
-    a client that is gone has locked.
+    a client that is gone has locked. Links that share an ``outage`` say together that the database is away.
     """
 
     def __init__(
@@ -40,7 +42,10 @@ class Link:
         notice: Notice | None = None,
         listening: Callable[[], None] | None = None,
         transaction_timeout: timedelta | None = None,
+        outage: Outage | None = None,
     ) -> None:
+        self._outage = Outage() if outage is None else outage
+        self._opened_at: float | None = None
         self._dsn = dsn
         self._statements = statements
         self._application = application
@@ -61,6 +66,12 @@ class Link:
                 await self._open()
             assert self._session is not None
             yield self._session
+            if self._outage.began_at is not None and self._opened_at is not None:
+                self._outage.works(self, self._opened_at)
+
+    def away(self, error: BaseException) -> bool:
+        """Whether what was done over it has failed because the database is away; of that nothing more is to be said."""
+        return self._outage.fails(self, self._opened_at, error)
 
     async def _open(self) -> None:
         self.discard()
@@ -69,6 +80,7 @@ class Link:
             self._dsn, application=self._application, transaction_timeout=self._transaction_timeout
         )
         self._connection = connection
+        self._opened_at = time.monotonic()
         self._session = Session(connection, self._statements)
         if self._notice is not None:
             try:
@@ -102,6 +114,7 @@ class Link:
     def discard(self) -> None:
         """Drops the connection at once, whatever it is doing; the next use opens another."""
         connection, self._connection, self._session = self._connection, None, None
+        self._opened_at = None
         if connection is not None:
             connection.terminate()
 

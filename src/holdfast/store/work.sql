@@ -50,6 +50,9 @@ select at, busy, lost, inbox, due, asks, overtaken
          :q_run, :q_hold, :q_name,
          :n_run, :n_hold, :n_id, :n_input, :n_unread)
 
+-- name: survive
+select holdfast.survive(:worker, :runs, :holds, :crashes)
+
 -- name: leave
 select holdfast.leave(:worker, :epoch)
 

@@ -47,6 +47,7 @@ class Fleet:
         on_death: Awaited for each that died, before it is replaced. An error in it is logged.
         hopeless: Exit codes after which a new one would fail alike: the others are stopped, and the code is ours.
         patience: Seconds after a stop until what is still there is killed.
+        longest_rest: Seconds that the back-off before a replacement grows to.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class Fleet:
         on_death: Callable[[Death], Awaitable[None]],
         hopeless: frozenset[int] = frozenset(),
         patience: float = 40.0,
+        longest_rest: float = 30.0,
     ) -> None:
         self._command = command
         self._count = count
         self._on_death = on_death
         self._hopeless = hopeless
         self._patience = patience
+        self._longest_rest = longest_rest
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._stops = 0
         self._stopping = asyncio.Event()
@@ -97,7 +100,7 @@ class Fleet:
             self._tell(process)
 
     async def _keep(self, leash: Leash) -> None:
-        backoff = Backoff(first=0.2, most=30.0)
+        backoff = Backoff(first=0.2, most=self._longest_rest)
         while not self._stopping.is_set():
             began = time.monotonic()
             process = await self._start(leash)

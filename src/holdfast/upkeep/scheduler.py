@@ -31,6 +31,7 @@ from holdfast.upkeep.census import Census, CodeSchedule
 
 if TYPE_CHECKING:
     from holdfast.core.seal import Seal
+    from holdfast.store.outage import Outage
     from holdfast.store.session import Session
     from holdfast.store.statements import Statements
 
@@ -63,6 +64,7 @@ class Scheduler:
         hints: Whether hints come, and are sent.
         turn: Held while it looks, where there are several in one process and one of them is enough.
         application: The connection's name in ``pg_stat_activity``.
+        outage: Says that the database is away, for all of the process.
     """
 
     def __init__(
@@ -76,8 +78,9 @@ class Scheduler:
         hints: bool,
         application: str = "holdfast schedules",
         turn: asyncio.Lock | None = None,
+        outage: Outage | None = None,
     ) -> None:
-        self._link = Link(dsn, statements, application=application)
+        self._link = Link(dsn, statements, application=application, outage=outage)
         self._seal = seal
         self._census = Census(schedules)
         seconds = poll.total_seconds()
@@ -171,8 +174,10 @@ class Scheduler:
                     wait = await self._see_to_all(session, busy)
                 backoff.reset()
             except Exception as error:
-                level = logging.WARNING if is_away(error) or isinstance(error, asyncpg.PostgresError) else logging.ERROR
-                log.log(level, "schedules could not be seen to: %s", said(error), exc_info=level == logging.ERROR)
+                if not self._link.away(error):
+                    known = is_away(error) or isinstance(error, asyncpg.PostgresError)
+                    level = logging.WARNING if known else logging.ERROR
+                    log.log(level, "schedules could not be seen to: %s", said(error), exc_info=not known)
                 self._link.discard()
                 wait = backoff.delay()
             await self._rest(wait)

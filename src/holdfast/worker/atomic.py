@@ -216,8 +216,10 @@ class Atomic:
                 if settled.verdict != "open":
                     return settled.at
             except Exception as failure:
+                if not link.away(failure):
+                    key = self._attempt.key
+                    log.warning("what became of %s cannot be asked (%s), trying again", key, said(failure))
                 link.discard()
-                log.warning("what became of %s cannot be asked (%s), trying again", self._attempt.key, said(failure))
             await asyncio.sleep(backoff.delay())
 
     # -- its failure

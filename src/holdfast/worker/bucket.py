@@ -16,6 +16,7 @@ from holdfast.core.mode import Duty
 from holdfast.core.priority import Priority
 from holdfast.store.work import Wanted
 from holdfast.worker.ahead import Ahead
+from holdfast.worker.company import MANY
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -57,6 +58,7 @@ class Bucket:
         "priority",
         "ready",
         "running",
+        "suspects",
         "watermark",
     )
 
@@ -69,6 +71,7 @@ class Bucket:
         capacity: int,
         buffer_size: int,
         guests: bool = False,
+        suspects: bool = False,
         foresees: bool = False,
     ) -> None:
         self.id = bucket_id
@@ -79,6 +82,8 @@ class Bucket:
         self.guests = guests
         """Whether it is for activities that were dispatched because their worker had no room: these take no slots, but
         places among the activities of this worker."""
+        self.suspects = suspects
+        """Whether it is for runs whose worker has died twice: see ``company``."""
         self.ready: deque[HeldRun] = deque()
         self.more = False
         """Whether there was more in line than room when it was last looked at, or may be since."""
@@ -124,6 +129,8 @@ class Bucket:
     @property
     def _target(self) -> int:
         """How many to have in line."""
+        if self.suspects:
+            return self._most
         if self.guests:
             # They take places among the activities of the worker: the slots are only where it begins to find out.
             return min(self._most, max(self.capacity, self._line))
@@ -156,7 +163,7 @@ class Bucket:
     def excess(self) -> int:
         """How many in line others could begin earlier: of more than a second's work, all but the first half of it."""
         line = self._line
-        return len(self.ready) - line if len(self.ready) > 2 * line else 0
+        return len(self.ready) - line if not self.suspects and len(self.ready) > 2 * line else 0
 
     def hungry(self) -> bool:
         """Whether it is time to claim again: half of what fits is free, so claims come in halves and not in ones."""
@@ -206,6 +213,7 @@ def guest_lane(lane: str) -> str:
     return f"{lane}{GUESTS}"
 
 
+APART = " alone"
 GUESTS = " activities"
 """No lane of a user has a blank in its name."""
 
@@ -215,7 +223,7 @@ def slots_of(settings: WorkerSettings, *, with_suspects: bool, with_guests: bool
     if not settings.does(Duty.CLAIM):
         return []
     priorities = [int(one) for one in reversed(Priority) for _ in range(settings.bucket_count(one))]
-    apart = f"{settings.lane} alone"
+    apart = f"{settings.lane}{APART}"
     if settings.alone:
         return [(apart, int(one)) for one in reversed(Priority)]
     slots = [(settings.lane, priority) for priority in priorities]
@@ -230,15 +238,18 @@ def slots_of(settings: WorkerSettings, *, with_suspects: bool, with_guests: bool
 def buckets_of(
     ids: Sequence[int], slots: Sequence[tuple[str, int]], settings: WorkerSettings, *, foresees: bool
 ) -> dict[int, Bucket]:
-    """The buckets of a worker that has got these ids for its slots; one of another lane takes a run at a time.
+    """The buckets of a worker that has got these ids for its slots; beside other work a suspect has no company.
 
     With ``foresees`` those of its own lane take runs before their time.
     """
     found: dict[int, Bucket] = {}
     for bucket_id, (lane, number) in zip(ids, slots, strict=True):
         own, guests, priority = lane == settings.lane, lane.endswith(GUESTS), Priority(number)
-        capacity = settings.capacity(priority) if own or guests else 1
+        suspects = lane.endswith(APART)
+        capacity = 1 if suspects and not settings.alone else settings.capacity(priority)
         buffer_size = settings.bucket_buffer_size if own else 0
+        if suspects and settings.alone:
+            buffer_size = MANY
         if guests:
             # Those that run are held too, until what they gave is durable.
             buffer_size = settings.bucket_buffer_size + settings.max_activities
@@ -249,6 +260,7 @@ def buckets_of(
             capacity=capacity,
             buffer_size=buffer_size,
             guests=guests,
-            foresees=foresees and own and not settings.alone,
+            suspects=suspects,
+            foresees=foresees and own,
         )
     return found

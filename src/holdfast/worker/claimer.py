@@ -65,7 +65,7 @@ class Claimer:
         fenced: Callable[[WorkerFenced], None],
         herald: Herald,
         evict: Callable[[Bucket, int], None],
-        single: Callable[[], None] | None = None,
+        idle: Callable[[], None] | None = None,
         glance: Glance | None = None,
     ) -> None:
         self._intake = Intake(
@@ -88,7 +88,7 @@ class Claimer:
                 self._intake,
                 held=held,
                 unsure=lambda: time.monotonic() < self._unsure_until,
-                one_at_a_time=single is not None,
+                leasing=idle is None,
             )
         )
         self._buckets = buckets
@@ -102,7 +102,7 @@ class Claimer:
         self._look_at = 0.0
         self._look_pause = _FIRST_LOOK
         self._fenced = fenced
-        self._single = single
+        self._idle = idle
         self._evict = evict
         self._glance = glance
         self._lanes = frozenset(bucket.lane for bucket in buckets)
@@ -110,7 +110,6 @@ class Claimer:
         self._sweeps = Sweeps()
         self._looks_ahead = Pace(_FORESEE_EVERY, share=_FORESEE_SHARE)
         self.paused = False
-        self._empty = 0
 
     @property
     def claims(self) -> int:
@@ -150,7 +149,7 @@ class Claimer:
                     self._intake.guests_at = 0.0
         if self._limited is not None and self._limited.stirs():
             self._wake.set()
-        if self._single is not None:
+        if self._idle is not None:
             self._wake.set()
 
     def place_made(self) -> None:
@@ -177,7 +176,10 @@ class Claimer:
                     continue
                 if self._look_at <= time.monotonic() < self._unsure_until:
                     await self._find_strays()
+                before = self.runs
                 wait = await self._claim()
+                if self._idle is not None and self.runs == before and not self._held:
+                    self._idle()
                 backoff.reset()
                 if self._glance is not None and self._expects_nothing(wait):
                     if self._limited is not None:
@@ -240,27 +242,20 @@ class Claimer:
         limited = self._limited
         if limited is None:
             return await self._claim_unlimited(welcome)
-        limited.first = self._single is not None or not self._repertoire.names or not limited.first
-        wait = await self._claim_limited(limited, welcome) if limited.first else self._intake.poll
-        if self._one_is_held() or not (self._repertoire.names or self._single is not None):
+        limited.first = not self._repertoire.names or not limited.first
+        wait = await limited.claim(welcome) if limited.first else self._intake.poll
+        if not self._repertoire.names:
             return wait
         if limited.first:
             return min(wait, await self._claim_unlimited(welcome))
         wait = await self._claim_unlimited(welcome)
-        return min(wait, await self._claim_limited(limited, welcome))
-
-    async def _claim_limited(self, limited: LimitedClaims, welcome: Sequence[str] | None) -> float:
-        before = self.runs
-        wait = await limited.claim(welcome)
-        if self.runs > before:
-            self._empty = 0
-        return wait
+        return min(wait, await limited.claim(welcome))
 
     async def _claim_unlimited(self, welcome: Sequence[str] | None) -> float:
         # A sweep looks below the watermarks: for what became visible late.
         now = time.monotonic()
         sweep, early = self._sweeps.is_due(now), self._looks_ahead.is_due(now)
-        asked = [self._rotate()] if self._single is not None else self._wanted(guests=welcome is None, early=early)
+        asked = self._wanted(guests=welcome is None, early=early)
         if welcome and (rooms := self._wanted(guests=True, others=False)):
             if self._limited is not None:
                 welcome = [name for name in welcome if name not in self._limited.names]
@@ -274,12 +269,6 @@ class Claimer:
         if not sweep and (welcome is None or welcome):
             # What they told of may lie below the watermarks: with the next sweep they are looked for again.
             self._intake.guests_at = 0.0
-        if self._single is not None and not claim.runs:
-            self._empty += 1
-            if self._empty < len(self._buckets):
-                return 0.0
-            self._single()
-        self._empty = 0
         if any(
             bucket.more and bucket.hungry()
             for bucket in self._buckets
@@ -330,16 +319,7 @@ class Claimer:
 
     def _has_room(self) -> bool:
         room = any(bucket.room() or bucket.pressed() for bucket in self._buckets)
-        return room and not self._one_is_held() and not self._saturated()
-
-    def _one_is_held(self) -> bool:
-        return self._single is not None and any(bucket.held for bucket in self._buckets)
-
-    def _rotate(self) -> tuple[Bucket, work.Wanted]:
-        """The next bucket in turn, for one run: two must never be held at once."""
-        bucket = self._intake.next_in_turn()
-        self._intake.turn += 1
-        return bucket, work.Wanted(bucket.id, bucket.lane, int(bucket.priority), 1, bucket.watermark)
+        return room and not self._saturated()
 
     def _note(self, asked: Sequence[tuple[Bucket, work.Wanted]], claim: work.Claim) -> None:
         counts, last_due = due_in(claim)

@@ -51,6 +51,10 @@ class Desk(Protocol):
         """A slot of the bucket is free: the next run may begin."""
         ...
 
+    def cleared(self) -> None:
+        """A suspect has got on: it is given back, for others."""
+        ...
+
     def step_soon(self, run: Any) -> None:
         """Calls ``run.step()`` from a callback of the loop, outside of any task."""
         ...

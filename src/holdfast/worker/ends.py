@@ -33,6 +33,7 @@ class _Written:
         self.bucket = bucket
         self.run_id = run_id
         self.hold = hold
+        self.crashed = 0
         self.looked_at = 0.0
 
     def unit(self) -> Unit:

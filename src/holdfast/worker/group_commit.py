@@ -275,9 +275,10 @@ class GroupCommit:
                 return
 
     async def _pause(self, link: Link, error: BaseException, delay: float) -> None:
+        if not link.away(error):
+            log.warning("flush failed (%s), trying again in %.2f s", said(error), delay)
         if not isinstance(error, asyncpg.PostgresError):
             link.discard()
-        log.warning("flush failed (%s), trying again in %.2f s", said(error), delay)
         await asyncio.sleep(delay)
 
     def _sort(self, batch: list[Unit], flushed: work.Flushed, verdicts: _Verdicts) -> None:

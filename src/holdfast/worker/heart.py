@@ -16,25 +16,38 @@ from typing import TYPE_CHECKING
 from holdfast.store import work
 from holdfast.store.connect import said
 from holdfast.store.link import Link
+from holdfast.worker.heartbeat import boot_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
+    from holdfast.store.outage import Outage
     from holdfast.store.statements import Statements
     from holdfast.worker.heartbeat import Heartbeat
 
 log = logging.getLogger("holdfast.worker")
 
 _LONGEST_REST = 3600.0
+_LATE = 0.1
+_LATEST = 31
 
 
 class Heart:
     """Beats from when the first worker joins until the last one has left; then it is over."""
 
     def __init__(
-        self, dsn: str, statements: Statements, *, application: str, transaction_timeout: timedelta | None
+        self,
+        dsn: str,
+        statements: Statements,
+        *,
+        application: str,
+        transaction_timeout: timedelta | None,
+        outage: Outage | None = None,
     ) -> None:
+        self._outage = outage
+        self._awaited = float("inf")
+        self._late: tuple[tuple[float, float], ...] = ()
         self._dsn = dsn
         self._statements = statements
         self._application = application
@@ -79,6 +92,23 @@ class Heart:
         """One of them is to be renewed now."""
         self._wake.set()
 
+    def late_since(self, moment: float) -> float:
+        """By how many seconds it was late at most since then, by boot time. From any thread.
+
+        It is late where this process was frozen, or code in it has kept all threads from running.
+        """
+        now = boot_time()
+        return max([now - self._awaited, *(by for at, by in self._late if at >= moment)])
+
+    def _await(self, seconds: float) -> None:
+        self._note_lateness()
+        self._awaited = boot_time() + seconds
+
+    def _note_lateness(self) -> None:
+        now = boot_time()
+        if (by := now - self._awaited) > _LATE:
+            self._late = (*self._late[-_LATEST:], (now, by))
+
     def _run(self) -> None:
         asyncio.run(self._go_on())
 
@@ -88,6 +118,7 @@ class Heart:
             self._statements,
             application=self._application,
             transaction_timeout=self._transaction_timeout,
+            outage=self._outage,
         )
         try:
             while not self._over:
@@ -103,26 +134,35 @@ class Heart:
                 for group in groups:
                     await self._renew(link, group)
         finally:
+            self._awaited = float("inf")
             await link.close()
 
     def _rest(self) -> None:
         now = time.monotonic()
         # A thread's event has no place in a loop; this thread has nothing else to do.
         wait = min((beat.due_in(now) for beat in self._beats), default=0.0)
-        self._wake.wait(min(max(0.0, wait), _LONGEST_REST))
+        wait = min(max(0.0, wait), _LONGEST_REST)
+        self._await(wait)
+        self._wake.wait(wait)
+        self._note_lateness()
         self._wake.clear()
 
     async def _renew(self, link: Link, beating: Sequence[Heartbeat]) -> None:
+        patience = min(beat.patience for beat in beating)
+        self._await(patience)
         try:
-            async with asyncio.timeout(min(beat.patience for beat in beating)), link.session() as session:
+            async with asyncio.timeout(patience), link.session() as session:
                 answers = await work.heartbeats(session, [(beat.identity, beat.state) for beat in beating])
         except Exception as error:
+            self._note_lateness()
+            if not link.away(error):
+                log.warning("heartbeat of %s failed: %s", _names(beating), said(error))
             link.discard()
             self._apart = len(beating) > 1
-            log.warning("heartbeat of %s failed: %s", _names(beating), said(error))
             for beat in beating:
                 beat.failed()
             return
+        self._note_lateness()
         for beat, answer in zip(beating, answers, strict=True):
             beat.answered(answer)
         await self._tell_overflow(link, beating)
@@ -132,7 +172,9 @@ class Heart:
             return
         together = {bucket: count for counts in news.values() for bucket, count in counts.items()}
         try:
-            async with asyncio.timeout(min(beat.patience for beat in beating)), link.session() as session:
+            patience = min(beat.patience for beat in beating)
+            self._await(patience)
+            async with asyncio.timeout(patience), link.session() as session:
                 await work.note_overflow(session, together)
         except Exception as error:
             # It is said again with the next beat.

@@ -97,6 +97,15 @@ class Heartbeat:
         """The worker is about to leave: that its lease is over then is no misfortune."""
         self._leaving = True
 
+    @property
+    def was_cut_off(self) -> bool:
+        """Whether its lease has run out although all was done in time to renew it: so the reason lies outside.
+
+        A process that was frozen, or in which code has kept all threads from running, cannot say that of itself.
+        """
+        ran_out = boot_time() - self._leased_at >= self._lease - self._lease / 6
+        return ran_out and self._heart.late_since(self._leased_at) < self._interval
+
     async def stop(self) -> None:
         """Stops beating; the lease is left to be given back by ``leave``, or to end."""
         self._over = True

@@ -25,6 +25,8 @@ class HeldRun(Protocol):
     """Of its workflow or activity; empty where it is not known."""
     hold: int
     bucket: Bucket
+    crashed: int
+    """How many workers had died with it in a row when it was claimed."""
     looked_at: float
     """``time.monotonic()`` before the database was last asked how its task stands."""
 

@@ -16,6 +16,8 @@ from holdfast.core.headers import headers_of
 from holdfast.core.lineage import first_tags, lineage_of
 from holdfast.core.priority import Priority
 from holdfast.core.states import Flag
+from holdfast.store.survival import Held, Survival
+from holdfast.worker.company import Company
 from holdfast.worker.ends import Condemned, Stray, Terminated, Unreadable
 from holdfast.worker.job_run import JobRun
 from holdfast.worker.opened import opened
@@ -95,6 +97,7 @@ class Holdings:
         self.timekeeper = Timekeeper(self.buckets, clock, confirm=confirm, due=self._begin)
         """What is not due yet is in its hands."""
         self.overflow = Overflow(self.held, self.timekeeper, self.herald, idle=lambda: self.draining or self._closed)
+        self._company = Company()
         self.empty = asyncio.Event()
         """Set whenever the last run has been let go."""
         self._definitions = definitions
@@ -133,6 +136,7 @@ class Holdings:
                 previous.bucket.held -= 1
                 previous.bucket.ahead.discard(claimed.run_id)
                 previous.bucket.parting.discard(claimed.run_id)
+                self._company.leave(claimed.run_id)
                 previous.close()
             run = self._admit(claimed, bucket, cargo)
             run.looked_at = cargo.asked_at
@@ -201,6 +205,8 @@ class Holdings:
         with Shift():
             if bucket.guests:
                 self._begin_guests(bucket)
+            elif bucket.suspects:
+                self._begin_suspects()
             else:
                 self._begin_some(bucket)
         if bucket.hungry():
@@ -226,14 +232,17 @@ class Holdings:
             if not held:
                 continue
             running = bucket.running
-            if self.passes is not None and isinstance(run, WorkflowRun):
-                self.passes.open(run)
-            else:
-                run.begin()
+            self._open(run)
             if bucket.running == running:
                 bucket.begun()
         if ready:
             self.overflow.watch(bucket)
+
+    def _open(self, run: HeldRun) -> None:
+        if self.passes is not None and isinstance(run, WorkflowRun):
+            self.passes.open(run)
+        else:
+            run.begin()
 
     def _enter(self, run: WorkflowRun) -> None:
         if self.held.get(run.run_id) is run:
@@ -268,6 +277,27 @@ class Holdings:
     def overflow_counts(self) -> dict[int, int]:
         """How many runs each bucket has given back, of those that have. May be called from any thread."""
         return {bucket.id: bucket.overflowed for bucket in self.buckets.values() if bucket.overflowed}
+
+    def _begin_suspects(self) -> None:
+        """Of all buckets together: those who may have each other's company."""
+        ready: list[HeldRun] = []
+        for bucket in self.buckets.values():
+            if bucket.suspects and not (self.draining or self._closed):
+                bucket.ready = deque(run for run in bucket.ready if self.held.get(run.run_id) is run)
+                ready += bucket.ready
+        # What only writes down what has become of a run endangers nobody.
+        chosen = [run for run in ready if not isinstance(run, JobRun | WorkflowRun)]
+        chosen += self._company.choose(run for run in ready if isinstance(run, JobRun | WorkflowRun))
+        stale = time.monotonic() - FRESH
+        for run in chosen:
+            bucket = run.bucket
+            if run.looked_at < stale:
+                self._look()
+            elif bucket.running < bucket.capacity:
+                bucket.ready.remove(run)
+                if isinstance(run, JobRun | WorkflowRun):
+                    self._company.enter(run.run_id)
+                self._open(run)
 
     # -- what a test asks
 
@@ -347,6 +377,9 @@ class Holdings:
             bucket.ahead.discard(run.run_id)
         if bucket.parting:
             bucket.parting.discard(run.run_id)
+        if bucket.suspects:
+            self._company.leave(run.run_id)
+            self._loop.call_soon(self._begin, bucket)
         if cached and isinstance(run, WorkflowRun) and not self.draining and self._cached_runs:
             self._cache[run.run_id] = run
             if len(self._cache) > self._cached_runs:
@@ -356,6 +389,16 @@ class Holdings:
             run.close()
         if not self.held:
             self.empty.set()
+
+    def cleared(self) -> None:
+        """Others are to hear of it when it is written."""
+        self.overflow.untold = True
+
+    def survival(self, worker: int) -> Survival:
+        """What is to be said of these runs when this worker is another one, because it was cut off."""
+        # Of the others it is not known here how many crashes they have.
+        runs = [run for run in self.held.values() if isinstance(run, JobRun | WorkflowRun)]
+        return Survival(worker=worker, runs=[Held(run.run_id, run.hold, run.crashed) for run in runs])
 
     def look(self) -> None:
         """Has the inboxes read."""

@@ -70,11 +70,6 @@ class Intake:
         """When to look for guests again: no claim pays for it that is made for something else."""
         self.claims = 0
         self.runs = 0
-        self.turn = 0
-
-    def next_in_turn(self) -> Bucket:
-        """Of a worker that holds one run at a time: the bucket that is to be looked at."""
-        return self.buckets[self.turn % len(self.buckets)]
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[Session]:
@@ -120,7 +115,9 @@ class Intake:
 
     def complain(self, what: str, error: Exception) -> None:
         """Says in the log that this did not work; the connection is made anew."""
-        if is_away(error):
+        if self.link.away(error):
+            pass
+        elif is_away(error):
             log.warning("%s failed: %s", what, said(error))
         elif isinstance(error, HoldfastError | asyncpg.PostgresError):
             # What the database refuses needs no traceback of ours, but a remedy.

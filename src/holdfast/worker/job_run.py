@@ -53,6 +53,7 @@ class JobRun:
         "_handed",
         "_last_error",
         "_marked",
+        "_marking",
         "_options",
         "_over",
         "_overtaken",
@@ -63,6 +64,7 @@ class JobRun:
         "_turn",
         "activity",
         "bucket",
+        "crashed",
         "hold",
         "key",
         "looked_at",
@@ -96,6 +98,7 @@ class JobRun:
         self.run_id: UUID = claimed.run_id
         self.name = claimed.name
         self.hold = claimed.hold
+        self.crashed: int = claimed.crashes
         self.looked_at = 0.0
         attempts = [entry for entry in journal if entry.kind is EntryKind.ATTEMPT]
         self._failed = len(attempts) + (0 if dispatched is None else dispatched.failed)
@@ -121,6 +124,8 @@ class JobRun:
         self._cancelled = bool(claimed.flags & Flag.CANCEL)
         self._over = False
         self._marked = False
+        self._marking = False
+        """Whether its mark is under way: it has its slot already."""
         self._slots = 0 if self.activity.is_batch else 1
         """What is executed in a batch waits for others: meanwhile it takes none."""
         self._turn: Turn | None = None
@@ -129,9 +134,10 @@ class JobRun:
         """Takes a slot and starts the attempt."""
         if self._over:
             return
-        if self._claimed.crashes and not self._marked:
+        if self.crashed and not self._marked:
             # A worker died with this run: say durably that its code is entered, so that the next crash can be told.
-            self._marked = True
+            self._marked = self._marking = True
+            self.bucket.running += self._slots
             self._desk.write(Unit(self, begun=True))
             return
         desk = self._desk
@@ -178,7 +184,13 @@ class JobRun:
 
     def step(self) -> None:
         """The mark is durable."""
+        self._end_marking()
         self.begin()
+
+    def _end_marking(self) -> None:
+        if self._marking:
+            self._marking = False
+            self.bucket.running -= self._slots
 
     def rests_until(self, now: datetime, hangs: Callable[[Attempt], bool]) -> datetime | None:
         """For ever, while its one attempt hangs; None while something of it is under way."""
@@ -382,11 +394,7 @@ class JobRun:
         if self._committing:
             # It has succeeded, or has not: that decides.
             return
-        attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            attempt.abandon()
-            self.bucket.running -= self._slots
-            self._desk.slot_freed(self.bucket)
+        self._let_slot_go()
         # Also where it stands in line: it need not wait for a slot to obey.
         if not self._over:
             self._end(Ending.CANCELLED, None, None)
@@ -414,6 +422,7 @@ class JobRun:
 
     def rejected(self, unit: Unit, error: BaseException) -> None:
         """The database refuses its result: that is how it ends."""
+        self._end_marking()
         refusal = HoldfastError(f"the database refused the result of {self.activity.what}: {error}")
         if unit.end is not None and unit.end.status is Ending.FAILED and unit.end.output is None:
             failure = Failure(type="holdfast.core.errors:HoldfastError", message="the error could not be stored")
@@ -423,10 +432,16 @@ class JobRun:
 
     def _drop(self) -> None:
         self._over = True
+        self._let_slot_go()
+
+    def _let_slot_go(self) -> None:
         attempt, self._attempt = self._attempt, None
+        marking = self._marking
+        self._end_marking()
         if attempt is not None:
             attempt.abandon()
             self.bucket.running -= self._slots
+        if attempt is not None or marking:
             self._desk.slot_freed(self.bucket)
 
     def drain(self) -> None:

@@ -35,14 +35,13 @@ class LimitedClaims:
         *,
         held: Collection[UUID],
         unsure: Callable[[], bool],
-        one_at_a_time: bool,
+        leasing: bool,
     ) -> None:
         self._limited = limited
         self._intake = intake
-        self._leases = Leases({} if one_at_a_time else limited.leasable, held)
+        self._leases = Leases(limited.leasable if leasing else {}, held)
         self._unsure = unsure
         """Whether it may hold runs of which it knows nothing."""
-        self._one_at_a_time = one_at_a_time
         self._first = 0
         self._claimed_at = time.monotonic()
         self.first = False
@@ -87,14 +86,11 @@ class LimitedClaims:
             guests = [(one, one.room()) for one in intake.buckets if one.guests and one.room()]
             if guests:
                 await self._take(some, guests, sweep=sweep, some=True)
-        if self._one_at_a_time:
-            rooms = [(intake.next_in_turn(), 1)]
-        else:
-            # Where there is no room it is not known what is in line.
-            full = [one.id for one in intake.buckets if not one.room()]
-            for reach in limited.reaches:
-                reach.more.update(full)
-            rooms = [(one, one.room()) for one in intake.buckets if one.room() and (welcome is None or not one.guests)]
+        # Where there is no room it is not known what is in line.
+        full = [one.id for one in intake.buckets if not one.room()]
+        for reach in limited.reaches:
+            reach.more.update(full)
+        rooms = [(one, one.room()) for one in intake.buckets if one.room() and (welcome is None or not one.guests)]
         if not rooms:
             return intake.poll
         if sweep:
@@ -131,7 +127,7 @@ class LimitedClaims:
         self._first = (self._first + 1) % len(groups)
         for reach, those in groups[self._first :] + groups[: self._first]:
             began_anew = not some and reach.turn_to(those)
-            left = [(one, room if self._one_at_a_time else min(room, one.room())) for one, room in rooms]
+            left = [(one, min(room, one.room())) for one, room in rooms]
             by_lease = reach is limited.leased
             free = self._leases.free(those) if by_lease else None
             asked = [(one, reach.wanted(one, room)) for one, room in _within(left, free, reach.more) if room]

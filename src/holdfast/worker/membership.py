@@ -15,6 +15,7 @@ import asyncpg
 from holdfast.core.worker_state import Wish
 from holdfast.store import work
 from holdfast.store.connect import is_away, translate
+from holdfast.store.survival import Survival, survive
 from holdfast.supervise.backoff import Backoff
 from holdfast.worker.heartbeat import boot_time
 
@@ -43,8 +44,12 @@ class Membership:
         slots: Sequence[tuple[str, int]],
         schedules: str | None,
         paused: bool = False,
+        survival: Survival | None = None,
     ) -> tuple[work.Identity, float] | None:
-        """A new identity, and since when its lease counts; None where it was told to stop before it had one."""
+        """A new identity, and since when its lease counts; None where it was told to stop before it had one.
+
+        First it says that it has survived the loss of the identity before, where that is so.
+        """
         settings = self._settings
         backoff = Backoff(first=0.1, most=1.0)
         while True:
@@ -52,6 +57,8 @@ class Membership:
             leased_at = boot_time()
             try:
                 async with asyncio.timeout(settings.lease.total_seconds() / 2), self._link.session() as session:
+                    if survival is not None:
+                        await survive(session, survival)
                     identity = await work.register(
                         session,
                         name=self._name,
@@ -68,12 +75,14 @@ class Membership:
                     )
                 return identity, leased_at
             except Exception as error:
+                away = self._link.away(error)
                 self._link.discard()
                 refusal = translate(error, self._dsn)
                 if not is_away(error) and not isinstance(error, asyncpg.ReadOnlySQLTransactionError):
                     raise refusal from error
                 # A server that may only be read is a standby that waits to be promoted, or has no space left.
-                log.warning("worker %s cannot register: %s", self._name, refusal)
+                if not away:
+                    log.warning("worker %s cannot register: %s", self._name, refusal)
                 try:
                     async with asyncio.timeout(backoff.delay()):
                         await stop.asked.wait()

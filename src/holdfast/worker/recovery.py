@@ -57,7 +57,8 @@ class Recovery:
             try:
                 wait = await self._once()
             except Exception as error:
-                log.warning("recovery failed: %s", said(error))
+                if not self._link.away(error):
+                    log.warning("recovery failed: %s", said(error))
                 self._link.discard()
                 wait = 1.0
             try:

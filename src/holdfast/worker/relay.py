@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from holdfast.worker.herald import Herald
     from holdfast.worker.hints import Hints
     from holdfast.worker.holdings import Holdings
+    from holdfast.worker.suspects import Suspects
     from holdfast.worker.watch import Watch
 
 _LETTER_RACE = 1.0
@@ -37,6 +38,7 @@ class Relay:
         self.claimer: Claimer | None = None
         self.ask_recovery: Callable[[], None] | None = None
         self.heartbeat: Heartbeat | None = None
+        self.suspects: Suspects | None = None
         self._lane = lane
         self._guest_lane = guest_lane(lane)
         self._hinting = hints
@@ -68,6 +70,12 @@ class Relay:
             # If its run is being parked at this moment, that makes it due again, and nobody else will say so.
             self._letter_at = self._loop.time()
             self.due()
+
+    def recovered(self) -> None:
+        """Runs of a worker that is gone are in line again, in one or another."""
+        self.guests()
+        if self.suspects is not None:
+            self.suspects.hint()
 
     def cancel(self) -> None:
         """There are requests to cancel that somebody is to see to."""

@@ -42,7 +42,14 @@ class RestingRun(WritingRun):
     @property
     def _held_back(self) -> bool:
         """Whether nothing new is to begin."""
-        return self._desk.draining or self._asked & Flag.PAUSED != 0
+        return self._desk.draining or self._parting or self._asked & Flag.PAUSED != 0
+
+    def _part(self) -> None:
+        """A suspect that has got on is none any more: nothing new of it begins here, and its own line has it back."""
+        if not self._parting:
+            self._parting = True
+            self._calls.drop_waiting()
+            self._desk.cleared()
 
     def _start_calls(self) -> None:
         # What lies beyond a patch begins when it is durable that the run went that way.

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from holdfast.store.link import Link, Notice
+from holdfast.store.outage import Outage
 from holdfast.worker.glance import Glance
 from holdfast.worker.heart import Heart
 
@@ -59,6 +60,8 @@ class Roof:
         self.glance: Glance | None = None
         """None for one that is alone, which polls by itself."""
         self.workers = len(workers)
+        self.outage = Outage()
+        """Whether the database is away: known to all that is in this process."""
         if len(workers) > 1:
             self.glance = Glance(
                 poll=min(one.poll for one in workers), lead=max(one.bucket_buffer_lead_time for one in workers)
@@ -124,6 +127,7 @@ class Roof:
                 notice=notice,
                 listening=listening,
                 transaction_timeout=transaction_timeout,
+                outage=self.outage,
             )
 
         if self.workers == 1:
@@ -164,7 +168,11 @@ class Roof:
         """The one that renews their leases."""
         if self._heart is None or self._heart.is_over:
             self._heart = Heart(
-                dsn, statements, application=f"holdfast heartbeat {worker}", transaction_timeout=transaction_timeout
+                dsn,
+                statements,
+                application=f"holdfast heartbeat {worker}",
+                transaction_timeout=transaction_timeout,
+                outage=self.outage,
             )
         return self._heart
 

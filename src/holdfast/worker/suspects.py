@@ -1,7 +1,8 @@
-"""Suspects: runs whose worker has died twice are executed alone, so that they take no neighbours along.
+"""Suspects: runs whose worker has died twice are executed apart, so that they take no neighbours along.
 
-They stand in a line of their own beside their lane. A worker that sees one due starts a process that executes them one
-at a time and leaves when none is due; if that process dies, its run is taken back at once and counted.
+They stand in a line of their own beside their lane. A worker that sees one due starts a process that executes them, the
+fewer at a time the more is against them, and leaves when none is due; if that process dies, what it was executing is
+taken back at once and counted.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class Suspects:
                 if due:
                     await self._execute()
             except Exception as error:
-                log.warning("looking for runs to be executed alone failed: %s", said(error))
+                if not self._link.away(error):
+                    log.warning("looking for runs to be executed apart failed: %s", said(error))
                 self._link.discard()
 
     async def _rest(self) -> None:
@@ -81,8 +83,16 @@ class Suspects:
             return
 
     async def _execute(self) -> None:
-        log.warning("lane %r has runs whose worker died twice: they are executed alone", self._lane)
-        fleet = Fleet(self._command, count=1, on_death=self._died, hopeless=frozenset({2}), patience=10.0)
+        log.warning("lane %r has runs whose worker died twice: they are executed apart", self._lane)
+        fleet = Fleet(
+            self._command,
+            count=1,
+            on_death=self._died,
+            hopeless=frozenset({2}),
+            patience=10.0,
+            # It is there to die of the one that does it, and others wait behind that.
+            longest_rest=1.0,
+        )
         await fleet.run()
 
     async def _died(self, death: Death) -> None:

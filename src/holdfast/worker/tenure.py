@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from holdfast.core.settings import WorkerSettings
     from holdfast.store.link import Notice
     from holdfast.store.statements import Statements
+    from holdfast.store.survival import Survival
     from holdfast.worker.attempt import Attempt
     from holdfast.worker.roof import Roof
     from holdfast.worker.seams import Seams
@@ -85,8 +86,12 @@ class Tenure:
         surroundings: Surroundings,
         roof: Roof,
         paused: bool = False,
+        before: Survival | None = None,
     ) -> None:
         self.name = name
+        self._before = before
+        self.survival: Survival | None = None
+        """What the next identity is to say of this one: that it was cut off from the database, and nothing else."""
         self.paused = paused
         """Whether it begins nothing because somebody has paused it; under its last name already, at the beginning."""
         self._herald = surroundings.herald
@@ -224,6 +229,7 @@ class Tenure:
             slots=slots,
             paused=self.paused,
             schedules=None if self._companion is None else self._companion.schedules,
+            survival=self._before,
         )
         if registered is None:
             return
@@ -297,7 +303,7 @@ class Tenure:
             fenced=self._fenced,
             herald=self._herald,
             evict=self._holdings.overflow.evict,
-            single=self._idle if settings.alone else None,
+            idle=self._idle if settings.alone else None,
             glance=self._roof.glance,
         )
         self._heartbeat = self._relay.heartbeat = Heartbeat(
@@ -320,7 +326,7 @@ class Tenure:
         self._orders.claimer, self._orders.heartbeat = claimer, self._heartbeat
         self._heartbeat.start()
         if self._alone_command is not None and not settings.alone and self._holdings.buckets:
-            suspects = Suspects(
+            suspects = self._relay.suspects = Suspects(
                 self._control,
                 lane=settings.lane,
                 names=self._repertoire.names,
@@ -434,10 +440,12 @@ class Tenure:
 
     def _fenced(self, error: WorkerFenced) -> None:
         if not self._end.done():
+            if self._heartbeat is not None and self._heartbeat.was_cut_off:
+                self.survival = self._holdings.survival(self._heartbeat.identity.worker)
             self._end.set_exception(error)
 
     def _recovered(self, found: work.Recovered) -> None:
-        self._relay.guests()
+        self._relay.recovered()
         if self._roof.glance is not None:
             self._roof.glance.rouse()
         if self._herald.recovered:

@@ -88,7 +88,8 @@ class Watch:
                         await self._look(asked[start : start + _MOST])
                 self._looked()
             except Exception as error:
-                log.warning("looking at held runs failed: %s", said(error))
+                if not self._link.away(error):
+                    log.warning("looking at held runs failed: %s", said(error))
                 self._link.discard()
 
     async def _rest(self, seconds: float) -> None:

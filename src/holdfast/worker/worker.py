@@ -117,6 +117,7 @@ class Worker:
             while not self._stop.asked.is_set():
                 # Somebody has paused this worker, and not only the name that it had.
                 paused = self._tenure is not None and self._tenure.paused
+                before = None if self._tenure is None else self._tenure.survival
                 self._tenure = Tenure(
                     dsn=self._dsn,
                     statements=self._statements,
@@ -132,6 +133,7 @@ class Worker:
                     surroundings=self._surroundings,
                     roof=self._roof,
                     paused=paused,
+                    before=before,
                 )
                 with working_as(self._tenure.name):
                     await self._serve(self._tenure, self._stop)

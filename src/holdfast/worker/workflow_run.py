@@ -85,7 +85,12 @@ class WorkflowRun(RestingRun):
 
     @property
     def _may_enter(self) -> bool:
-        """Whether the middleware around it, if there is any, has let it in; it is told, if it does not know."""
+        """Whether the middleware around it, if there is any, has let it in; it is told, if it does not know.
+
+        A suspect waits until it may have the company of those that are executed.
+        """
+        if self.bucket.suspects and not self._begun:
+            return False
         if self._desk.passes is None:
             return True
         self._desk.passes.open(self)

@@ -65,6 +65,7 @@ class WritingRun(ABC):
         "_notes",
         "_over",
         "_parent",
+        "_parting",
         "_size",
         "_stepping",
         "_under_way",
@@ -104,6 +105,7 @@ class WritingRun(ABC):
         self._entered = False
         self._over = False
         self._kept = False
+        self._parting = False
         self._stepping = False
         self._gate: Gate | None = None
         self._instance.executed_by(self._desk.herald.name)
@@ -142,6 +144,9 @@ class WritingRun(ABC):
 
     @abstractmethod
     def _end(self, end: Ended) -> None: ...
+
+    @abstractmethod
+    def _part(self) -> None: ...
 
     # -- writing
 
@@ -228,6 +233,8 @@ class WritingRun(ABC):
             if call.beaten:
                 self._write(Unit(self, beats=call.forgotten()))
         self._instance.feed(as_written(row, at, self._desk.seal))
+        if self.bucket.suspects:
+            self._part()
         self._step_soon()
 
     # -- what became of it
@@ -253,6 +260,8 @@ class WritingRun(ABC):
             if entry.kind in ABOUT_ATTEMPTS:
                 self._calls.recorded(entry)
             self._instance.feed(entry)
+        if unit.journal and self._entered and self.bucket.suspects:
+            self._part()
         self._entered = self._entered or not self._under_way
         self._step_soon()
 

@@ -178,6 +178,7 @@ create table holdfast.worker (
   state       text not null default 'active'
               check (state in ('active', 'paused', 'draining', 'stopping', 'left', 'lost')),
   command     text check (command in ('pause', 'drain', 'stop', 'stop now')),  -- what its heartbeats are answered
+  survived    boolean not null default false,  -- its process lives on: it has lost its lease, and none of its runs is why
   started_at  timestamptz not null,
   ended_at    timestamptz
 ) with (fillfactor = 50);

@@ -101,6 +101,7 @@ declare
   v_pid    int;
   v_count  int;
   v_now    timestamptz;
+  v_lives  boolean;
   v_strays uuid[];
   v_limited uuid[];
 begin
@@ -145,7 +146,7 @@ begin
     end if;
     -- Statements of their own: what was true before the lock was granted does not count. And rows that others are at,
     -- a heartbeat or the commit of a transactional activity, are not waited for.
-    perform 1 from holdfast.worker w where w.id = v_worker.id for update skip locked;
+    select w.survived into v_lives from holdfast.worker w where w.id = v_worker.id for update skip locked;
     if not found then
       v_stuck := v_worker;
       continue;
@@ -175,9 +176,11 @@ begin
     with held as (
       -- Whether the code was entered is known only of runs that were marked (8), which is done for those that have been
       -- in a crash before; so the first crash counts for all that were due, each further one for the marked.
-      -- What was committed under this hold is progress, and starts the count anew.
+      -- What was committed under this hold is progress, and starts the count anew. Where the process of the worker lives
+      -- on there was no crash.
       select t.run_id,
              case
+               when v_lives then t.crashes
                when exists (select 1 from holdfast.journal j where j.run_id = t.run_id and j.hold = t.hold) then 1
                when t.due_at > v_now then t.crashes
                when t.crashes = 0 or t.flags & 8 <> 0 then t.crashes + 1
