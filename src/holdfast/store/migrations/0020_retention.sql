@@ -233,7 +233,8 @@ declare
 begin
   runs := 0;
   rest := false;
-  v_roots := holdfast.lock_records(holdfast.prunable(p_seen, p_statuses, p_ages));
+  v_roots := holdfast.prunable(p_seen, p_statuses, p_ages);
+  v_roots := holdfast.lock_records(v_roots);
   -- Judged once more, in a statement of its own: from now on nobody can go on from them any more.
   v_roots := holdfast.foremost(holdfast.prunable(v_roots, p_statuses, p_ages));
   if cardinality(v_roots) = 0 then
