@@ -65,13 +65,11 @@ async def test_a_connection_that_is_half_open_is_given_up_within_the_lease(
 async def test_an_idle_worker_whose_connection_is_half_open_takes_the_runs_of_a_dead_one(
     load: Load, far: House, proxy: Proxy
 ) -> None:
-    # It serves another lane and holds nothing: there is nothing else that this connection would be used for, once the
-    # floors of its lane have been raised.
+    # It serves another lane and holds nothing: there is nothing else that this connection would be used for.
     await load.worker(far, "--lease", "3s", "--lane", "elsewhere")
     dying = await load.worker(None, "--lease", "2s")
     runs = await load.client.start_many([lasts.call(60.0) for _ in range(3)])
     await eventually(lambda: len(load.ledger.lines()) == 3, "all are under way")
-    await load.house.until("select exists (select from holdfast.lane_floor where lane = 'elsewhere')")
     await eventually(lambda: proxy.forget("holdfast.recover("), "the connection for recovery is half-open")
     await dying.kill()
     await load.house.until("select count(*) = $1 from holdfast.task where bucket_id is null", len(runs))
