@@ -13,7 +13,7 @@ from tests.chaos.trial import Outcome, Plan, run
 from tests.rules.change import rewritten, together
 from tests.rules.defects import DEFECTS, FENCE
 
-_GATE = "    perform 1 from holdfast.worker w where w.id = v_worker.id for update skip locked;\n"
+_GATE = "    select w.survived into v_lives from holdfast.worker w where w.id = v_worker.id for update skip locked;\n"
 _TAKEN = "    v_now := holdfast.now();\n    with held as (\n"
 _LEFT = "  delete from holdfast.fence f where f.worker_id = p_worker;\n"
 _RENEWED = "  returning true, w.command;\n"
