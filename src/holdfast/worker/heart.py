@@ -10,7 +10,6 @@ import asyncio
 import logging
 import threading
 import time
-from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from holdfast.store import work
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from holdfast.store.outage import Outage
     from holdfast.store.statements import Statements
+    from holdfast.worker.beside import Beside
     from holdfast.worker.heartbeat import Heartbeat
 
 log = logging.getLogger("holdfast.worker")
@@ -43,6 +43,7 @@ class Heart:
         *,
         application: str,
         transaction_timeout: timedelta | None,
+        beside: Beside,
         outage: Outage | None = None,
     ) -> None:
         self._outage = outage
@@ -57,10 +58,7 @@ class Heart:
         self._beats: tuple[Heartbeat, ...] = ()
         self._over = False
         self._apart = False
-        self._wake = threading.Event()
-        self._thread = threading.Thread(
-            target=copy_context().run, args=(self._run,), name="holdfast heartbeat", daemon=True
-        )
+        self._beside = beside
 
     @property
     def is_over(self) -> bool:
@@ -73,9 +71,9 @@ class Heart:
             first = not self._beats
             self._beats = (*self._beats, beat)
         if first:
-            self._thread.start()
+            self._beside.start(self._go_on)
         else:
-            self._wake.set()
+            self._beside.rouse()
 
     async def leave(self, beat: Heartbeat) -> None:
         """This lease is not renewed any more."""
@@ -85,12 +83,12 @@ class Heart:
             self._beats = tuple(one for one in self._beats if one is not beat)
             self._over = not self._beats
         if self._over:
-            self._wake.set()
-            await asyncio.to_thread(self._thread.join, 5.0)
+            self._beside.rouse()
+            await self._beside.end(5.0)
 
     def wake(self) -> None:
         """One of them is to be renewed now."""
-        self._wake.set()
+        self._beside.rouse()
 
     def late_since(self, moment: float) -> float:
         """By how many seconds it was late at most since then, by boot time. From any thread.
@@ -109,9 +107,6 @@ class Heart:
         if (by := now - self._awaited) > _LATE:
             self._late = (*self._late[-_LATEST:], (now, by))
 
-    def _run(self) -> None:
-        asyncio.run(self._go_on())
-
     async def _go_on(self) -> None:
         link = Link(
             self._dsn,
@@ -122,7 +117,7 @@ class Heart:
         )
         try:
             while not self._over:
-                self._rest()
+                await self._rest()
                 now = time.monotonic()
                 beats = self._beats
                 if not any(beat.due_in(now) <= 0 for beat in beats):
@@ -137,15 +132,13 @@ class Heart:
             self._awaited = float("inf")
             await link.close()
 
-    def _rest(self) -> None:
+    async def _rest(self) -> None:
         now = time.monotonic()
-        # A thread's event has no place in a loop; this thread has nothing else to do.
         wait = min((beat.due_in(now) for beat in self._beats), default=0.0)
         wait = min(max(0.0, wait), _LONGEST_REST)
         self._await(wait)
-        self._wake.wait(wait)
+        await self._beside.rest(wait)
         self._note_lateness()
-        self._wake.clear()
 
     async def _renew(self, link: Link, beating: Sequence[Heartbeat]) -> None:
         patience = min(beat.patience for beat in beating)

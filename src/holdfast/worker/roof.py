@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from holdfast.core.mode import ModeName
     from holdfast.core.settings import WorkerSettings
     from holdfast.store.statements import Statements
+    from holdfast.worker.beside import Beside
     from holdfast.worker.recovery import Recovery
 
 ALONE = 6
@@ -164,7 +165,15 @@ class Roof:
             del self._shared[key]
             await link.close()
 
-    def heart(self, dsn: str, statements: Statements, *, worker: str, transaction_timeout: timedelta | None) -> Heart:
+    def heart(
+        self,
+        dsn: str,
+        statements: Statements,
+        *,
+        worker: str,
+        transaction_timeout: timedelta | None,
+        beside: Callable[[str], Beside],
+    ) -> Heart:
         """The one that renews their leases."""
         if self._heart is None or self._heart.is_over:
             self._heart = Heart(
@@ -172,6 +181,7 @@ class Roof:
                 statements,
                 application=f"holdfast heartbeat {worker}",
                 transaction_timeout=transaction_timeout,
+                beside=beside("holdfast heartbeat"),
                 outage=self.outage,
             )
         return self._heart

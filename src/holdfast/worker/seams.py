@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from holdfast.worker.beside import Beside, OwnThread
 from holdfast.worker.clock import DatabaseClock
 from holdfast.worker.executor import Executor
 
@@ -67,6 +68,8 @@ class Seams:
     """Whether runs are taken before their time."""
     commit: Commit | None = None
     """None: it commits."""
+    beside: Callable[[str], Beside] = OwnThread
+    """What leases are renewed on, by its name."""
 
 
 USUAL = Seams()

@@ -308,7 +308,11 @@ class Tenure:
         )
         self._heartbeat = self._relay.heartbeat = Heartbeat(
             self._roof.heart(
-                self._dsn, self._statements, worker=self.name, transaction_timeout=self._transaction_timeout
+                self._dsn,
+                self._statements,
+                worker=self.name,
+                transaction_timeout=self._transaction_timeout,
+                beside=self._seams.beside,
             ),
             identity,
             name=self.name,
