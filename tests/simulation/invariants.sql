@@ -1,0 +1,16 @@
+-- What holds beside tests/invariants.sql where nobody changes leases and times by hand.
+
+-- invariant: 3b. what was written under a later hold is later
+select w.run_id, w.key, w.hold, w.at, w.before
+  from (select j.run_id, j.key, j.hold, j.at,
+               max(j.at) over (partition by j.run_id order by j.hold range between unbounded preceding and 1 preceding) as before
+          from holdfast.journal j) w
+ where w.at < w.before
+ limit 10
+
+-- invariant: 4e. who was given up had no lease any more
+select w.id, w.name, w.lease_until, w.ended_at
+  from holdfast.worker w
+ where w.state = 'lost'
+   and w.lease_until > w.ended_at
+ limit 10

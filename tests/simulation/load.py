@@ -1,0 +1,133 @@
+"""What callers do in a schedule: they start, signal and cancel, and remember what they were promised."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from holdfast.client import Client
+from holdfast.client.parts import Parts
+from holdfast.core.errors import DatabaseError, RunEnded
+from tests.simulation.mailbox import Mailbox
+from tests.simulation.programs import MESSAGE, PROGRAMS, app, word
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from holdfast.store.statements import Statements
+    from tests.simulation.process import Process
+    from tests.simulation.world import World
+
+T = TypeVar("T")
+
+_TRIES_AGAIN = 0.2
+
+
+class Plan(NamedTuple):
+    """One run that is to be started."""
+
+    kind: str
+    number: int
+    after: float
+    between: float
+    """Seconds between what is sent to it."""
+
+
+@dataclass(slots=True)
+class Promise:
+    """A start that was acknowledged."""
+
+    plan: Plan
+    run_id: UUID
+
+
+def plans(chance: random.Random, *, most: int, within: float) -> list[Plan]:
+    """Some runs, of a few kinds."""
+    kinds = chance.sample([*PROGRAMS, MESSAGE], chance.randint(2, 6))
+    return [
+        Plan(
+            kind=chance.choice(kinds),
+            number=chance.randrange(12),
+            after=within * chance.random(),
+            between=chance.choice([0.0, 0.05, 0.4]) * chance.random(),
+        )
+        for _ in range(chance.randint(3, most))
+    ]
+
+
+class Load:
+    """The callers, all in one process."""
+
+    def __init__(self, world: World, dsn: str, statements: Statements, planned: list[Plan], *, hints: bool) -> None:
+        self._world = world
+        self._dsn = dsn
+        self._statements = statements
+        self.planned = planned
+        self._hints = hints
+        self.mailbox = Mailbox(world)
+        self.promises: list[Promise] = []
+        self.done = False
+
+    async def main(self, process: Process) -> None:
+        """All that is started and sent."""
+        client = await self._open()
+        await asyncio.gather(*[self._follow(client, number, plan) for number, plan in enumerate(self.planned)])
+        self.done = True
+
+    async def consume(self, process: Process) -> None:
+        """Who receives what is sent to the queue."""
+        await self.mailbox.consume(process, await self._open())
+
+    async def _open(self) -> Client:
+        while True:
+            client = Client(
+                Parts(
+                    dsn=self._dsn,
+                    statements=self._statements,
+                    seal=app.seal(),
+                    definitions=app.definitions,
+                    pool_size=3,
+                    hints=self._hints,
+                )
+            )
+            try:
+                return await client.__aenter__()
+            except DatabaseError:
+                await asyncio.sleep(_TRIES_AGAIN)
+
+    async def _follow(self, client: Client, number: int, plan: Plan) -> None:
+        await asyncio.sleep(plan.after)
+        if plan.kind == MESSAGE:
+            for one in range(1 + plan.number % 3):
+                await self._again(partial(self.mailbox.send, client, f"{number}.{one}"))
+            return
+        program = PROGRAMS[plan.kind]
+        call = program.call(plan.number)
+        key = f"{plan.kind}:{plan.number}" if program.keyed else None
+        run = await self._again(lambda: client.start(call, key=key))
+        assert run is not None
+        self._world.note("caller", f"was promised {plan.kind}({plan.number}) as {run.id}")
+        self.promises.append(Promise(plan, run.id))
+        for one in range(program.signals(plan.number)):
+            await asyncio.sleep(plan.between)
+            await self._again(partial(client.signal, run.id, word, one, key=f"word-{one}"))
+        if program.cancelled:
+            await asyncio.sleep(10 * plan.between)
+            await self._again(partial(client.cancel, run.id))
+        elif program.status == "succeeded" and number % 2 and not program.keyed:
+            given = await self._again(run.result)
+            if given != program.wanted(plan.number):
+                self._world.blame(f"{plan.kind}({plan.number}) gave its caller {given}")
+
+    async def _again(self, send: Callable[[], Awaitable[T]]) -> T | None:
+        while True:
+            try:
+                return await send()
+            except RunEnded:
+                return None
+            except DatabaseError:
+                await asyncio.sleep(_TRIES_AGAIN)
