@@ -38,13 +38,14 @@ def take(batch: int, *, driven: bool = False, lower: datetime = LONG_AGO) -> Ver
 
 @pytest.mark.parametrize("driven", [False, True], ids=["messages", "driven"])
 async def test_a_take_that_finds_nothing_touches_next_to_nothing(big: Session, driven: bool) -> None:
+    # What the tests before it have rolled back lies where it looks, until it is vacuumed.
+    await big.connection.execute("vacuum (index_cleanup on) holdfast.task")
     found, plans = await done(big, take(50, driven=driven, lower=AFTER_ALL))
     assert found.taken == []
     assert plans.indexes >= {"task_due"}
     assert plans.walked == set()
     assert plans.passed_over == 0
-    # Fewer than 60 in a database that nobody has written to; what the tests before it rolled back is passed at its end.
-    assert plans.buffers < 120
+    assert plans.buffers < 60
 
 
 @pytest.mark.parametrize("batch", [1, 10, 100])
