@@ -79,7 +79,8 @@ class Queue(Generic[T]):
         """Sends a message and gives its id; returns after its commit.
 
         Sends that are asked for at the same time travel together. If the connection is lost meanwhile, they are sent
-        again, which makes no second message.
+        again. That makes a second message only where the first was received and acknowledged before it, and so is
+        gone; with a ``key`` not even then.
 
         Args:
             body: What it says: anything that fits the type of the queue, or JSON where it has none.

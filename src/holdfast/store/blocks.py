@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 
-from holdfast.store.work import Claim, Claimed, Identity, Wanted
+from holdfast.store.work import Claim, Claimed, Identity, Wanted, asked_by
 
 if TYPE_CHECKING:
     from holdfast.core.limit import Ticket
@@ -34,13 +34,7 @@ async def claim_leased(
     try:
         rows = await session.fetch(
             "claim_leased",
-            worker=identity.worker,
-            epoch=identity.epoch,
-            buckets=[w.bucket for w in wanted],
-            lanes=[w.lane for w in wanted],
-            priorities=[w.priority for w in wanted],
-            room=[w.room for w in wanted],
-            lower=[w.lower for w in wanted],
+            **asked_by(identity, wanted),
             sweep=sweep,
             names=list(names),
             ahead=ahead,

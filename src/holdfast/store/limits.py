@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from holdfast.core.limit import PREFIXES
-from holdfast.store.work import Claim, Claimed, Identity, Wanted
+from holdfast.store.work import Claim, Claimed, Identity, Wanted, asked_by
 
 if TYPE_CHECKING:
     from holdfast.core.limit import Ticket
@@ -51,13 +51,7 @@ async def claim_limited(
     asked = [(name, ticket) for name in names for ticket in tickets.get(name, ())]
     rows = await session.fetch(
         "claim_limited",
-        worker=identity.worker,
-        epoch=identity.epoch,
-        buckets=[w.bucket for w in wanted],
-        lanes=[w.lane for w in wanted],
-        priorities=[w.priority for w in wanted],
-        room=[w.room for w in wanted],
-        lower=[w.lower for w in wanted],
+        **asked_by(identity, wanted),
         sweep=sweep,
         names=list(names),
         fresh=list(fresh),

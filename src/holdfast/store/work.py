@@ -148,6 +148,19 @@ class Wanted:
     early: int = 0
 
 
+def asked_by(identity: Identity, wanted: Sequence[Wanted]) -> dict[str, object]:
+    """What every kind of claim says: who claims, and how much for which buckets."""
+    return {
+        "worker": identity.worker,
+        "epoch": identity.epoch,
+        "buckets": [w.bucket for w in wanted],
+        "lanes": [w.lane for w in wanted],
+        "priorities": [w.priority for w in wanted],
+        "room": [w.room for w in wanted],
+        "lower": [w.lower for w in wanted],
+    }
+
+
 async def claim(
     session: Session,
     identity: Identity,
@@ -168,13 +181,7 @@ async def claim(
     """
     rows = await session.fetch(
         "claim",
-        worker=identity.worker,
-        epoch=identity.epoch,
-        buckets=[w.bucket for w in wanted],
-        lanes=[w.lane for w in wanted],
-        priorities=[w.priority for w in wanted],
-        room=[w.room for w in wanted],
-        lower=[w.lower for w in wanted],
+        **asked_by(identity, wanted),
         sweep=sweep,
         names=list(names),
         fresh=list(fresh),
