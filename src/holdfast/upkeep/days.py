@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from contextlib import suppress
 from datetime import timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from holdfast.store.connect import said
-from holdfast.store.link import Link
 from holdfast.store.partitions import AHEAD, make_days
+from holdfast.upkeep.background import Background
 
 if TYPE_CHECKING:
     from holdfast.store.statements import Statements
@@ -24,7 +22,7 @@ _LIMIT = 30.0
 """Seconds after which a connection that does not answer is given up."""
 
 
-class Days:
+class Days(Background):
     """Makes the days that are missing, now and then, for as long as the block lasts.
 
     It asks for the first time a while after it has begun, and has a connection only while it does. It is of no
@@ -47,26 +45,11 @@ class Days:
         every: timedelta = EVERY,
         turn: asyncio.Lock | None = None,
     ) -> None:
-        self._link = Link(dsn, statements, application=application)
+        super().__init__(dsn=dsn, statements=statements, application=application)
         self._every = every
         self._turn = turn or asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
         self.asked = 0
         """How often it has made what was missing."""
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="holdfast days")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._task is not None
-        # A day that is cut off has not been made.
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
-        await self._link.close()
 
     async def _run(self) -> None:
         async with self._turn:

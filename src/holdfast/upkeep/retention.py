@@ -6,17 +6,15 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from holdfast.core.states import Ending
 from holdfast.store import retention as store
 from holdfast.store.connect import said
-from holdfast.store.link import Link
 from holdfast.store.partitions import prune_day
+from holdfast.upkeep.background import Background
 
 if TYPE_CHECKING:
     from holdfast.store.statements import Statements
@@ -31,7 +29,7 @@ _REST = 4
 """After a step it rests for so many times as long as that took, so that it takes a fifth of the time at most."""
 
 
-class Retention:
+class Retention(Background):
     """Prunes now and then, for as long as the block lasts; it has a connection only while it does.
 
     Args:
@@ -53,29 +51,14 @@ class Retention:
         application: str,
         every: timedelta = EVERY,
     ) -> None:
-        self._link = Link(dsn, statements, application=application)
+        super().__init__(dsn=dsn, statements=statements, application=application)
         self._ages = {Ending[word.upper()]: age for word, age in keep.items()}
         self._keep_keys = keep_keys
         self._every = every
-        self._task: asyncio.Task[None] | None = None
         self.asked = 0
         """How often it has asked whether it has the turn, and done what there was to do if so."""
         self.removed = 0
         """The records of so many runs."""
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="holdfast retention")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._task is not None
-        # A step that is cut off has removed nothing, or all that it was to remove.
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
-        await self._link.close()
 
     async def _run(self) -> None:
         while True:
