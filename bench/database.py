@@ -31,7 +31,6 @@ _PARKED_COUNT = "select count(*) from holdfast.task where due_at = 'infinity' an
 _WORKERS = "select count(*) from holdfast.worker where state = 'active'"
 _WAKES = "select coalesce(max(hold), 1) - 1 from holdfast.journal where run_id = $1"
 _LAST_BEGUN = "select max((output #>> '{}')::float8) from holdfast.result"
-_TRANSACTIONS = "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()"
 _CHUNK = 500_000
 _DELAYS = (_FOLDER / "delays.sql").read_text(encoding="utf-8")
 _COUNTS = (_FOLDER / "counts.sql").read_text(encoding="utf-8")
@@ -90,11 +89,6 @@ class Database:
     async def workers(self) -> int:
         """How many workers have a lease."""
         found = await self._connection.fetchval(_WORKERS)
-        return int(found)
-
-    async def transactions(self) -> int:
-        """How many there have been in this database; those of a session count once it has told the server of them."""
-        found = await self._connection.fetchval(_TRANSACTIONS)
         return int(found)
 
     async def wakes(self, run: UUID) -> int:

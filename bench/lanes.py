@@ -19,7 +19,7 @@ from holdfast import Client
 LANES = 100
 
 HOT = "runs/s of the hot lane"
-IDLE = "transactions/s while all are idle"
+IDLE = "statements/s while all are idle"
 COLD_P99 = "start delay p99 in a cold lane, ms"
 
 _NAMES = tuple(f"lane-{number}" for number in range(LANES))
@@ -27,8 +27,8 @@ _HOT_LANE, *_COLD = _NAMES
 _PACE = 25_000
 """Runs per second that the backlog of the hot lane is made for."""
 _FEWEST = 3
-_REPORTED = 1.5
-"""Seconds after which the server has counted what sessions did that have gone quiet: each tells once a second."""
+_QUIET = 2.0
+"""Seconds after which workers that have just come have nothing to do any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class _Delays:
 async def measure_lanes(sitting: Sitting, tuning: Tuning) -> Sequence[Figure]:
     """The same jobs of 99 lanes while there is nothing else to do, and while the 100th has a backlog."""
     hot: list[float] = []
-    idle: list[float] = []
+    idle: list[float | None] = []
     alone: list[_Delays] = []
     beside: list[_Delays] = []
     for number in range(sitting.plan.repeat):
@@ -52,14 +52,16 @@ async def measure_lanes(sitting: Sitting, tuning: Tuning) -> Sequence[Figure]:
         async with sitting.server.database() as database:
             hot.append(await _beside_hot(sitting, tuning, database))
             beside.append(await _delays(database))
+        sent = "not counted" if idle[-1] is None else f"{idle[-1]:.1f}"
         sitting.note(
-            f"{number + 1} of {sitting.plan.repeat}: idle {idle[-1]:.1f} transactions/s, cold jobs p50 "
+            f"{number + 1} of {sitting.plan.repeat}: statements/s while idle: {sent}, cold jobs p50 "
             f"{alone[-1].p50:.2f} ms, p99 {alone[-1].p99:.2f} ms; beside {hot[-1]:,.0f} runs/s of the hot lane "
             f"{beside[-1].p50:.2f} and {beside[-1].p99:.2f} ms"
         )
+    counted = tuple(one for one in idle if one is not None)
     return (
         Figure(name=HOT, values=tuple(hot)),
-        Figure(name=IDLE, values=tuple(idle)),
+        *([Figure(name=IDLE, values=counted)] if counted else []),
         Figure(name="start delay p50 in a cold lane, ms", values=tuple(one.p50 for one in beside)),
         Figure(name=COLD_P99, values=tuple(one.p99 for one in beside)),
         Figure(name="p50 while no lane is hot, ms", values=tuple(one.p50 for one in alone)),
@@ -67,20 +69,22 @@ async def measure_lanes(sitting: Sitting, tuning: Tuning) -> Sequence[Figure]:
     )
 
 
-async def _idle(sitting: Sitting, tuning: Tuning, database: Database) -> float:
-    """Transactions per second of a worker that has never had anything to do; then samples follow.
+async def _idle(sitting: Sitting, tuning: Tuning, database: Database) -> float | None:
+    """Statements per second of a worker that has never had anything to do; then samples follow.
 
-    Where a job has been, its lane's floor is raised within five seconds: that follows the work, and is not idleness.
+    None where the server does not count them. Where a job has been, its lane's floor is raised within five seconds:
+    that follows the work, and is not idleness.
     """
     plan = sitting.plan
     await database.settle()
-    async with sitting.worker(database, tuning, lanes=_NAMES), database.client() as client:
+    async with sitting.worker(database, tuning, lanes=_NAMES) as worker, database.client() as client:
         while await database.workers() < len(_NAMES):  # noqa: ASYNC110 - what is awaited happens in the database
             await asyncio.sleep(0.05)
-        await asyncio.sleep(2 * _REPORTED)
-        began, before = time.perf_counter(), await database.transactions()
-        await asyncio.sleep(max(plan.seconds, _REPORTED))
-        after, ended = await database.transactions(), time.perf_counter()
+        await asyncio.sleep(_QUIET)
+        meter = await database.meter(worker.pid)
+        before, began = await meter.read(), time.perf_counter()
+        await asyncio.sleep(plan.seconds)
+        after, ended = await meter.read(), time.perf_counter()
         for run in [await client.start(stamp, lane=lane) for lane in _NAMES]:
             await run.result()
         for _ in range(plan.samples):
@@ -88,8 +92,9 @@ async def _idle(sitting: Sitting, tuning: Tuning, database: Database) -> float:
         while not await database.is_drained():  # noqa: ASYNC110 - likewise
             await asyncio.sleep(0.05)
     await database.check_ended(started=len(_NAMES) + plan.samples)
-    # One look of ours is among them.
-    return (after - before - 1) / (ended - began)
+    sent = after.since(before, 1).get("statements")
+    # A look of ours, which is two of them, is among them.
+    return None if sent is None else max(0.0, sent - 2) / (ended - began)
 
 
 async def _beside_hot(sitting: Sitting, tuning: Tuning, database: Database) -> float:
