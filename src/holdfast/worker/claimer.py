@@ -147,7 +147,7 @@ class Claimer:
                 self._wake.set()
                 if bucket.guests:
                     self._intake.guests_at = 0.0
-        if self._limited is not None and self._limited.stirs():
+        if self._limited is not None and not self._wake.is_set() and self._limited.stirs():
             self._wake.set()
         if self._idle is not None:
             self._wake.set()

@@ -29,6 +29,8 @@ class Reach:
     def __init__(self) -> None:
         self.more: set[int] = set()
         """Buckets for which there was more than room."""
+        self.rests_until = 0.0
+        """Until then, on the monotonic clock, it is not looked again unless something comes: there was nothing."""
         self._names: frozenset[str] = frozenset()
         self._watermarks: dict[int, datetime] = {}
 
@@ -39,6 +41,11 @@ class Reach:
         self._names = frozenset(names)
         self._watermarks.clear()
         return True
+
+    @property
+    def rests(self) -> bool:
+        """Whether it was looked just now, and there was nothing."""
+        return not self.more and time.monotonic() < self.rests_until
 
     def wanted(self, bucket: Bucket, room: int) -> Wanted:
         """What to ask for in the next claim."""
@@ -79,17 +86,14 @@ class Limited:
         self.leased = Reach()
         self.sorted = Reach()
         """Of what is put in line by its keys, more of it than there is room for."""
+        self.reaches = (self.single, self.leased, self.sorted)
+        """One for each way of claiming."""
         self.by_key = frozenset(
             name
             for name, those in tickets.items()
             if any(one.kind in (LimitKind.FAIR, LimitKind.DEBOUNCE) for one in those)
         )
         self._tidied_at = time.monotonic()
-
-    @property
-    def reaches(self) -> tuple[Reach, ...]:
-        """One for each way of claiming."""
-        return self.single, self.leased, self.sorted
 
     @classmethod
     def of(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from holdfast.worker.limited import Limited, Reach
 
 _BUSY_POLL = 0.02  # where a permit is free, and who waits for it could not be taken at once
+_EMPTY_REST = 0.02
+"""Seconds for which one kind of claims that has found nothing is left out, while another one is busy."""
 _SORTED = 500
 """So many runs more than there is room for are put in line by one claim."""
 _IDLE = 1.0
@@ -43,6 +45,8 @@ class LimitedClaims:
         self._unsure = unsure
         """Whether it may hold runs of which it knows nothing."""
         self._first = 0
+        self._heard = False
+        """Whether a hint has come since the last claim was sent."""
         self._claimed_at = time.monotonic()
         self.first = False
         """Whose turn it is to be claimed first: else the one could take all the room from the other."""
@@ -58,8 +62,11 @@ class LimitedClaims:
         return self._limited.sweeps.owed
 
     def hint(self) -> None:
-        """Something may have become visible that was due long ago."""
+        """Something may have become due, or visible though it was due long ago."""
         self._limited.sweeps.owed = True
+        self._heard = True
+        for reach in self._limited.reaches:
+            reach.rests_until = 0.0
 
     def stirs(self) -> bool:
         """Whether there is room for what waits in line, or permits are to be given back."""
@@ -95,7 +102,7 @@ class LimitedClaims:
             return intake.poll
         if sweep:
             limited.sweeps.owed = False
-        claims, filled = await self._take(names, rooms, sweep=sweep)
+        claims, filled, left_out = await self._take(names, rooms, sweep=sweep)
         if sweep:
             limited.sweeps.made(began, time.monotonic())
         elif welcome is None or welcome:
@@ -104,20 +111,23 @@ class LimitedClaims:
         if more:
             return 0.0 if any(claim.runs for claim in claims) or not more.isdisjoint(filled) else _BUSY_POLL
         if not claims:
-            return 0.0
-        return intake.pause_after(_together(claims), limited.sweeps)
+            return _EMPTY_REST if left_out else 0.0
+        wait = intake.pause_after(_together(claims), limited.sweeps)
+        # Nothing is known of what was left out.
+        return min(wait, _EMPTY_REST) if left_out else wait
 
     async def _take(
         self, names: Collection[str], rooms: Sequence[tuple[Bucket, int]], *, sweep: bool, some: bool = False
-    ) -> tuple[list[work.Claim], set[int]]:
-        """A claim by leases, one that sorts by keys, one of the others, where there are such names; and who was filled.
+    ) -> tuple[list[work.Claim], set[int], bool]:
+        """A claim by leases, one that sorts by keys, one of the others, where there are such names.
 
-        Not more than these ``rooms``, even if there is more meanwhile. With ``some`` of the names nothing is learned
-        about the lines.
+        Then who was filled, and whether one of them was left out, because it had found nothing just now. Not more than
+        these ``rooms``, even if there is more meanwhile. With ``some`` of the names nothing is learned about the lines.
         """
         generations = await self._lease(names, sum(room for _, room in rooms))
         claims: list[work.Claim] = []
         filled: set[int] = set()
+        left_out = False
         limited = self._limited
         groups = [
             (limited.leased, [name for name in names if name in generations]),
@@ -134,6 +144,10 @@ class LimitedClaims:
             if not those or not asked:
                 continue
             wide = sweep or began_anew
+            if reach.rests and not wide and not some:
+                left_out = True
+                continue
+            self._heard = False
             claim: work.Claim | None
             if by_lease:
                 claim = await self._take_leased({name: generations[name] for name in those}, asked, sweep=wide)
@@ -145,11 +159,13 @@ class LimitedClaims:
                 continue
             claims.append(claim)
             full = self._note(reach, asked, claim) if not some else set[int]()
+            if not (claim.runs or some or self._heard):
+                reach.rests_until = time.monotonic() + _EMPTY_REST
             if free is not None and full and free < 2 * len(claim.runs):
                 # There may be more of them, and there are not as many permits left.
                 self._leases.was_short(those)
             filled |= full
-        return claims, filled
+        return claims, filled, left_out
 
     async def _take_leased(
         self, generations: dict[str, int], asked: Sequence[tuple[Bucket, work.Wanted]], *, sweep: bool
@@ -225,7 +241,8 @@ class LimitedClaims:
         """The buckets that have room for what waits in line and has limits."""
         limited = self._limited
         for bucket in self._intake.buckets:
-            if bucket.hungry() and any(bucket.id in reach.more for reach in limited.reaches):
+            # In this order: it is asked often, mostly of buckets for which there is no more.
+            if any(bucket.id in reach.more for reach in limited.reaches) and bucket.hungry():
                 yield bucket.id
 
     # -- leases
