@@ -235,3 +235,12 @@ async def continues_with_children(left: int) -> str:
         await start_child(waits, on_parent_close="wait")
         continue_as_new(0)
     return "done"
+
+
+@app.workflow
+async def continues_with_a_child(rounds: int) -> int:
+    """Leaves a child behind that it ends after, once; then it waits for a signal of its own."""
+    if rounds == 0:
+        await start_child(waits, on_parent_close="wait")
+        continue_as_new(1)
+    return await go.wait()

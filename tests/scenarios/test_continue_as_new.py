@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from holdfast import Client, RunCancelled, RunStatus, RunTimedOut
+from holdfast.store import work
+from holdfast.store.session import Session
+from holdfast.worker.letterbox import Letterbox
 from tests.apps.family import (
     app,
     continues_badly,
+    continues_with_a_child,
     continues_with_children,
     counts,
     counts_child,
@@ -56,6 +63,78 @@ async def test_signals_that_were_not_waited_for_go_along_in_their_order(house: H
     assert await run.result(timeout=SOON) == list(range(20))
     assert await house.value("select count(*) from holdfast.run where continued_from is not null") == 20
     assert not await house.value("select count(*) from holdfast.inbox")
+    await house.check_invariants()
+
+
+@pytest.mark.parametrize("letter", ["a signal", "a signal with a key", "a cancel"])
+async def test_what_is_being_journaled_as_it_goes_on_goes_along(
+    house: House, monkeypatch: pytest.MonkeyPatch, letter: str
+) -> None:
+    """The code has not heard of it, and in the inbox it is no more."""
+    app = house.app()
+    at_work, sent, taken = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @app.activity
+    async def works() -> None:
+        at_work.set()
+        await asyncio.Event().wait()
+
+    @app.workflow
+    async def hears(heard: list[int]) -> list[int]:
+        # Beside it something is under way, so that it stays in memory while letters come.
+        working = asyncio.create_task(works())
+        heard = [*heard, await go.wait()]
+        if len(heard) < 3:
+            hears.continue_as_new(heard)
+        working.cancel()
+        return heard
+
+    flush_it, take_them = work.flush, Letterbox.take
+
+    async def flush(session: Session, identity: work.Identity, writes: Sequence[Any], **options: Any) -> work.Flushed:
+        if not sent.is_set() and any(list(one.seen) == [1] for one in writes):
+            # The first is on its way to the journal: another one is sent, and taken from the inbox.
+            sent.set()
+            if letter == "a cancel":
+                await run.cancel()
+            else:
+                await run.signal(go, 2, key="two" if letter == "a signal with a key" else None)
+            await asyncio.wait_for(taken.wait(), SOON.total_seconds())
+        return await flush_it(session, identity, writes, **options)
+
+    def take(letterbox: Letterbox, letters: Sequence[work.Letter]) -> list[tuple[work.Letter, str]]:
+        new = take_them(letterbox, letters)
+        if any(one.number == 2 for one, _ in new):
+            taken.set()
+        return new
+
+    monkeypatch.setattr(work, "flush", flush)
+    monkeypatch.setattr(Letterbox, "take", take)
+    client = await house.client(app)
+    await house.worker(app)
+    run = await client.start(hears, NOTHING)
+    await asyncio.wait_for(at_work.wait(), SOON.total_seconds())
+    await run.signal(go, 1)
+    if letter == "a cancel":
+        with pytest.raises(RunCancelled):
+            await run.result(timeout=SOON)
+    else:
+        await house.until("select count(*) = 2 from holdfast.result where status = 4")
+        await run.signal(go, 3)
+        assert await run.result(timeout=SOON) == [1, 2, 3]
+    assert sent.is_set()
+    await house.check_invariants()
+
+
+async def test_what_comes_while_it_waits_for_its_children_goes_along(house: House, client: Client) -> None:
+    await house.worker(app)
+    run = await client.start(continues_with_a_child, 0)
+    child = await house.until("select id from holdfast.run where parent = $1", run.id)
+    await house.parked(run.id, child)
+    await run.signal(go, 7)
+    await house.until("select count(*) = 1 from holdfast.journal where run_id = $1 and kind = 4", run.id)
+    await client.signal(child, go, 1)
+    assert await run.result(timeout=SOON) == 7
     await house.check_invariants()
 
 

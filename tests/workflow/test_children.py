@@ -356,6 +356,25 @@ def test_what_was_not_seen_goes_along() -> None:
     assert list(stage.result.unread) == ["signal:other#1", "signal:go#3", "signal:go#4"]
 
 
+def test_what_comes_while_it_waits_for_its_children_goes_along() -> None:
+    @Workflow
+    async def leaves(rounds: int) -> None:
+        await start_child(ship, 1, on_parent_close="wait")
+        await go.wait()
+        continue_as_new(rounds + 1)
+
+    stage = Stage(leaves, 1)
+    stage.go()
+    begin(stage, "ship#1")
+    for number in range(2):
+        stage.post(go, number)
+    stage.go()
+    stage.post(go, 2)
+    assert stage.go().end is None
+    tell(stage, "ship#1")
+    assert list(stage.result.unread) == ["signal:go#2", "signal:go#3"]
+
+
 def test_a_cancel_that_was_not_seen_goes_along_and_one_that_was_does_not() -> None:
     @Workflow
     async def insists() -> None:

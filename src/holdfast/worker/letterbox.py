@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast.core.journal import EntryKind, cancel_key, completion_key, letter_number, signal_key, update_key
+from holdfast.workflow.agenda import RECEIVED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ _RECEIVED = (
 class Letterbox:
     """The inbox of one run, as its worker sees it."""
 
-    __slots__ = ("cancels", "seen", "unread")
+    __slots__ = ("_under_way", "cancels", "seen", "unread")
 
     def __init__(self, journal: Sequence[Entry]) -> None:
         self.seen = 0
@@ -39,11 +40,21 @@ class Letterbox:
                     self.cancels.add(entry.key)
         self.unread: Sequence[Letter] = ()
         """What lay in the inbox when the run was claimed, until its code is entered."""
+        self._under_way: list[tuple[Letter, str]] = []
 
     @property
     def timed_out(self) -> bool:
         """Whether the first request to cancel came from the run's own timeout."""
         return cancel_key(0) in self.cancels and min(self.cancels) == cancel_key(0)
+
+    @property
+    def unheard(self) -> list[str]:
+        """The keys of what is being journaled: the code has not heard of it, and the inbox has it no more."""
+        return [key for letter, key in self._under_way if letter.kind in RECEIVED]
+
+    def journaled(self, count: int) -> None:
+        """The first so many of those that were taken are durable, and the code hears of them."""
+        del self._under_way[:count]
 
     def take_unread(self) -> Sequence[Letter]:
         """What has lain there since the claim, once."""
@@ -69,4 +80,5 @@ class Letterbox:
             else:
                 key = signal_key(letter.name, letter.number)
             new.append((letter, key))
+        self._under_way += new
         return new

@@ -139,6 +139,9 @@ class RestingRun(WritingRun):
     def _end(self, end: Ended, rows: Sequence[JournalWrite] = ()) -> None:
         self._stop_waiting()
         self._over = True
+        if end.next_input is not None:
+            # What is being journaled at this moment goes along too.
+            end = end._replace(unread=[*end.unread, *self._letterbox.unheard])
         stored, following = as_stored(end, self._desk, name=self.name, parent=self._parent)
         self._write(Unit(self, journal=rows, end=stored, next=following))
 

@@ -260,6 +260,8 @@ class WritingRun(ABC):
             if entry.kind in ABOUT_ATTEMPTS:
                 self._calls.recorded(entry)
             self._instance.feed(entry)
+        if unit.seen:
+            self._letterbox.journaled(len(unit.seen))
         if unit.journal and self._entered and self.bucket.suspects:
             self._part()
         self._entered = self._entered or not self._under_way

@@ -191,8 +191,11 @@ class Instance:
         notes = () if delivery.notes is None else delivery.notes.take()
         if self._outliving:
             return Activation((), self._withdrawn(), None, None, patches, notes, self._outliving.to_cancel())
-        if self._ended is not None:
-            return Activation((), (), self._ended, None, patches, notes)
+        if (ended := self._ended) is not None:
+            if self._outliving is not None and ended.next_input is not None:
+                # With what has come while it waited for its children.
+                ended = ended._replace(unread=[*ended.unread, *delivery.unread])
+            return Activation((), (), ended, None, patches, notes)
         return Activation(
             self._commands() if delivery.fresh else (),
             self._withdrawn() if delivery.withdrawn else (),
