@@ -33,11 +33,11 @@ class Load:
         await process.name()
         return process
 
-    async def add(self, journeys: int, jobs: int = 0) -> None:
-        """Starts so many more."""
+    async def add(self, journeys: int, jobs: int = 0, *, seconds: float = 0.01) -> None:
+        """Starts so many more; the jobs take so long."""
         first = len(self._journeys)
         self._journeys += await self.client.start_many([journey.call(first + n) for n in range(journeys)])
-        self._jobs += await self.client.start_many([lasts.call(0.01) for _ in range(jobs)])
+        self._jobs += await self.client.start_many([lasts.call(seconds) for _ in range(jobs)])
 
     async def signal(self, count: int) -> None:
         """Signals so many more of the journeys, each as if it were sent twice."""
