@@ -100,6 +100,42 @@ async def falls_twice() -> list[str]:
     return list(await asyncio.gather(falls("one"), falls("two")))
 
 
+NOT_AT_ONCE = Retry(max_attempts=3, initial=timedelta(milliseconds=800), factor=1.0, jitter=0.0)
+
+
+def fails_at_first() -> None:
+    called()
+    if activity_info().attempt == 1:
+        raise ConnectionError
+
+
+@app.activity(retry=NOT_AT_ONCE)
+async def trips() -> None:
+    fails_at_first()
+
+
+@app.activity(retry=NOT_AT_ONCE)
+def trips_in_a_thread() -> None:
+    fails_at_first()
+
+
+@app.activity(retry=NOT_AT_ONCE, isolation="process")
+def trips_in_a_process() -> None:
+    fails_at_first()
+
+
+@app.activity(isolation="process")
+def walks_in_a_process() -> None:
+    called()
+
+
+@app.workflow
+async def trips_everywhere() -> None:
+    """When there is a process: the second attempts are waited for in the worker's memory, and not for long."""
+    await walks_in_a_process()
+    await asyncio.gather(trips(), trips_in_a_thread(), trips_in_a_process())
+
+
 @app.activity
 async def blocks(seconds: float) -> str:
     called()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _SLACK = 0.005
 """Seconds by which the two clocks may be taken to differ."""
 _WAKING = 1.0
-"""Seconds in which a process that was frozen has found out."""
+"""Seconds in which a process that was frozen goes on with what it was at."""
 _RECORDED = """
 select run_id, key, extract(epoch from at)::float8 as at
   from holdfast.journal
@@ -76,6 +76,7 @@ class Books:
         self._read = 0
         self._attempts: dict[tuple[UUID, str], int] = {}
         self._doubtful: list[_Line] = []
+        self._waking: dict[tuple[int, float], _Line] = {}
         self.calls = 0
         """How many lines there were."""
 
@@ -129,8 +130,11 @@ class Books:
                 self._findings.blame("8. no recorded activity is called again", sentence, line.run_id)
 
     def _is_waking(self, line: _Line) -> bool:
-        """Who was frozen does not know it for a moment, and may begin what was next: nothing of it can be written."""
-        return 0 <= line.at - self._thawed.get(line.pid, line.at + 1) < _WAKING
+        """Who was frozen may have looked at the end of its lease just before, and not yet called: that is one line."""
+        thawed = self._thawed.get(line.pid)
+        if thawed is None or not 0 <= line.at - thawed < _WAKING:
+            return False
+        return self._waking.setdefault((line.pid, thawed), line) == line
 
     def _in_turn(self, line: _Line) -> None:
         call = (line.run_id, line.key)

@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.client import Client, RunHandle
 from tests.apps.journeys import app as journeys
-from tests.apps.journeys import blocks, branches, go, journey, journeys_end, lasting, lasts
+from tests.apps.journeys import blocks, branches, go, journey, journeys_end, lasting, lasts, trips_everywhere
 from tests.apps.ledger import Ledger
 from tests.house import House, WorkerProcess, eventually
 from tests.scenarios.soon import SOON
@@ -157,6 +157,27 @@ async def test_what_a_frozen_worker_writes_after_its_lease_is_refused_and_its_ru
     assert {row["status"] for row in results} == {1}
     assert "stopped itself" in house.log() or "lost its lease" in house.log()
     assert peer.pid != frozen.pid
+    await house.check_invariants()
+
+
+async def test_a_worker_that_was_frozen_beyond_its_lease_begins_nothing_when_it_wakes(
+    house: House, ledger: Ledger
+) -> None:
+    """What it was about to begin has been done by somebody else; the next attempt is not called by both."""
+    client = await client_of(house)
+    frozen = await house.process(MODULE, "--lease", "1s", "--poll", "200ms", env=ledger.env)
+    name = await frozen.name()
+    runs = await client.start_many([trips_everywhere.call() for _ in range(5)])
+    await house.until("select count(*) = 15 from holdfast.journal where kind = 2")
+    frozen.send(signal.SIGSTOP)
+    await started(house, ledger)
+    await house.ended(*[run.id for run in runs])
+    frozen.send(signal.SIGCONT)
+    await house.until(
+        "select count(*) = 1 from holdfast.worker where pid = $1 and state = 'active' and name <> $2", frozen.pid, name
+    )
+    calls = [line.split(" ", 2)[2] for line in ledger.lines()]
+    assert len(calls) == len(set(calls)) == 35
     await house.check_invariants()
 
 

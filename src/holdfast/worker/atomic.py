@@ -128,8 +128,10 @@ class Atomic:
     async def _code(self, transaction: Transaction) -> tuple[str, Turn]:
         attempt, activity = self._attempt, self._attempt.activity
         args, kwargs = activity.parameters.decode(attempt.input)
-        attempt.entered()
         assert attempt.executor is not None
+        if attempt.executor.lease_end.has_come:
+            await attempt.executor.lease_end.put_off()
+        attempt.entered()
         run = partial(transaction.run, activity.fn)
         value = await attempt.executor.surroundings.call(attempt, run, (args, kwargs), {})
         text, _ = activity.returns.encode(value)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import GiveUp, HoldfastError
 from holdfast.worker.attempt import NOT_FROM_OUTSIDE, Outcome
+from holdfast.worker.lease_end import LeaseEnd
 from holdfast.worker.process.pool import ProcessPool
 from holdfast.worker.surroundings import Surroundings
 from holdfast.worker.within import Within
@@ -64,7 +65,9 @@ class Executor:
         self._relieved = relieved
         self._pressed = False
         self._pool: ThreadPoolExecutor | None = None
-        self._processes = ProcessPool(most=max_processes, seal=seal, freed=self.relieve)
+        self.lease_end = LeaseEnd()
+        """No code is entered after it."""
+        self._processes = ProcessPool(most=max_processes, seal=seal, freed=self.relieve, lease_end=self.lease_end)
         self._running: set[Attempt] = set()
         self._closed = False
         self.surroundings = Surroundings()
@@ -232,6 +235,8 @@ class Executor:
         scope: asyncio.Timeout | None = None
         try:
             args, kwargs = activity.parameters.decode(attempt.input)
+            if self.lease_end.has_come:
+                await self.lease_end.put_off()
             if attempt.timeout is None:
                 value = await self.surroundings.call(attempt, code, args, kwargs)
             else:
@@ -397,6 +402,9 @@ def _run_sync(attempt: Attempt) -> Outcome:
     activity = attempt.activity
     try:
         args, kwargs = activity.parameters.decode(attempt.input)
+        assert attempt.executor is not None
+        if not attempt.executor.lease_end.put_off_here(lambda: attempt.abandoned):
+            raise HoldfastError("the worker's lease is over")
         output, _ = activity.returns.encode(activity.fn(*args, **kwargs))
     except BaseException as error:
         return failed(attempt, error, timed_out=False)

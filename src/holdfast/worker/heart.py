@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from holdfast.store import work
 from holdfast.store.connect import said
 from holdfast.store.link import Link
-from holdfast.worker.heartbeat import boot_time
+from holdfast.worker.lease_end import boot_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.errors import WorkerFenced
 from holdfast.core.worker_state import Wish, WorkerState
+from holdfast.worker.lease_end import boot_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,15 +22,9 @@ if TYPE_CHECKING:
 
     from holdfast.store import work
     from holdfast.worker.heart import Heart
+    from holdfast.worker.lease_end import LeaseEnd
 
 log = logging.getLogger("holdfast.worker")
-
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def boot_time() -> float:
-    """Seconds on a clock that goes on while the machine sleeps."""
-    return time.clock_gettime(_CLOCK)
 
 
 class Heartbeat:
@@ -46,6 +41,7 @@ class Heartbeat:
         name: str,
         lease: timedelta,
         leased_at: float,
+        end: LeaseEnd,
         state: WorkerState,
         stalled: Callable[[], float],
         overflowed: Callable[[], Mapping[int, int]],
@@ -62,6 +58,8 @@ class Heartbeat:
         self._lease = lease.total_seconds()
         self._interval = self._lease / 3
         self._leased_at = leased_at
+        self._end = end
+        end.at = leased_at + self._lease
         self._stalled = stalled
         self._overflowed = overflowed
         self._overflow_told: Mapping[int, int] = {}
@@ -153,6 +151,7 @@ class Heartbeat:
                 self._give_up("the database says that its lease is over")
             return
         self._leased_at = self._sent_at
+        self._end.at = self._leased_at + self._lease
         self._tell(self._renewed)
         self._due_at = time.monotonic() + self._interval
         # What is asked for holds until something else is: so an answer that is lost is no command that is lost.

@@ -17,7 +17,7 @@ from holdfast.store import work
 from holdfast.store.connect import is_away, translate
 from holdfast.store.survival import Survival, survive
 from holdfast.supervise.backoff import Backoff
-from holdfast.worker.heartbeat import boot_time
+from holdfast.worker.lease_end import boot_time
 
 if TYPE_CHECKING:
     from holdfast.core.settings import WorkerSettings

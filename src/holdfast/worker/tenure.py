@@ -318,6 +318,7 @@ class Tenure:
             name=self.name,
             lease=settings.lease,
             leased_at=leased_at,
+            end=self._executor.lease_end,
             state=WorkerState.PAUSED if self.paused else WorkerState.ACTIVE,
             stalled=self._flush_stands_still_for,
             overflowed=self._holdings.overflow_counts,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from holdfast.core.errors import ActivityCrashed, HoldfastError
 from holdfast.core.failure import Failure
 from holdfast.worker.attempt import Attempt, Outcome
+from holdfast.worker.lease_end import PAUSE, LeaseEnd
 from holdfast.worker.process.host import Host
 from holdfast.worker.raised import as_raised
 from holdfast.workflow.log_context import of_run, worker_here
@@ -53,11 +54,12 @@ class _Seat:
 class ProcessPool:
     """Runs attempts in processes; those for which there is none wait in line."""
 
-    def __init__(self, *, most: int, seal: Seal, freed: Callable[[], None]) -> None:
+    def __init__(self, *, most: int, seal: Seal, freed: Callable[[], None], lease_end: LeaseEnd) -> None:
         self._loop = asyncio.get_running_loop()
         self._seal = seal
         self._most = most
         self._freed = freed
+        self._lease_end = lease_end
         self._line: deque[Attempt] = deque()
         self._seats: dict[Host, _Seat] = {}
         self._idle: list[_Seat] = []
@@ -111,6 +113,9 @@ class ProcessPool:
     def _fill(self) -> None:
         while self._line and not self._closed:
             if not self._idle and len(self._seats) >= self._most:
+                return
+            if self._lease_end.has_come:
+                self._loop.call_later(PAUSE, self._fill)
                 return
             attempt = self._line.popleft()
             if attempt.abandoned:
