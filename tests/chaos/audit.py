@@ -1,7 +1,8 @@
 """What the harness writes down in the database itself, and the checks that can be made with it.
 
 A trigger notes which worker was given which hold of which run: so it can be told, afterwards, whose rows those of a
-journal are, and whether they were written after their writer had been fenced.
+journal are, and whether they were written after their writer had been fenced. Another one notes each time that a
+message is made.
 """
 
 from __future__ import annotations
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 _NOTES = """
 create table public.chaos_entry (book int, line int);
 create table public.chaos_claim (run_id uuid, hold int, worker int, primary key (run_id, hold));
+create table public.chaos_made (run_id uuid not null);
+create function public.chaos_note_made() returns trigger language plpgsql as $$
+begin
+  insert into public.chaos_made values (new.id);
+  return null;
+end $$;
+create trigger chaos_made after insert on holdfast.run for each row
+  when (new.kind = 3) execute function public.chaos_note_made();
 create function public.chaos_note_claim() returns trigger language plpgsql as $$
 begin
   insert into public.chaos_claim

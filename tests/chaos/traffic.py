@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,10 @@ class Traffic:
         self._sent: set[UUID] = set()
         self._gone: set[UUID] = set()
         """Acknowledged, or perhaps: nobody knows."""
-        self._acknowledged: dict[UUID, float] = {}
+        self._acknowledged: dict[UUID, list[float]] = defaultdict(list)
+        self._again: list[tuple[UUID, int]] = []
+        """What was received after so many acknowledgements of it."""
+        self._keyed: set[UUID] = set()
         self._driven: dict[UUID, int] = {}
         self._recorded: dict[tuple[UUID, str], float] = {}
         self.counts = Counter[str]()
@@ -62,7 +65,10 @@ class Traffic:
             number += 1
             try:
                 if number % 2:
-                    self._sent.add(await self._queue.send(number, key=f"parcel-{number}" if number % 3 == 0 else None))
+                    key = f"parcel-{number}" if number % 3 == 0 else None
+                    self._sent.add(run_id := await self._queue.send(number, key=key))
+                    if key is not None:
+                        self._keyed.add(run_id)
                 else:
                     run = await self._client.driven.trigger(_BY_HAND, {"n": number})
                     self._driven[run.id] = number
@@ -99,8 +105,7 @@ class Traffic:
         for run_id in self._sent - self._gone:
             what = "is still there" if run_id in there else "is lost: nobody has acknowledged it"
             self._findings.blame("1. a message is kept until it is acknowledged", f"message {run_id} {what}", run_id)
-        for run_id in there & self._acknowledged.keys():
-            self._findings.blame("1. an acknowledged message is gone", f"message {run_id} is there", run_id)
+        await self._look_at_repeated(db, there)
         ends = await db.fetch(
             "select run_id, status, output #>> '{}' as output from holdfast.result where run_id = any ($1::uuid[])",
             list(self._driven),
@@ -115,6 +120,27 @@ class Traffic:
             "runs driven by hand": len(self._driven),
         }
 
+    async def _look_at_repeated(self, db: Connection, there: set[UUID]) -> None:
+        """What was acknowledged is gone, but for one thing that is documented.
+
+        A message without a key was sent, the answer was lost, it was received and acknowledged, and so is gone; then
+        its client sends it again by itself, and it is made once more. Its id is the same, which nobody else can make.
+        """
+        check = "1. an acknowledged message is gone"
+        query = "select run_id, count(*)::int as times from public.chaos_made group by run_id"
+        made = {row["run_id"]: row["times"] for row in await db.fetch(query)}
+        for run_id, before in self._again:
+            if made[run_id] <= before:
+                self._findings.blame(check, "it was received once more", run_id)
+        for run_id in there & self._acknowledged.keys():
+            if made[run_id] <= len(self._acknowledged[run_id]):
+                self._findings.blame(check, f"message {run_id} is there", run_id)
+        for run_id in self._keyed:
+            if made[run_id] > 1:
+                self._findings.blame("1. a key makes one message", f"it was made {made[run_id]} times", run_id)
+        if repeated := sum(times > 1 for times in made.values()):
+            self.counts["messages made again by a repeated send"] = repeated
+
     # -- messages
 
     async def _receive(self) -> None:
@@ -127,8 +153,8 @@ class Traffic:
                 continue
             for message in messages:
                 self.counts["messages received"] += 1
-                if self._acknowledged.get(message.id, asked) < asked:
-                    self._findings.blame("1. an acknowledged message is gone", "it was received once more", message.id)
+                if before := sum(at < asked for at in self._acknowledged.get(message.id, ())):
+                    self._again.append((message.id, before))
                 await self._settle(message)
 
     async def _settle(self, message: Message[Any]) -> None:
@@ -152,7 +178,7 @@ class Traffic:
                 self._gone.add(message.id)
             return
         self._gone.add(message.id)
-        self._acknowledged[message.id] = time.monotonic()
+        self._acknowledged[message.id].append(time.monotonic())
 
     # -- runs that are driven by hand
 

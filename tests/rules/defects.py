@@ -11,9 +11,9 @@ import asyncio
 import copy
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from uuid import UUID
 
 import pytest
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from holdfast.store.link import Link
+    from holdfast.store.statements import Statement
     from holdfast.store.writes import Writes
 
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -108,8 +109,47 @@ def _without_rows(kind: int) -> Change:
 # -- what is said in a worker
 
 
-async def _read_with_the_claim(_db: Connection, patch: pytest.MonkeyPatch) -> None:
-    """What a run has seen, and what has come for it, is read by the statement that claims: with its snapshot."""
+class Claimed(NamedTuple):
+    """What a claim gives, and the keys and numbers that it has read for each run."""
+
+    rows: Sequence[Any]
+    keys: Mapping[UUID, set[str]]
+    numbers: Mapping[UUID, set[int]]
+    """Of letters."""
+
+
+class Claim(Protocol):
+    """Claims, and reads what its runs have seen and what has come for them, in some order."""
+
+    async def __call__(self, session: Session, statement: Statement, values: Mapping[str, object], /) -> Claimed: ...
+
+
+_KEYS = "array(select j.key from holdfast.journal j where j.run_id = {0}.run_id) as keys"
+_NUMBERS = "array(select i.number from holdfast.inbox i where i.run_id = {0}.run_id) as numbers"
+READS = f"{_KEYS}, {_NUMBERS}"
+"""What a run has seen, and what has come for it: of the table with this name."""
+
+
+async def _in_one_statement(session: Session, statement: Statement, values: Mapping[str, object]) -> Claimed:
+    text = f"select c.*, {READS.format('c')} from ({statement.text}) c"
+    rows = await session.connection.fetch(text, *statement.bind(values))
+    return Claimed(
+        [tuple(row)[:-2] for row in rows],
+        {row["run_id"]: set(row["keys"]) for row in rows},
+        {row["run_id"]: set(row["numbers"]) for row in rows if row["inbox_count"]},
+    )
+
+
+def read_with(claim: Claim) -> Change:
+    """What a run has seen, and what has come for it, is what the claim has read, and not what is there after it."""
+
+    async def change(_db: Connection, patch: pytest.MonkeyPatch) -> None:
+        _read_with(claim, patch)
+
+    return change
+
+
+def _read_with(claim: Claim, patch: pytest.MonkeyPatch) -> None:
     journals: dict[UUID, set[str]] = {}
     inboxes: dict[UUID, set[int]] = {}  # of those for which something had come; read once
     really_fetch, really_journals, really_inboxes = Session.fetch, work.read_journals, work.read_inboxes
@@ -117,18 +157,10 @@ async def _read_with_the_claim(_db: Connection, patch: pytest.MonkeyPatch) -> No
     async def fetch(self: Session, name: str, /, **values: object) -> Any:
         if name != "claim":
             return await really_fetch(self, name, **values)
-        statement = self.statements[name]
-        text = (
-            "select c.*, array(select j.key from holdfast.journal j where j.run_id = c.run_id) as keys, "
-            "array(select i.number from holdfast.inbox i where i.run_id = c.run_id) as numbers "
-            f"from ({statement.text}) c"
-        )
-        rows = await self.connection.fetch(text, *statement.bind(values))
-        for row in rows:
-            journals[row["run_id"]] = set(row["keys"])
-            if row["inbox_count"]:
-                inboxes[row["run_id"]] = set(row["numbers"])
-        return [tuple(row)[:-2] for row in rows]
+        claimed = await claim(self, self.statements[name], values)
+        journals.update(claimed.keys)
+        inboxes.update(claimed.numbers)
+        return claimed.rows
 
     async def read_journals(session: Session, runs: Any) -> dict[UUID, list[Entry]]:
         found = await really_journals(session, runs)
@@ -237,7 +269,7 @@ DEFECTS: dict[str, Defect] = {
     ),
     "inbox read with the claim": Defect(
         "a claim that waited misses what was written meanwhile",
-        process=_read_with_the_claim,
+        process=read_with(_in_one_statement),
     ),
     "result before journal": Defect(
         "a run has ended or is parked, and the outcomes that led there are not recorded",

@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 import click
 
 from holdfast.testing import shared_postgres
-from tests.simulation.engines import ENGINES
-from tests.simulation.laboratory import Report, examine, set_up
+from tests.simulation.engines import CAUGHT, ENGINES
+from tests.simulation.examination import Examined, examine_seeds
+from tests.simulation.laboratory import Report
 
 _SHOWN = 60
-_TOGETHER = 5
+_ALL = "all"
+_BROKEN_SEEDS = 600
+_BROKEN_MINUTES = 10.0
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -26,7 +25,14 @@ _TOGETHER = 5
 @click.option("--first", type=int, default=1, help="The first seed; the others follow.  [default: 1]")
 @click.option("--seed", type=int, help="Only this one, twice, with its trace.")
 @click.option("--minutes", type=float, help="Stop after so many minutes, however many seeds are left.")
-@click.option("--broken", type=click.Choice(sorted(ENGINES)), help="An engine from which a rule was taken out.")
+@click.option(
+    "--broken",
+    is_flag=False,
+    flag_value=_ALL,
+    type=click.Choice([_ALL, *sorted(ENGINES)]),
+    metavar="[NAME]",
+    help="An engine from which a rule was taken out; without a name, each that is to be caught here.",
+)
 @click.option("--processes", type=click.IntRange(1), help="How many at once.  [default: one per processor]")
 @click.option("--twice/--once", default=False, help="Every seed twice; otherwise one of twenty.")
 def simulate(
@@ -45,50 +51,50 @@ def simulate(
     off, or waits. The same seed gives the same trace. The exit code says whether everything went as it must; with
     --broken, whether the engine was caught.
     """
-    began = time.monotonic()
-    chosen = [seed] if seed is not None else list(range(first, first + seeds))
-    caught: Report | None = None
-    done = trips = runs = deaths = waits = 0
     with shared_postgres(f"simulation-{os.getpid()}") as server:
-        for report in _reports(server.dsn, chosen, broken, processes, twice=twice or seed is not None):
-            done, trips = done + 1, trips + report.trips
-            runs, deaths, waits = runs + report.runs, deaths + report.deaths, waits + report.waits
-            if report.wrong:
-                caught = report
-                break
-            if seed is not None:
-                click.echo("\n".join(report.trace))
-            if minutes is not None and time.monotonic() - began > minutes * 60:
-                break
-    seconds = time.monotonic() - began
+        if broken == _ALL:
+            sys.exit(_go_through(server.dsn, first, processes))
+        examined = examine_seeds(
+            server.dsn,
+            [seed] if seed is not None else range(first, first + seeds),
+            broken=broken,
+            processes=processes,
+            twice=twice or seed is not None,
+            minutes=minutes,
+            each=_print_trace if seed is not None else None,
+        )
+    caught = examined.caught
     if caught is not None:
         _show(caught, broken)
-    click.echo(
-        f"{done} schedules in {seconds:.0f} s: {runs} runs, {trips} round trips, "
-        f"{deaths} deaths, {waits} waits for locks"
-        + ("" if caught is not None else "; nothing is lost and nothing is doubled")
-    )
+    for what, times in examined.befallen.most_common():
+        click.echo(f"{times:7}  {what}")
+    click.echo(f"{examined}{'' if caught else '; nothing is lost and nothing is doubled'}")
     if broken is not None:
         click.echo(f"{broken}: {'caught' if caught else 'NOT caught'}")
     sys.exit(int((caught is not None) != (broken is not None)))
 
 
-def _reports(dsn: str, seeds: list[int], broken: str | None, processes: int | None, *, twice: bool) -> Iterator[Report]:
-    count = min(processes or os.cpu_count() or 1, len(seeds))
-    with ProcessPoolExecutor(count, get_context("spawn"), set_up, (dsn, broken)) as pool:
-        waiting = iter(seeds)
-        under_way: dict[Future[Report], int] = {}
-        while True:
-            while len(under_way) < count * _TOGETHER and (seed := next(waiting, None)) is not None:
-                under_way[pool.submit(examine, seed, twice=twice or seed % 20 == 0)] = seed
-            if not under_way:
-                return
-            ended = next(as_completed(under_way))
-            del under_way[ended]
-            report = ended.result()
-            if report.wrong:
-                pool.shutdown(wait=True, cancel_futures=True)
-            yield report
+def _go_through(dsn: str, first: int, processes: int | None) -> int:
+    """Every broken engine that is to be caught here, each on the same seeds, until one shows it."""
+    missed = 0
+    for name in CAUGHT:
+        seeds = range(first, first + _BROKEN_SEEDS)
+        examined = examine_seeds(dsn, seeds, broken=name, processes=processes, minutes=_BROKEN_MINUTES)
+        missed += examined.caught is None
+        click.echo(_line(name, examined))
+    click.echo(f"{len(CAUGHT) - missed} passed, {missed} failed")
+    return int(missed > 0)
+
+
+def _line(name: str, examined: Examined) -> str:
+    caught = examined.caught
+    found = "NOT caught" if caught is None else f"seed {caught.seed}: {caught.wrong[0].splitlines()[0]}"
+    return f"{name:42} {examined.schedules:4} schedules {examined.seconds:6.1f} s  {found[:160]}"
+
+
+def _print_trace(report: Report) -> None:
+    if not report.wrong:
+        click.echo("\n".join(report.trace))
 
 
 def _show(report: Report, broken: str | None) -> None:

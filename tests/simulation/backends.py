@@ -81,7 +81,10 @@ class Backends:
         self._io.close()
 
     async def _connect(self) -> Connection:
-        return await asyncpg.connect(self._dsn, server_settings=_SETTINGS, statement_cache_size=1000)
+        # That of the invariants is longer than what is kept otherwise, and would be planned each time.
+        return await asyncpg.connect(
+            self._dsn, server_settings=_SETTINGS, statement_cache_size=1000, max_cacheable_statement_size=0
+        )
 
     def take(self) -> Backend:
         """A session that nobody uses."""
@@ -168,9 +171,14 @@ class Backends:
         return backend.call.exception() or backend.call.result()
 
     def notice(self) -> None:
-        """Lets the driver see which sessions are gone."""
-        for _ in range(3):
-            self.wait(asyncio.sleep(0))
+        """Lets the driver see which sessions with an open transaction are gone."""
+        pids = [backend.pid for backend in self.opened]
+        alive = {
+            row["pid"] for row in self.look("select pid from pg_catalog.pg_stat_activity where pid = any ($1)", pids)
+        }
+        for backend in self.opened:
+            while backend.pid not in alive and not backend.connection.is_closed():
+                self.wait(asyncio.sleep(0.001))
 
     def look(self, query: str, *values: object) -> list[asyncpg.Record]:
         """Rows, as they are now; outside of the simulation."""

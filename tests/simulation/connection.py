@@ -70,6 +70,12 @@ class SimulatedConnection:
             words.append("read only")
         return SimulatedTransaction(self, " ".join(words))
 
+    async def reset(self, *, timeout: float | None = None) -> None:
+        if self.depth:
+            self.depth = 0
+            await self._ask("rollback", lambda db: db.execute("rollback"))
+        await self._ask("reset", None)
+
     def is_closed(self) -> bool:
         return self.closed or self.lost
 

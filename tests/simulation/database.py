@@ -33,7 +33,8 @@ class Database:
         )
         names = ", ".join(f"holdfast.{row['name']}" for row in tables)
         self._clear = (
-            f"truncate {names}, simulated.opened restart identity; select setval('simulated.identities', 1, false)"
+            f"truncate {names}, simulated.opened, simulated.made, simulated.entry restart identity; "
+            "select setval('simulated.identities', 1, false)"
         )
         self._invariants = _together(INVARIANTS + _FURTHER)
 

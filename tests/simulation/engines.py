@@ -1,18 +1,22 @@
-"""The deliberate defects as a simulation has them: two of them look otherwise where one process runs at a time."""
+"""The deliberate defects as a simulation has them: some look otherwise where one process runs at a time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from holdfast.worker import heart
 from tests.rules.change import replaced, rewritten
-from tests.rules.defects import DEFECTS, Defect
+from tests.rules.defects import DEFECTS, READS, Claimed, Defect, read_with
+
+if TYPE_CHECKING:
+    from holdfast.store.session import Session
+    from holdfast.store.statements import Statement
 
 _LOOKED_AT = (
-    "    perform 1 from holdfast.worker w where w.id = v_worker.id for update skip locked;\n",
-    "    perform 1;\n",
+    "    select w.survived into v_lives from holdfast.worker w where w.id = v_worker.id for update skip locked;\n",
+    "    select w.survived into v_lives from holdfast.worker w where w.id = v_worker.id;\n",
 )
 _GUARD = (
     """         and w.epoch = v_worker.epoch
@@ -54,8 +58,23 @@ class _HeartOnTheLoop(heart.Heart):
         super().__init__(*arguments, **{**options, "beside": _OnTheLoop()})
 
 
+async def _before_the_claim(session: Session, statement: Statement, values: Mapping[str, object]) -> Claimed:
+    """As a claim whose snapshot is older than what it waits for: a statement is not interrupted here."""
+    found = await session.connection.fetch(f"select t.run_id, t.inbox_count, {READS.format('t')} from holdfast.task t")
+    rows = await session.connection.fetch(statement.text, *statement.bind(values))
+    return Claimed(
+        rows,
+        {row["run_id"]: set(row["keys"]) for row in found},
+        {row["run_id"]: set(row["numbers"]) for row in found if row["inbox_count"]},
+    )
+
+
 ENGINES: Mapping[str, Defect] = {
     **DEFECTS,
+    "inbox read with the claim": Defect(
+        DEFECTS["inbox read with the claim"].seen,
+        process=read_with(_before_the_claim),
+    ),
     "no epoch check in recovery": Defect(
         # A statement is not interrupted here. So the look at the row goes too, which passes over who is renewing it.
         DEFECTS["no epoch check in recovery"].seen,
@@ -68,3 +87,6 @@ ENGINES: Mapping[str, Defect] = {
     ),
 }
 """By what was taken out."""
+
+CAUGHT: Sequence[str] = tuple(ENGINES)
+"""Those that a simulation finds."""

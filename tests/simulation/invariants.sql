@@ -14,3 +14,11 @@ select w.id, w.name, w.lease_until, w.ended_at
  where w.state = 'lost'
    and w.lease_until > w.ended_at
  limit 10
+
+-- invariant: 2b. what a run has set last is recorded with its end
+select e.run_id
+  from holdfast.result e
+  join holdfast.run r on r.id = e.run_id and r.name = 'sequence'
+ where e.status = 1
+   and not exists (select from holdfast.journal j where j.run_id = e.run_id and j.key like 'state:total#%')
+ limit 10

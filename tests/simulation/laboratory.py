@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ class Report:
     runs: int
     deaths: int
     waits: int
+    befallen: Mapping[str, int]
     suspect: str | None
 
 
@@ -107,5 +109,6 @@ def examine(seed: int, *, twice: bool) -> Report:
         runs=outcome.runs,
         deaths=outcome.deaths,
         waits=outcome.waits,
+        befallen=dict(outcome.befallen),
         suspect=outcome.suspect,
     )

@@ -7,18 +7,22 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from holdfast.client import Client
 from holdfast.client.parts import Parts
 from holdfast.core.errors import DatabaseError, RunEnded
+from tests.simulation.clockwork import Clockwork
 from tests.simulation.mailbox import Mailbox
-from tests.simulation.programs import MESSAGE, PROGRAMS, app, word
+from tests.simulation.programs import CLOCK, MESSAGE, PROGRAMS, Operated, app, question, word
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from holdfast.client import RunHandle
+    from holdfast.core.schedule import OverlapName
     from holdfast.store.statements import Statements
+    from tests.simulation.backends import Backends
     from tests.simulation.process import Process
     from tests.simulation.world import World
 
@@ -47,7 +51,7 @@ class Promise:
 
 def plans(chance: random.Random, *, most: int, within: float) -> list[Plan]:
     """Some runs, of a few kinds."""
-    kinds = chance.sample([*PROGRAMS, MESSAGE], chance.randint(2, 6))
+    kinds = chance.sample([*PROGRAMS, MESSAGE, CLOCK], chance.randint(2, 6))
     return [
         Plan(
             kind=chance.choice(kinds),
@@ -62,13 +66,23 @@ def plans(chance: random.Random, *, most: int, within: float) -> list[Plan]:
 class Load:
     """The callers, all in one process."""
 
-    def __init__(self, world: World, dsn: str, statements: Statements, planned: list[Plan], *, hints: bool) -> None:
+    def __init__(
+        self,
+        world: World,
+        backends: Backends,
+        dsn: str,
+        statements: Statements,
+        planned: list[Plan],
+        *,
+        hints: bool,
+    ) -> None:
         self._world = world
         self._dsn = dsn
         self._statements = statements
         self.planned = planned
         self._hints = hints
-        self.mailbox = Mailbox(world)
+        self.mailbox = Mailbox(world, backends)
+        self.clockwork = Clockwork(world, backends)
         self.promises: list[Promise] = []
         self.done = False
 
@@ -102,26 +116,59 @@ class Load:
     async def _follow(self, client: Client, number: int, plan: Plan) -> None:
         await asyncio.sleep(plan.after)
         if plan.kind == MESSAGE:
-            for one in range(1 + plan.number % 3):
-                await self._again(partial(self.mailbox.send, client, f"{number}.{one}"))
+            await self._write(client, number, plan)
+            return
+        if plan.kind == CLOCK:
+            overlap: OverlapName = "queue" if plan.number % 2 else "allow"
+            await self.clockwork.follow(client, f"clock-{number}", self._again, overlap=overlap)
             return
         program = PROGRAMS[plan.kind]
-        call = program.call(plan.number)
-        key = f"{plan.kind}:{plan.number}" if program.keyed else None
-        run = await self._again(lambda: client.start(call, key=key))
+        call, key = program.call(plan.number), program.key(plan.number)
+        run = await self._again(lambda: client.start(call, key=key, after=program.after, timeout=program.timeout))
         assert run is not None
         self._world.note("caller", f"was promised {plan.kind}({plan.number}) as {run.id}")
         self.promises.append(Promise(plan, run.id))
         for one in range(program.signals(plan.number)):
             await asyncio.sleep(plan.between)
             await self._again(partial(client.signal, run.id, word, one, key=f"word-{one}"))
-        if program.cancelled:
+        for one in range(program.questions(plan.number)):
+            await asyncio.sleep(plan.between)
+            answer = await self._again(partial(run.update, question, one, key=f"question-{one}"))
+            if answer != 2 * one:
+                self._world.blame(f"{plan.kind}({plan.number}) was asked {one}, and answered {answer}")
+        if program.operated is not None:
             await asyncio.sleep(10 * plan.between)
-            await self._again(partial(client.cancel, run.id))
-        elif program.status == "succeeded" and number % 2 and not program.keyed:
+            await self._operate(run, program.operated, plan)
+        if program.status == "succeeded" and number % 2 and key is None:
             given = await self._again(run.result)
             if given != program.wanted(plan.number):
                 self._world.blame(f"{plan.kind}({plan.number}) gave its caller {given}")
+
+    async def _write(self, client: Client, number: int, plan: Plan) -> None:
+        for one in range(1 + plan.number % 3):
+            body = f"{number}.{one}"
+            if (plan.number + one) % 2:
+                await self._again(partial(self.mailbox.send, client, body))
+                continue
+            await self._again(partial(self.mailbox.send_keyed, client, body))
+            await asyncio.sleep(plan.between)
+            # Once more: it is the same message, also where it was acknowledged meanwhile.
+            await self._again(partial(self.mailbox.send_keyed, client, body))
+
+    async def _operate(self, run: RunHandle[Any], operated: Operated, plan: Plan) -> None:
+        match operated:
+            case Operated.CANCELLED:
+                await self._again(run.cancel)
+            case Operated.TERMINATED:
+                await self._again(run.terminate)
+            case Operated.PAUSED:
+                await self._again(partial(run.pause, at_once=plan.number % 2 == 0))
+                await asyncio.sleep(1.0)
+                await self._again(run.resume)
+            case Operated.HURRIED:
+                for _ in range(3):
+                    await self._again(run.wake)
+                    await asyncio.sleep(0.1)
 
     async def _again(self, send: Callable[[], Awaitable[T]]) -> T | None:
         while True:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tests.simulation.connection import SimulatedConnection
     from tests.simulation.world import World
 
+_BREATH = 0.5
+"""Seconds in which a loop that is blocked again and again hears of all that has happened meanwhile."""
 Main = Callable[["Process"], Coroutine[Any, Any, None]]
 
 
@@ -57,7 +59,7 @@ class Process:
         """It is gone, in the middle of whatever it did; the server notices."""
         if not self.alive:
             return
-        self.world.note(self.name, "is killed")
+        self.world.befall(self.name, "is killed")
         self.end()
         if self.died is not None:
             self.died()
@@ -72,14 +74,18 @@ class Process:
 
     def freeze(self, seconds: float) -> None:
         """All of it stands still for so long, as after SIGSTOP."""
-        self.world.note(self.name, f"stands still for {seconds:.3f} s")
+        self.world.befall(self.name, "stands still", f" for {seconds:.3f} s")
         self._hold(self.loops, seconds)
-        self.disturbed_at = self.world.now + seconds
+        self.disturb(seconds)
+
+    def disturb(self, seconds: float) -> None:
+        """What may cost it its lease goes on for so long."""
+        self.disturbed_at = max(self.disturbed_at, self.world.now + seconds)
 
     def block(self, seconds: float) -> None:
         """Its main loop stands still for so long, as when a handler blocks it; what is beside it goes on."""
-        self.world.note(self.name, f"is blocked for {seconds:.3f} s")
-        if self.loop.awake_at <= self.world.now:
+        self.world.befall(self.name, "is blocked", f" for {seconds:.3f} s")
+        if self.loop.awake_at <= self.world.now - _BREATH:
             self.blocked_at = self.world.now
         self._hold(self.loops[:1], seconds)
 
@@ -91,7 +97,7 @@ class Process:
 
     def cut(self) -> None:
         """All its connections are cut."""
-        self.world.note(self.name, "loses its connections")
+        self.world.befall(self.name, "loses its connections")
         for connection in list(self.connections):
             connection.lose()
 

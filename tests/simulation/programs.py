@@ -5,20 +5,40 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from holdfast import App, GiveUp, Limit, Retry, Signal, activity_info, saga, sleep
+from holdfast import (
+    App,
+    Connection,
+    GiveUp,
+    Key,
+    Limit,
+    Rate,
+    Retry,
+    Signal,
+    State,
+    Update,
+    activity_info,
+    fan_out,
+    saga,
+    sleep,
+)
 from holdfast.core.definition import Call
 
 app = App()
 
 word = Signal[int]("word")
+question = Update[int, int]("question")
+total = State[int]("total")
 
 QUEUE = "mail"
 MESSAGE = "message"
 """What is sent in the place of a run."""
+CLOCK = "clock"
+"""A schedule, which starts runs by itself."""
 
 
 class Called(NamedTuple):
@@ -94,6 +114,27 @@ async def single(n: int) -> int:
     return n
 
 
+@app.activity(rate=Rate(4, timedelta(seconds=1), burst=2))
+async def paced(n: int) -> int:
+    note()
+    return n
+
+
+@app.batch(size=3, wait=timedelta(milliseconds=100))
+async def weigh(items: list[int]) -> list[int]:
+    """Of several runs at once, so it tells nobody that it is called."""
+    await asyncio.sleep(0.02)
+    return [item * 3 for item in items]
+
+
+@app.activity(transactional=True)
+async def enter(connection: Connection, line: int) -> int:
+    """Writes a line into the book of its run, in one commit with its outcome."""
+    note()
+    await connection.execute("insert into simulated.entry (book, line) values ($1, $2)", activity_info().run_id, line)
+    return line
+
+
 @app.activity(lane="elsewhere")
 async def apart(n: int) -> int:
     note()
@@ -104,6 +145,12 @@ async def apart(n: int) -> int:
 async def refuse(n: int) -> None:
     note()
     raise GiveUp(f"{n} is refused")
+
+
+@app.activity
+async def tick(at: datetime) -> str:
+    note()
+    return at.isoformat()
 
 
 @app.activity
@@ -125,6 +172,7 @@ async def sequence(n: int) -> int:
         value = await step(value)
         if n % 2:
             await sleep(timedelta(milliseconds=150 * (1 + n % 5)))
+    total.set(value)
     return value
 
 
@@ -164,6 +212,41 @@ async def races(n: int) -> list[int]:
         except TimeoutError:
             await step(1)
     return heard
+
+
+@app.workflow
+async def answers(count: int) -> int:
+    """Answers so many questions; it works before each answer."""
+    asked = 0
+    async for call in question.calls():
+        asked += await step(call.input) - 1
+        call.reply(call.input * 2)
+        count -= 1
+        if not count:
+            break
+    return asked
+
+
+@app.workflow
+async def books(n: int) -> int:
+    """Writes some lines, one after the other."""
+    for line in range(1 + n % 3):
+        await enter(line)
+    return await step(n)
+
+
+@app.workflow
+async def market(n: int) -> list[int]:
+    """Some of it in batches, and some of it one at a time of all."""
+    weights, served = await asyncio.gather(fan_out(weigh, [n, n + 1]), single(n))
+    return [*weights, served]
+
+
+@app.workflow(concurrency=Limit(1))
+async def turnstile(n: int) -> int:
+    """Of these only one is inside at once, however often it is parked there."""
+    await sleep(timedelta(milliseconds=40 * (n % 3)))
+    return await step(n)
 
 
 @app.workflow
@@ -217,15 +300,45 @@ def _none(_: int) -> int:
     return 0
 
 
+def _no_key(_: int) -> str | Key | None:
+    return None
+
+
+def _key(n: int) -> str | Key | None:
+    return f"order:{n}"
+
+
+def _key_while_open(n: int) -> str | Key | None:
+    return Key(f"open:{n % 3}", window="open")
+
+
+def _key_for_a_second(n: int) -> str | Key | None:
+    return Key(f"second:{n % 3}", window=timedelta(seconds=1))
+
+
+class Operated(Enum):
+    """What somebody does to a run that was started."""
+
+    CANCELLED = "cancelled"
+    TERMINATED = "terminated"
+    PAUSED = "paused for a while"
+    HURRIED = "woken from its sleeps"
+
+
 class Program(NamedTuple):
     """What is started, and what it has to come to."""
 
     call: Callable[[int], Call[Any]]
     wanted: Callable[[int], object]
     status: str = "succeeded"
+    or_else: str | None = None
+    """As what it may end too: it may be faster than what is done to it."""
     signals: Callable[[int], int] = _none
-    cancelled: bool = False
-    keyed: bool = False
+    questions: Callable[[int], int] = _none
+    operated: Operated | None = None
+    key: Callable[[int], str | Key | None] = _no_key
+    after: timedelta | None = None
+    timeout: timedelta | None = None
 
 
 def _same(n: int) -> object:
@@ -264,6 +377,30 @@ def _few_heard(n: int) -> object:
     return list(range(_few_words(n)))
 
 
+def _asked(n: int) -> object:
+    return sum(range(_few_words(n)))
+
+
+def _answers(n: int) -> Call[Any]:
+    return answers.call(_few_words(n))
+
+
+def _one_of_three(n: int) -> Call[Any]:
+    return long_step.call(n % 3)
+
+
+def _next_of_three(n: int) -> object:
+    return n % 3 + 1
+
+
+def _thrice(n: int) -> object:
+    return 3 * n
+
+
+def _sold(n: int) -> object:
+    return [3 * n, 3 * n + 3, n]
+
+
 def _listens(n: int) -> Call[Any]:
     return listens.call(_words(n))
 
@@ -285,16 +422,31 @@ PROGRAMS: dict[str, Program] = {
     "long job": Program(long_step.call, _next),
     "heavy job": Program(heavy.call, _next),
     "shaky job": Program(shaky.call, _same),
-    "keyed job": Program(long_step.call, _next, keyed=True),
+    "later job": Program(step.call, _next, after=timedelta(seconds=1.5)),
+    "keyed job": Program(long_step.call, _next, key=_key),
+    "job, one open": Program(_one_of_three, _next_of_three, key=_key_while_open),
+    "job, one a second": Program(_one_of_three, _next_of_three, key=_key_for_a_second),
     "limited job": Program(single.call, _same),
+    "paced job": Program(paced.call, _same),
+    "batched job": Program(weigh.call, _thrice),
+    "cancelled job": Program(long_step.call, _next, "cancelled", or_else="succeeded", operated=Operated.CANCELLED),
     "sequence": Program(sequence.call, _after_steps),
     "retried": Program(retried.call, _next),
     "fan": Program(fan.call, _fanned),
     "listens": Program(_listens, _heard, signals=_words),
     "races": Program(_races, _few_heard, signals=_few_words),
+    "answers": Program(_answers, _asked, questions=_few_words),
+    "books": Program(books.call, _next),
+    "market": Program(market.call, _sold),
+    "turnstile": Program(turnstile.call, _next),
     "family": Program(family.call, _three),
     "spread": Program(spread.call, _three),
     "counts": Program(_counts, _counted),
     "regrets": Program(regrets.call, _same, "failed"),
-    "cancelled": Program(waits_long.call, _same, "cancelled", cancelled=True),
+    "cancelled": Program(waits_long.call, _same, "cancelled", operated=Operated.CANCELLED),
+    "terminated": Program(waits_long.call, _same, "cancelled", operated=Operated.TERMINATED),
+    "out of time": Program(waits_long.call, _same, "failed", timeout=timedelta(seconds=2)),
+    "paused": Program(sequence.call, _after_steps, operated=Operated.PAUSED),
+    "hurried": Program(sequence.call, _after_steps, operated=Operated.HURRIED),
 }
+"""By name."""

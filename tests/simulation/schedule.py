@@ -6,8 +6,8 @@ import gc
 import random
 import sys
 import warnings
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,15 @@ from holdfast.core.events import LeaseLost
 from holdfast.core.listeners import Listeners
 from holdfast.core.settings import WorkerSettings
 from holdfast.store.statements import Statements
+from holdfast.upkeep import Scheduler
 from holdfast.worker import Worker
+from holdfast.worker.companion import Companion
 from holdfast.worker.seams import Seams
 from holdfast.worker.surroundings import Surroundings
 from tests.simulation.load import Load, plans
 from tests.simulation.nature import Nature
 from tests.simulation.process import Process, SimulatedBeside, tasks_of
-from tests.simulation.programs import MESSAGE, Called, app, stage
+from tests.simulation.programs import CLOCK, MESSAGE, Called, app, stage
 from tests.simulation.server import Server
 from tests.simulation.verdict import Verdict
 from tests.simulation.weather import Weather
@@ -57,6 +59,8 @@ class Outcome:
     deaths: int
     waits: int
     """Round trips that have waited for a lock."""
+    befallen: Mapping[str, int]
+    """How often what has befallen somebody."""
     suspect: str | None
     """What the tables say of a run at fault."""
 
@@ -77,9 +81,8 @@ class Schedule:
         self._server = Server(world, self._weather, database.backends)
         self._statements = Statements()
         self._verdict = Verdict(world, database, self._statements)
-        self._load = Load(
-            world, _DSN, self._statements, plans(chance, most=8, within=_DANGER * 0.6), hints=self._settings.hints
-        )
+        planned = plans(chance, most=8, within=_DANGER * 0.6)
+        self._load = Load(world, database.backends, _DSN, self._statements, planned, hints=self._settings.hints)
         self._beside = beside
         self._processes: list[Process] = []
         self._deaths = 0
@@ -115,6 +118,7 @@ class Schedule:
             calls=len(stage.ledger),
             deaths=self._deaths,
             waits=self._server.waits,
+            befallen=world.befallen,
             suspect=described,
         )
 
@@ -143,7 +147,8 @@ class Schedule:
         caller.main.add_done_callback(self._called_back)
         self._processes.append(caller)
         if any(plan.kind == MESSAGE for plan in self._load.planned):
-            self._open_mailbox()
+            for _ in range(self._world.chance.choice([1, 2])):
+                self._open_mailbox()
         if not self._peaceful:
             self._plan_faults()
         self._world.after(_DANGER, self._calm)
@@ -170,22 +175,40 @@ class Schedule:
         async def main(process: Process) -> None:
             listeners = Listeners()
             listeners.on(LeaseLost, lambda event: self._lease_lost(process, event))
-            process.worker = Worker(
-                dsn=_DSN,
-                statements=self._statements,
-                seal=app.seal(),
-                definitions=app.executables,
-                settings=replace(self._settings, lane=lane),
-                seams=Seams(beside=self._beside or (lambda name: SimulatedBeside(process, name))),
-                surroundings=Surroundings(listeners=listeners),
-            )
-            await process.worker.run()
+            async with AsyncExitStack() as stack:
+                companion: Companion | None = None
+                if any(plan.kind == CLOCK for plan in self._load.planned):
+                    scheduler = await stack.enter_async_context(self._make_scheduler())
+                    companion = Companion(
+                        schedules=scheduler.carried, registered=scheduler.begin, heard=scheduler.heard
+                    )
+                process.worker = Worker(
+                    dsn=_DSN,
+                    statements=self._statements,
+                    seal=app.seal(),
+                    definitions=app.executables,
+                    settings=replace(self._settings, lane=lane),
+                    seams=Seams(beside=self._beside or (lambda name: SimulatedBeside(process, name))),
+                    companion=companion,
+                    surroundings=Surroundings(listeners=listeners),
+                )
+                await process.worker.run()
 
         process = Process(self._world, name, main, skew=skew, mortal=self._mortal)
         process.died = lambda: self._mourn(lane)
         self._processes.append(process)
         process.main.add_done_callback(lambda task: self._left(process, task, lane))
         self._world.note(name, f"begins in lane {lane}")
+
+    def _make_scheduler(self) -> Scheduler:
+        return Scheduler(
+            dsn=_DSN,
+            statements=self._statements,
+            seal=app.seal(),
+            schedules={},
+            poll=self._settings.poll,
+            hints=self._settings.hints,
+        )
 
     def _mourn(self, lane: str) -> None:
         self._count_death()
@@ -201,7 +224,8 @@ class Schedule:
         if not process.alive:
             return
         if not task.cancelled() and task.exception() is not None:
-            if not self._weather.calm or self._calm_at is None or self._world.now < self._calm_at + 1.0:
+            calm_at = self._world.now if self._calm_at is None else max(self._calm_at, process.disturbed_at)
+            if self._world.now < calm_at + 1.0:
                 # It could not begin, or the server was away when it was asked what it is: it is started again.
                 self._world.note(process.name, f"ends with {task.exception()!r}")
             else:
@@ -242,14 +266,14 @@ class Schedule:
             befalls(self._fates.choice(able))
 
     def _tell_to_stop(self, process: Process) -> None:
-        self._world.note(process.name, "is told to stop")
+        self._world.befall(process.name, "is told to stop")
         process.worker.stop()
 
     def _cut(self, process: Process) -> None:
         seconds = self._settings.lease.total_seconds() * self._fates.uniform(0.0, 1.5)
         process.cut()
         process.cut_off = True
-        process.disturbed_at = self._world.now + seconds
+        process.disturb(seconds)
 
         def mend() -> None:
             process.cut_off = False
@@ -259,7 +283,7 @@ class Schedule:
     def _restart(self, seconds: float) -> None:
         self._server.restart(seconds)
         for one in self._processes:
-            one.disturbed_at = max(one.disturbed_at, self._world.now + seconds)
+            one.disturb(seconds)
 
     def _calm(self) -> None:
         self._world.note("weather", "is calm")
@@ -271,7 +295,8 @@ class Schedule:
     def _look(self) -> None:
         # All invariants hold at every moment, but that the fourth sets a time, which needs a worker to keep it.
         lease = self._settings.lease.total_seconds()
-        long_calm = self._calm_at is not None and self._world.now > self._calm_at + 3 * lease + 1
+        disturbed_at = max(one.disturbed_at for one in self._processes)
+        long_calm = self._calm_at is not None and self._world.now > max(self._calm_at, disturbed_at) + 3 * lease + 1
         self._verdict.check_tables(but=() if long_calm else ("4. ",))
         if self._weather.calm and self._calm_at is not None and self._load.done and self._server.quiet:
             open_runs = self._database.backends.look("select count(*) as number from holdfast.task")[0]["number"]
@@ -309,11 +334,13 @@ class Schedule:
         if not self._load.done:
             self._world.blame("callers are left without an answer")
         self._verdict.check_ends(self._load.promises)
+        self._verdict.check_entries(self._load.promises)
         self._load.mailbox.check()
+        self._load.clockwork.check()
         if not self._world.wrong:
             self._verdict.check_replays()
         if self._peaceful:
-            self._verdict.check_calls()
+            self._verdict.check_calls(self._load.promises)
 
     def _bury(self) -> None:
         for process in self._processes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 _PATIENCE = 2.0
 """Seconds for which a lock is waited for: as the functions of the schema say."""
 _FENCED = frozenset({"claim", "claim_limited", "flush"})
+_GIVE_UP = frozenset({"leave", "recover"})
+_MAY_TERMINATE = frozenset({"recover", "settle", "end_transactions"})
+_OF_THE_SERVER = frozenset({"begin_activity", "record"})
+"""They answer with what is another number each time: pids, transaction ids."""
+_LEFT = """
+select extract(epoch from w.lease_until - simulated.clock_timestamp())::float8 as seconds
+  from holdfast.worker w
+ where w.id = $1
+   and w.ended_at is null
+"""
 _LONG = 0.3
 """A heartbeat that takes so long may be the reason that a lease is lost."""
 
@@ -39,6 +49,8 @@ class Trip:
     name: str
     worker: object
     """The number of the worker that speaks, where it has to have a lease for that."""
+    about: object
+    """The number of a worker, where what is asked begins with that."""
     call: Call | None
     fate: Fate
     answer: asyncio.Future[Any]
@@ -62,12 +74,13 @@ class Server:
         self.backends = backends
         self.version = backends.admin.get_server_version()
         self.trips = 0
-        self.blows: dict[Blow, int] = {}
         self.waits = 0
         self._away = False
         self._trips: dict[SimulatedConnection, Trip] = {}
         self._held: dict[Trip, Backend] = {}
         self._waiting: _Waiting | None = None
+        self._belated: dict[Trip, None] = {}
+        """What is on its way until its worker leaves or is given up."""
         self._connections: dict[SimulatedConnection, None] = {}
 
     @property
@@ -79,9 +92,9 @@ class Server:
 
     async def connect(self, process: Process, label: str) -> SimulatedConnection:
         """A new connection; refused while the server is away, or the process has no network."""
-        fate = self.weather.fate(mortal=False)
+        fate = self.weather.fate("connect", mortal=False)
         if fate.there + fate.back > _LONG:
-            process.disturbed_at = max(process.disturbed_at, self.world.now + fate.there + fate.back)
+            process.disturb(fate.there + fate.back)
         await asyncio.sleep(fate.there + fate.back)
         if self._away or process.cut_off:
             raise ConnectionRefusedError("the server is away")
@@ -96,36 +109,70 @@ class Server:
         world, process = self.world, connection.process
         if connection in self._trips:
             raise asyncpg.InterfaceError("cannot perform operation: another operation is in progress")
-        fate = self.weather.fate(mortal=process.mortal)
+        fate = self.weather.fate(name, mortal=process.mortal)
         trip = Trip(
             connection=connection,
             name=name,
             worker=args[0] if name in _FENCED else None,
+            about=args[0] if args else None,
             call=call,
             fate=fate,
             answer=asyncio.get_running_loop().create_future(),
         )
         self.trips += 1
         if fate.blow is not None:
-            self.blows[fate.blow] = self.blows.get(fate.blow, 0) + 1
+            world.befallen[f"a round trip {fate.blow.value}"] += 1
             seconds = fate.there + fate.back + (fate.held or 0.0)
+            if fate.blow is Blow.ANSWER_LOST:
+                seconds += self._half_open
             if seconds > _LONG or fate.held is None:
-                process.disturbed_at = max(process.disturbed_at, world.now + seconds)
+                process.disturb(seconds)
         if fate.blow is Blow.DIE_BEFORE:
             process.kill()
-        else:
-            connection.arrives_at = max(connection.arrives_at, world.now) + fate.there
+        elif fate.blow is Blow.BELATED:
             self._trips[connection] = trip
-            world.at(connection.arrives_at, lambda: self._arrive(trip))
+            self._belated[trip] = None
+            world.after(fate.there, lambda: self._let_in(trip, 0.0))
+        else:
+            self._trips[connection] = trip
+            if fate.blow is Blow.LAST_MOMENT:
+                # The tables are looked at from outside, and not from within a step of a process.
+                world.after(0.0, lambda: self._put_off(trip))
+            else:
+                self._send(trip)
         try:
             return await trip.answer
         except asyncio.CancelledError:
             # The request to cancel it may come in time, or too late.
-            trip.withdrawn = trip.withdrawn or world.chance.random() < 0.5
+            trip.withdrawn = trip.withdrawn or (trip not in self._belated and world.chance.random() < 0.5)
             raise
         finally:
             if self._trips.get(connection) is trip:
                 del self._trips[connection]
+
+    @property
+    def _half_open(self) -> float:
+        """Seconds after which a connection is cut over which nothing comes."""
+        return 3 * self.weather.lease
+
+    def _put_off(self, trip: Trip) -> None:
+        """This heartbeat arrives when the lease is nearly over; its process stands still until after that."""
+        # What runs have said is read by a name that is much the same.
+        for row in self.backends.look(_LEFT, trip.about) if isinstance(trip.about, int) else ():
+            if row["seconds"] > 0.1:
+                trip.fate = replace(trip.fate, there=row["seconds"] - 0.02)
+                trip.connection.process.freeze(row["seconds"] + (trip.fate.held or 0.0))
+        self._send(trip)
+
+    def _send(self, trip: Trip) -> None:
+        connection = trip.connection
+        connection.arrives_at = max(connection.arrives_at, self.world.now) + trip.fate.there
+        self.world.at(connection.arrives_at, lambda: self._arrive(trip))
+
+    def _let_in(self, trip: Trip, seconds: float) -> None:
+        if trip in self._belated:
+            del self._belated[trip]
+            self.world.after(seconds, lambda: self._arrive(trip))
 
     def left(self, connection: SimulatedConnection) -> None:
         """Its client is gone, or has closed it: what was asked has no answer, and an open transaction is undone."""
@@ -147,9 +194,11 @@ class Server:
     def restart(self, seconds: float) -> None:
         """All that is open is undone, all connections are cut, and nobody connects for a while."""
         self.world.note("server", f"restarts, and is away for {seconds:.3f} s")
+        self.world.befallen["the server restarts"] += 1
         self._away = True
-        for trip in self._trips.values():
+        for trip in (*self._trips.values(), *self._belated):
             trip.withdrawn = True
+        self._belated.clear()
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             self.backends.cancel(waiting.backend)
@@ -175,7 +224,10 @@ class Server:
         connection, world = trip.connection, self.world
         if trip.withdrawn or self._away:
             return
-        if connection.is_closed() and (connection.lost or world.chance.random() < 0.5):
+        if trip.fate.blow is Blow.BELATED:
+            # Whoever has sent it has long given it up.
+            pass
+        elif connection.is_closed() and (connection.lost or world.chance.random() < 0.5):
             # What was sent before the connection went arrives all the same, or is lost with it.
             if world.chance.random() < 0.5 or connection.pinned is not None:
                 return
@@ -189,6 +241,8 @@ class Server:
         if call is None:
             self._answer(trip, None)
             return
+        if trip.name in _GIVE_UP and self._belated and trip.fate.held is None:
+            trip.fate = replace(trip.fate, held=0.1)
         if connection.pinned is not None:
             self._say(trip, connection.pinned)
         elif trip.name.startswith("begin"):
@@ -267,7 +321,7 @@ class Server:
         self.backends.give(backend)
         self._answer(trip, outcome)
         if self.backends.opened:
-            self._mourn()
+            self._mourn(trip)
             self._released()
 
     def _hold(self, trip: Trip, backend: Backend, outcome: Any) -> None:
@@ -279,6 +333,12 @@ class Server:
         self._held[trip] = backend
         self.world.note(trip.connection.process.name, f"{trip.name} is not committed yet")
         self.world.after(trip.fate.held, lambda: self._commit(trip, outcome))
+        if trip.name in _GIVE_UP:
+            # What was on its way until now arrives amid this, or just after it.
+            given_up = trip.about if trip.name == "leave" else outcome and outcome["worker_id"]
+            for late in [one for one in self._belated if one.about == given_up]:
+                self._let_in(late, trip.fate.held * self.world.chance.choice([0.5, 1.1]))
+        self._mourn(trip)
 
     def _commit(self, trip: Trip, outcome: Any) -> None:
         backend = self._held.pop(trip, None)
@@ -312,8 +372,10 @@ class Server:
         self._spread(backend)
         self.backends.give(backend)
 
-    def _mourn(self) -> None:
+    def _mourn(self, last: Trip) -> None:
         """Sessions that were terminated by what was executed last: their transactions are over."""
+        if last.name not in _MAY_TERMINATE:
+            return
         self.backends.notice()
         for trip, backend in list(self._held.items()):
             if backend.connection.is_closed():
@@ -340,6 +402,8 @@ class Server:
             return
         elif trip.fate.blow is Blow.CUT_AFTER:
             connection.lose()
+        elif trip.fate.blow is Blow.ANSWER_LOST:
+            world.after(self._half_open, connection.lose)
         elif trip.fate.blow is Blow.DIE_AFTER and process.mortal:
             process.kill()
         else:
@@ -381,6 +445,6 @@ class Server:
 
 
 def _digest(trip: Trip, outcome: Any) -> str:
-    if isinstance(outcome, BaseException) or " " in trip.name:
+    if isinstance(outcome, BaseException) or " " in trip.name or trip.name in _OF_THE_SERVER:
         return ""
     return hashlib.blake2b(repr(outcome).encode(), digest_size=4).hexdigest()

@@ -29,6 +29,23 @@ select a.datid, a.datname, a.pid, a.usename, a.application_name, a.backend_type,
   from pg_catalog.pg_stat_activity a
   left join simulated.opened o on o.pid = a.pid;
 
+-- Each time that a message is made. Its row goes when it is acknowledged, so nothing else remembers that it was there.
+create unlogged table simulated.made (run_id uuid not null);
+
+create function simulated.note_made() returns trigger
+language plpgsql
+as $$
+begin
+  insert into simulated.made (run_id) values (new.id);
+  return null;
+end $$;
+
+create trigger simulated_made after insert on holdfast.run
+  for each row when (new.kind = 3) execute function simulated.note_made();
+
+-- What transactional activities write.
+create unlogged table simulated.entry (book uuid not null, line int not null);
+
 do $$
 declare
   v record;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ class World:
         self.trace = Trace()
         self.wrong: list[str] = []
         """What has happened that may not."""
+        self.befallen = Counter[str]()
+        """How often what has befallen somebody."""
         self.loops: list[SimulatedLoop] = []
         self.current: SimulatedLoop | None = None
         """The loop whose callback is being called."""
@@ -67,6 +70,11 @@ class World:
     def note(self, who: str, what: str) -> None:
         """Adds a line to the trace."""
         self.trace.add(f"{self.now:11.6f} {who:<12} {what}")
+
+    def befall(self, who: str, what: str, detail: str = "") -> None:
+        """Something befalls somebody."""
+        self.note(who, f"{what}{detail}")
+        self.befallen[f"a process {what}"] += 1
 
     def blame(self, sentence: str) -> None:
         """Something has happened that may not."""
