@@ -12,7 +12,7 @@ from tests.rules.defects import DEFECTS
 from tests.simulation.engines import ENGINES
 from tests.simulation.laboratory import Laboratory
 
-_SEEDS = 12
+_SEEDS = 60
 
 
 @pytest.fixture
@@ -28,13 +28,14 @@ def broken(request: pytest.FixtureRequest, holdfast_databases: Databases) -> Ite
 @pytest.mark.parametrize(
     ("broken", "first"),
     [
-        ("signal delivered without its journal row", 1),
-        ("outcome seen before its commit", 1),
-        ("retry state only in memory", 1),
+        ("outcome seen before its commit", 4),
+        ("old identity after fencing", 5),
+        ("park without the inbox counter", 6),
     ],
     indirect=["broken"],
 )
 def test_it_is_caught(broken: Laboratory, first: int) -> None:
+    # The first of these shows it, until something is changed for which seeds deal something else.
     for seed in range(first, first + _SEEDS):
         if broken.simulate(seed).wrong:
             return
