@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from holdfast import App, Limit, Retry, RunStatus, Signal, continue_as_new, sleep
+from holdfast import App, Limit, Rate, Retry, RunStatus, Signal, activity_info, continue_as_new, sleep
 from tests.house import House, eventually
-from tests.limits.watching import BEGUN, watched
+from tests.limits.watching import BEGUN, frozen, watched
 from tests.scenarios.soon import SOON
 
 go = Signal[None]("go")
@@ -278,6 +278,94 @@ async def test_schedules_children_dispatched_activities_and_starts_from_sql_obey
     await house.ended(*sql, named.id)
     await house.until("select not exists (select from holdfast.task)")
     assert gate.most == {"x": 2, "y": 1}
+    await house.check_invariants()
+
+
+async def test_workflows_that_are_retried_rewound_and_forked_need_permits_like_any_others(house: House) -> None:
+    app = house.app()
+    gate = Gate()
+    broken = True
+
+    @app.activity
+    async def prepare() -> None:
+        pass
+
+    @app.activity(retry=Retry(max_attempts=1))
+    async def use() -> None:
+        if broken:
+            raise OSError("not yet")
+        await gate.pass_through("x")
+
+    @app.workflow(concurrency=1)
+    async def tour() -> None:
+        await prepare()
+        await use()
+
+    client = await house.client(app)
+    await house.worker(app)
+    runs = [await client.start(tour) for _ in range(4)]
+    await house.ended(*(run.id for run in runs))
+    broken = False
+    again = [await run.retry() for run in runs[:2]]
+    again += [await runs[2].rewind("use#1"), await runs[3].fork("use#1")]
+    await eventually(lambda: gate.running["x"] == 1, "one of them goes on")
+    await waiting(house, 3)
+    await house.check_invariants()
+    gate.opened.set()
+    for run in again:
+        await run.result(timeout=SOON)
+    assert gate.together == 1
+    await house.check_invariants()
+
+
+async def test_what_goes_on_as_a_new_run_and_waits_for_its_rate_keeps_its_permit(house: House) -> None:
+    app = house.app()
+
+    @app.workflow(concurrency=1, rate=Rate(1, per=timedelta(seconds=1)))
+    async def relay(left: int) -> str:
+        if left:
+            continue_as_new(left - 1)
+        return "there"
+
+    client = await house.client(app)
+    clock = await frozen(house)
+    await house.worker(app)
+    run, other = await client.start(relay, 2), await client.start(relay, 0)
+    for _ in range(2):
+        await house.until("select count(*) = 1 from holdfast.permit_wait where name like 'rate %'")
+        await house.check_invariants()
+        await clock.advance(timedelta(seconds=1))
+    assert await run.result(timeout=SOON) == "there"
+    await house.until("select not exists (select from holdfast.permit)")
+    await clock.advance(timedelta(seconds=1))
+    assert await other.result(timeout=SOON) == "there"
+    await house.check_invariants()
+
+
+@pytest.mark.parametrize("per", ["customer", None])
+async def test_what_is_started_by_its_name_obeys_also_when_it_is_tried_again(house: House, per: str | None) -> None:
+    """Whoever starts it need not know that it is an activity: whoever executes it does."""
+    app = house.app()
+    gate = Gate()
+
+    @app.activity(concurrency=Limit(1, per=per), retry=Retry(max_attempts=2, initial=timedelta(milliseconds=10)))
+    async def serve(customer: str) -> None:
+        if activity_info().attempt == 1:
+            raise OSError("not yet")
+        await gate.pass_through(customer)
+
+    client = await house.client(app)
+    await house.worker(app, parallelism_factor=2.0)
+    sql = [await house.value("select holdfast.start('serve', '{\"customer\": \"x\"}')") for _ in range(2)]
+    named = [await client.start_by_name("serve", {"customer": "x"}) for _ in range(2)]
+    await eventually(lambda: gate.running["x"] == 1, "one has its second attempt")
+    await waiting(house, 3)
+    assert gate.together == 1
+    gate.opened.set()
+    await house.ended(*sql, *(run.id for run in named))
+    assert gate.most == {"x": 1}
+    # They are listed as what they are.
+    assert {run.id for run in await client.list(kind="job")} == {*sql, *(run.id for run in named)}
     await house.check_invariants()
 
 

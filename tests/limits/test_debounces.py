@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Debounce, Limit, RunCancelled, RunHandle, RunStatus, Signal
+from holdfast import Debounce, Limit, RunCancelled, RunHandle, RunStatus, Signal, Throttle
 from tests.house import House
 from tests.limits.watching import frozen
 from tests.scenarios.soon import SOON
@@ -88,6 +88,59 @@ async def test_it_does_not_wait_for_longer_than_at_most(house: House) -> None:
     assert await runs[-1].result(timeout=SOON) == 2
     for before, after in itertools.pairwise(runs):
         await replaced(before, after)
+    await house.check_invariants()
+
+
+async def test_what_has_passed_and_waits_for_a_permit_is_not_replaced_any_more(house: House) -> None:
+    app = house.app()
+
+    @app.workflow(concurrency=1, debounce=Debounce(WINDOW, at_most=WINDOW * 1.2))
+    async def index(number: int) -> int:
+        if number == 0:
+            await go.wait()
+        return number
+
+    client = await house.client(app)
+    clock = await frozen(house)
+    await house.worker(app)
+    holder = await client.start(index, 0)
+    await lined_up(house, 1)
+    await clock.advance(WINDOW)
+    await house.parked(holder.id)
+    first = await client.start(index, 1)
+    await lined_up(house, 1)
+    await clock.advance(WINDOW * 0.8)
+    second = await client.start(index, 2)
+    await replaced(first, second)
+    await lined_up(house, 1)
+    await clock.advance(WINDOW * 0.4)
+    await house.until("select count(*) = 1 from holdfast.permit_wait where name not like 'debounce %'")
+    third = await client.start(index, 3)
+    await lined_up(house, 2)
+    await holder.signal(go, None)
+    assert await second.result(timeout=SOON) == 2
+    await clock.advance(WINDOW)
+    assert await third.result(timeout=SOON) == 3
+    await house.check_invariants()
+
+
+async def test_what_a_throttle_has_let_pass_is_not_asked_again_when_its_window_is_over(house: House) -> None:
+    app = house.app()
+
+    @app.activity(throttle=Throttle(4, per=timedelta(hours=1)), debounce=Debounce(WINDOW, per="document"))
+    async def index(document: str) -> str:
+        return document
+
+    client = await house.client(app)
+    clock = await frozen(house)
+    await house.worker(app)
+    runs = [await client.start(index, document) for document in "abcd"]
+    await lined_up(house, 4)
+    beyond = await client.start(index, "e")
+    with pytest.raises(RunCancelled, match="its throttle lets no more start"):
+        await beyond.result(timeout=SOON)
+    await clock.advance(WINDOW)
+    assert [await run.result(timeout=SOON) for run in runs] == list("abcd")
     await house.check_invariants()
 
 

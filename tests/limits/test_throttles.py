@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from holdfast import RunCancelled, RunHandle, Throttle
+from holdfast import Retry, RunCancelled, RunFailed, RunHandle, Throttle
 from tests.house import House
 from tests.limits.watching import frozen
 from tests.scenarios.soon import SOON
@@ -87,6 +87,26 @@ async def test_retries_and_calls_in_workflows_are_not_throttled(house: House) ->
     assert await run.result(timeout=SOON) == 7
     assert await (await client.start(all_of_them)).result(timeout=SOON) == [0, 1, 2]
     await house.check_invariants()
+
+
+async def test_what_is_retried_was_started_already(house: House) -> None:
+    app = house.app()
+    broken = True
+
+    @app.activity(throttle=Throttle(1, per=timedelta(hours=1)), retry=Retry(max_attempts=1))
+    async def send() -> str:
+        if broken:
+            raise OSError("not yet")
+        return "sent"
+
+    client = await house.client(app)
+    await frozen(house)
+    await house.worker(app)
+    run = await client.start(send)
+    with pytest.raises(RunFailed):
+        await run.result(timeout=SOON)
+    broken = False
+    assert await (await run.retry()).result(timeout=SOON) == "sent"
 
 
 async def test_with_many_workers_exactly_as_many_begin_as_may(house: House) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -39,13 +39,15 @@ async def claim_limited(
     fresh: Sequence[str | None] = (),
     begun: Sequence[str | None] = (),
     tickets: Mapping[str, Sequence[Ticket]],
+    workflows: Collection[str] = (),
     sweep: bool,
     ahead: timedelta,
     sort: int = 0,
 ) -> LimitedClaim:
     """Takes runs of these names for which there is a permit of each of their limits; those without one wait in line.
 
-    ``tickets`` are the limits by the names of tasks. With ``sort`` all of these names are served fairly, and so many
+    ``tickets`` are the limits by the names of tasks; those that are ``workflows`` keep their permits until they end,
+    whatever kind of run was asked for. With ``sort`` all of these names are served fairly, and so many
     runs more are put in line. The rest as in ``work.claim``.
     """
     asked = [(name, ticket) for name in names for ticket in tickets.get(name, ())]
@@ -65,6 +67,7 @@ async def claim_limited(
         l_interval=[ticket.interval for _, ticket in asked],
         l_order=[ticket.order for _, ticket in asked],
         l_at_most=[ticket.at_most for _, ticket in asked],
+        l_kept=[name in workflows for name, _ in asked],
         sort=sort,
     )
     ends = rows[-len(wanted) :]

@@ -4,7 +4,7 @@
 select *
   from holdfast.claim_limited(
          :worker, :epoch, :buckets, :lanes, :priorities, :room, :lower, :sweep, :names, :fresh, :begun, :ahead,
-         :l_task, :l_name, :l_path, :l_default, :l_most, :l_interval, :l_order, :l_at_most, :sort)
+         :l_task, :l_name, :l_path, :l_default, :l_most, :l_interval, :l_order, :l_at_most, :l_kept, :sort)
 
 -- name: tidy_limits
 select holdfast.tidy_limits(:limit)

@@ -85,7 +85,7 @@ It cannot claim what is for workers.
 WORKER = _grants(
     migration="select",
     # The runs of schedules, and children, are started by workers.
-    run="select insert",
+    run="select insert update:kind",
     successor="select insert",
     task="select insert update delete",
     start_key="select insert",

@@ -199,6 +199,11 @@ async def claim(
     )
 
 
+async def call_jobs(session: Session, identity: Identity, runs: Sequence[UUID]) -> None:
+    """These are runs of an activity, whatever was said when they were started."""
+    await session.fetch("call_jobs", worker=identity.worker, epoch=identity.epoch, runs=list(runs))
+
+
 @dataclass(frozen=True, slots=True)
 class Flushed:
     """The answer to a flush: its time, and whose writes were left out: the row was busy, or is not ours any more.

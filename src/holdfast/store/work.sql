@@ -33,6 +33,9 @@ select *
          :worker, :epoch, :buckets, :lanes, :priorities, :room, :lower, :sweep, :names, :fresh, :begun, :ahead,
          :early, :lead)
 
+-- name: call_jobs
+select holdfast.call_jobs(:worker, :epoch, :runs)
+
 -- name: flush
 select at, busy, lost, inbox, due, asks, overtaken
   from holdfast.flush(

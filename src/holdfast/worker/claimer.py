@@ -59,6 +59,7 @@ class Claimer:
         saturated: Callable[[], bool],
         known: Callable[[work.Claimed], bool],
         taken: Callable[[Cargo], None],
+        jobs: Collection[str],
         held: Collection[UUID],
         stray: Callable[[int, UUID, int], None],
         guests: Callable[[], Sequence[str] | None],
@@ -78,6 +79,7 @@ class Claimer:
             listening=listening,
             known=known,
             taken=taken,
+            jobs=jobs,
             herald=herald,
         )
         self._limited = (

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from holdfast.core.errors import HoldfastError
-from holdfast.core.states import Flag
+from holdfast.core.states import Flag, RunKind
 from holdfast.store import work
 from holdfast.store.connect import is_away, said, translate
 from holdfast.supervise.backoff import Backoff
@@ -22,6 +22,7 @@ from holdfast.worker.cargo import Cargo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
     from holdfast.store.link import Link
     from holdfast.store.session import Session
@@ -36,6 +37,7 @@ AHEAD = timedelta(seconds=2)
 """How far ahead a claim asks when the next run is due, of those that it does not take."""
 
 _SHORTEST_POLL = 0.025
+_WORKFLOW = int(RunKind.WORKFLOW)
 
 
 class Intake:
@@ -53,6 +55,7 @@ class Intake:
         listening: Callable[[], bool],
         known: Callable[[work.Claimed], bool],
         taken: Callable[[Cargo], None],
+        jobs: Collection[str],
         herald: Herald,
     ) -> None:
         self.link = link
@@ -64,6 +67,7 @@ class Intake:
         self._listening = listening
         self._known = known
         self._taken = taken
+        self._jobs = jobs
         self._herald = herald
         self._pause = self.poll
         self.guests_at = 0.0
@@ -93,6 +97,9 @@ class Intake:
     async def take(self, claim: work.Claim, began: float) -> None:
         """Brings what was claimed into memory."""
         if claim.runs:
+            jobs = self._jobs
+            if mistaken := [run.run_id for run in claim.runs if run.kind == _WORKFLOW and run.task_name in jobs]:
+                await self._call_jobs(mistaken)
             self._taken(await self._loaded(claim, began))
 
     def pause_after(self, claim: work.Claim, sweeps: Sweeps, *, soon: float | None = None) -> float:
@@ -125,6 +132,15 @@ class Intake:
         else:
             log.error("%s failed; trying again", what, exc_info=error)
         self.link.discard()
+
+    async def _call_jobs(self, runs: Sequence[UUID]) -> None:
+        """Whoever started these did not have the code, and did not say that it is an activity."""
+        try:
+            async with self.session() as session:
+                await work.call_jobs(session, self.identity, runs)
+        except Exception as error:
+            # They are executed all the same; what lists and moves jobs takes them for workflows until they end.
+            self.complain("saying which runs are jobs", error)
 
     async def _loaded(self, claim: work.Claim, asked_at: float) -> Cargo:
         """The journals and inboxes of what was claimed, however long that takes: it is ours now."""

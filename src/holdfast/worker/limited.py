@@ -73,11 +73,18 @@ class Limited:
     """What the claim loop knows beside its buckets; there is none in a worker whose definitions have no limits."""
 
     def __init__(
-        self, repertoire: Repertoire, tickets: Mapping[str, Sequence[Ticket]], leasable: Collection[str]
+        self,
+        repertoire: Repertoire,
+        tickets: Mapping[str, Sequence[Ticket]],
+        *,
+        leasable: Collection[str],
+        workflows: Collection[str],
     ) -> None:
         self.repertoire = repertoire
         self.tickets = tickets
         """By the names of tasks."""
+        self.workflows = frozenset(workflows)
+        """Those that keep their permits until they end."""
         self.leasable = {name: tickets[name] for name in leasable}
         """Those of which permits can be leased in advance: whoever takes one needs to know nothing of its input."""
         self.sweeps = Sweeps()
@@ -108,6 +115,7 @@ class Limited:
         }
         if not found:
             return None, repertoire
+        workflows = [name for name, definition in found.items() if definition.kind is RunKind.WORKFLOW]
         leasable = [
             name
             for name, definition in found.items()
@@ -115,9 +123,8 @@ class Limited:
             and all(ticket.path is None and ticket.interval is None for ticket in definition.tickets)
         ]
         tickets = {name: definition.tickets for name, definition in found.items()}
-        return cls(repertoire.only(tickets), tickets, leasable), repertoire.only(
-            set(repertoire.names).difference(tickets)
-        )
+        limited = cls(repertoire.only(tickets), tickets, leasable=leasable, workflows=workflows)
+        return limited, repertoire.only(set(repertoire.names).difference(tickets))
 
     def is_untidy(self) -> bool:
         """Whether it is time to forget what nobody uses any more; true once."""

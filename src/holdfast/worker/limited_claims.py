@@ -206,6 +206,7 @@ class LimitedClaims:
                 fresh=known.fresh,
                 begun=known.begun,
                 tickets=self._limited.tickets,
+                workflows=self._limited.workflows,
                 sweep=sweep,
                 ahead=AHEAD,
                 sort=sort,

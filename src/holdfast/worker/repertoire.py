@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.core.definition import Definition
+from holdfast.core.states import RunKind
 from holdfast.core.version import rank, task_name
 
 
@@ -23,6 +24,8 @@ class Repertoire:
     names: Sequence[str]
     fresh: Sequence[str | None] = ()
     begun: Sequence[str | None] = ()
+    jobs: Collection[str] = frozenset()
+    """Those of the names that are activities."""
 
     def task_name(self, name: str, version: str | None, *, begun: bool) -> str:
         """What a run of this name and version, if it has one, is executed as."""
@@ -52,10 +55,12 @@ class Repertoire:
             if any(one.version is not None for one in those)
         }
         names = sorted({*definitions, *pinned})
+        jobs = frozenset(name for name, one in definitions.items() if one.kind is RunKind.ACTIVITY)
         if not pinned:
-            return cls(names=names)
+            return cls(names=names, jobs=jobs)
         return cls(
             names=names,
+            jobs=jobs,
             fresh=[pinned[name][-1].task_name if name in pinned else None for name in names],
             begun=[pinned[name][0].task_name if name in pinned else None for name in names],
         )

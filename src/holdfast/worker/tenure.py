@@ -297,6 +297,7 @@ class Tenure:
             saturated=lambda: self._executor.saturated,
             known=self._holdings.knows,
             taken=self._holdings.take,
+            jobs=self._repertoire.jobs,
             held=self._holdings.held,
             stray=self._holdings.disown,
             guests=self._guests.names,

@@ -396,11 +396,12 @@ begin
             from holdfast.journal j
            where j.run_id = p_new
              and j.kind in (4, 5, 6, 9)) n;
-  insert into holdfast.task (run_id, name, lane, priority, due_at, hold, inbox_count, first_claim_at, deadline)
+  -- No throttle and no debounce is asked of it: nobody has started it anew.
+  insert into holdfast.task (run_id, name, lane, priority, due_at, hold, inbox_count, first_claim_at, flags, deadline)
   values (p_new, v_name, v_lane, v_run.priority, v_now,
           -- A journal is read of runs that were held before.
           case when cardinality(p_kept) > 0 then 1 else 0 end,
-          v_number, v_begun,
+          v_number, v_begun, 4096,
           case when p_timeout is not null then v_now + p_timeout when v_open and p_how = 3 then v_task.deadline end);
   if v_open and p_how = 3 then
     perform holdfast.drop_task(p_run);

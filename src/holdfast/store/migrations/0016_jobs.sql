@@ -103,6 +103,21 @@ begin
   end loop;
 end $$;
 
+create function holdfast.call_jobs(p_worker int, p_epoch int, p_runs uuid[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+-- Who starts a run by its name need not know what it is, and it is a workflow until a worker that has the code says that it
+-- is a job.
+as $$
+begin
+  perform holdfast.fence(p_worker, p_epoch);
+  update holdfast.run r
+     set kind = 2
+   where r.id = any (p_runs)
+     and r.kind = 1;
+end $$;
+
 -- Rescheduling
 --
 -- What nobody holds is moved at once. A held run is moved by its holder only: there it is a request, a row of `reschedule`

@@ -10,6 +10,7 @@ create function holdfast.claim_limited(
   -- Of a throttle as of a rate; of a debounce the interval is its window, and `at_most` how long it goes on.
   l_task text[], l_name text[], l_path text[], l_default text[], l_most int[], l_interval interval[], l_order int[],
   l_at_most interval[],
+  l_kept boolean[],  -- whether this is a workflow, as whoever executes it has it: that keeps its permit until it ends
   p_sort int  -- beside as many as there is room for, so many more are looked at, and put in line where they have one
 ) returns table (
   run_id uuid, bucket_id bigint, due_at timestamptz, hold int, kind smallint, name text, lane text, priority smallint,
@@ -229,31 +230,37 @@ begin
     c_waited := c_waited || array_fill(false, array[cardinality(f_run)]);
 
     -- 3. Of which keys each needs a permit. A workflow that has begun goes on: it has its permit, or is from before there
-    --    was a limit. What was given back without a word may have some still, as what goes on for another run.
+    --    was a limit. One that was retried, rewound or forked has begun in another one's name, and has none at first. What
+    --    was given back without a word may have some still, as what goes on for another run. And who waits for its debounce
+    --    has passed its throttle.
     select array_agg(n.i), array_agg(n.name), array_agg(n.key), array_agg(n.most), array_agg(n.span), array_agg(n.rank),
            array_agg(n.kept), array_agg(n.at_most)
       into x_i, x_name, x_key, x_most, x_interval, x_order, x_kept, x_at_most
       from (
-        select c.i, l.name, l.most, l.span, l.rank, r.kind = 1 as kept, l.at_most,
+        select c.i, l.name, l.most, l.span, l.rank, l.kept, l.at_most,
                case when l.path is null then ''
                     else holdfast.limit_key_of(r.input, r.options, l.path, l.default_key)
                end as key
           from unnest(c_run, c_task) with ordinality as c (run_id, task, i)
          cross join lateral (
-           select t.flags, t.first_claim_at from holdfast.task t where t.run_id = c.run_id limit 1
+           select t.flags, t.hold, t.first_claim_at from holdfast.task t where t.run_id = c.run_id limit 1
          ) t
          cross join lateral (
-           select u.kind, u.input, u.options from holdfast.run u where u.id = c.run_id limit 1
+           select u.input, u.options, u.continuation from holdfast.run u where u.id = c.run_id limit 1
          ) r
-          join unnest(l_task, l_name, l_path, l_default, l_most, l_interval, l_order, l_at_most)
-               as l (task, name, path, default_key, most, span, rank, at_most) on l.task = c.task
+          join unnest(l_task, l_name, l_path, l_default, l_most, l_interval, l_order, l_at_most, l_kept)
+               as l (task, name, path, default_key, most, span, rank, at_most, kept) on l.task = c.task
          where case
                  -- Once, before it begins; and nothing that a workflow waits for.
                  when l.rank < 0
                  then t.first_claim_at is null
                       and t.flags & 4112 = 0
                       and (t.flags & 2048 = 0 or not exists (select from holdfast.permit p where p.run_id = c.run_id))
-                 else (r.kind <> 1 or t.first_claim_at is null)
+                      and (c.i > v_waiters or l.name not like 'throttle %'
+                           or not exists (select from holdfast.permit_wait w
+                                           where w.run_id = c.run_id and w.name like 'debounce %'))
+                 else (not l.kept or t.first_claim_at is null
+                       or r.continuation in (2, 3, 4) and (t.hold = 1 or l.span is null and l.name not like 'fair %'))
                       and (t.flags & 2048 = 0
                            or not exists (select from holdfast.permit p where p.run_id = c.run_id and p.name = l.name))
                end
@@ -373,7 +380,7 @@ begin
              waits_inbox = false,
              wake_at = null
        where t.run_id = any (array(select c_run[w.i] from unnest(w_i) as w (i)))
-         and t.due_at <> 'infinity';
+         and (t.due_at <> 'infinity' or t.run_id = any (v_sifted));
       perform holdfast.want_blocks(w_name);
     end if;
     if v_waiters > 0 then
@@ -442,7 +449,9 @@ begin
                     end,
              wake_at = null,
              flags = case when d.permitted then t.flags | 2048
-                          when d.waited then t.flags & ~2048
+                          -- It may hold permits of other limits than the one it has waited for.
+                          when d.waited and not exists (select from holdfast.permit p where p.run_id = t.run_id)
+                          then t.flags & ~2048
                           else t.flags
                      end
                      | case when t.run_id = any (v_sifted) then 4096 else 0 end,
