@@ -80,6 +80,7 @@ declare
   -- Throttles and debounces: who has passed, who is gone, who waits until when.
   v_sifts    boolean := exists (select from unnest(l_name) as u (name) where u.name ~ '^(throttle|debounce) ');
   v_sifted   uuid[] := '{}';
+  v_crowded  boolean;
   v_due      int;  -- of what is newly due, so many are the oldest
   g_i        int[] := '{}';
   w_by_at    timestamptz[] := '{}';
@@ -232,7 +233,9 @@ begin
     -- 3. Of which keys each needs a permit. A workflow that has begun goes on: it has its permit, or is from before there
     --    was a limit. One that was retried, rewound or forked has begun in another one's name, and has none at first. What
     --    was given back without a word may have some still, as what goes on for another run. And who waits for its debounce
-    --    has passed its throttle.
+    --    has passed its throttle. Where there is room for all of them nobody has to stand in line for its turn.
+    v_crowded := p_sort = 0 or t_name is not null
+                 or holdfast.is_crowded(c_lane, c_priority, p_lanes, p_priorities, p_room);
     select array_agg(n.i), array_agg(n.name), array_agg(n.key), array_agg(n.most), array_agg(n.span), array_agg(n.rank),
            array_agg(n.kept), array_agg(n.at_most)
       into x_i, x_name, x_key, x_most, x_interval, x_order, x_kept, x_at_most
@@ -242,12 +245,8 @@ begin
                     else holdfast.limit_key_of(r.input, r.options, l.path, l.default_key)
                end as key
           from unnest(c_run, c_task) with ordinality as c (run_id, task, i)
-         cross join lateral (
-           select t.flags, t.hold, t.first_claim_at from holdfast.task t where t.run_id = c.run_id limit 1
-         ) t
-         cross join lateral (
-           select u.input, u.options, u.continuation from holdfast.run u where u.id = c.run_id limit 1
-         ) r
+         cross join lateral (select t.flags, t.hold, t.first_claim_at from holdfast.task t where t.run_id = c.run_id limit 1) t
+         cross join lateral (select u.input, u.options, u.continuation from holdfast.run u where u.id = c.run_id limit 1) r
           join unnest(l_task, l_name, l_path, l_default, l_most, l_interval, l_order, l_at_most, l_kept)
                as l (task, name, path, default_key, most, span, rank, at_most, kept) on l.task = c.task
          where case
@@ -264,17 +263,9 @@ begin
                       and (t.flags & 2048 = 0
                            or not exists (select from holdfast.permit p where p.run_id = c.run_id and p.name = l.name))
                end
+           and (v_crowded or l.name not like 'fair %')
       ) n;
     x_i := coalesce(x_i, '{}');
-    if p_sort > 0 and t_name is null and not holdfast.is_crowded(c_lane, c_priority, p_lanes, p_priorities, p_room) then
-      -- There is room for all of them: nobody has to stand in line.
-      select coalesce(array_agg(x.i), '{}'), array_agg(x.name), array_agg(x.key), array_agg(x.most), array_agg(x.span),
-             array_agg(x.rank), array_agg(x.kept), array_agg(x.at_most)
-        into x_i, x_name, x_key, x_most, x_interval, x_order, x_kept, x_at_most
-        from unnest(x_i, x_name, x_key, x_most, x_interval, x_order, x_kept, x_at_most)
-             as x (i, name, key, most, span, rank, kept, at_most)
-       where x.name not like 'fair %';
-    end if;
 
     -- 4. The keys, locked in order; what is read of them is what was true when the lock was granted. With them those of the
     --    lines that were looked into.
