@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from holdfast import AccessDenied, DatabaseError, DatabaseUnavailable, SchemaMismatch
@@ -154,3 +155,22 @@ async def test_the_command_line_is_told_in_one_line(house: House, dsn_of_role: s
         assert process.returncode == 3, said
         is_told(said, trouble)
         assert len([line for line in said.splitlines() if line.startswith("holdfast: ")]) == 1
+
+
+async def nothing() -> None:
+    return None
+
+
+async def test_a_connection_that_breaks_while_a_worker_looks_around_is_a_database_that_is_away(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(_session: object) -> object:
+        # As the driver says it where the server goes between two steps of its own.
+        raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+
+    monkeypatch.setattr("holdfast.worker.worker.read_server", breaks)
+    app = house.app()
+    app.workflow(nothing)
+    await house.client(app)
+    with pytest.raises(DatabaseUnavailable, match="cannot be reached: cannot switch to state 12"):
+        await app.worker(**QUICK).run()

@@ -47,7 +47,9 @@ asyncio.run(Fleet([sys.executable, "-c", sys.argv[1], sys.argv[2]], count=2, on_
 class Watched:
     """A fleet under test: who is there, and who died."""
 
-    def __init__(self, place: Path, code: str, *, count: int = 2, patience: float = 30.0) -> None:
+    def __init__(
+        self, place: Path, code: str, *, count: int = 2, patience: float = 30.0, lets_go: bool = False
+    ) -> None:
         self.place = place
         self.deaths: list[Death] = []
         self.fleet = Fleet(
@@ -56,6 +58,7 @@ class Watched:
             on_death=self._died,
             hopeless=frozenset({2}),
             patience=patience,
+            lets_go=lets_go,
         )
         self.running = asyncio.create_task(self.fleet.run())
 
@@ -160,6 +163,17 @@ async def test_cancelling_it_leaves_nothing_behind(place: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await watched.running
     await eventually(lambda: not any(map(psutil.pid_exists, pids)), "both are gone")
+
+
+async def test_what_it_lets_go_of_when_it_is_cancelled_ends_in_order(place: Path) -> None:
+    says_so = patient().replace("sys.exit(0)", "open(f'{sys.argv[1]}/../told', 'w').close()")
+    watched = Watched(place, says_so, count=1, lets_go=True)
+    pids = await watched.begun(1)
+    watched.running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watched.running
+    await eventually(lambda: not any(map(_lives, pids)), "it has ended")
+    assert (place.parent / "told").exists()
 
 
 @pytest.mark.parametrize("code", [patient(), DEAF], ids=["listening", "deaf"])

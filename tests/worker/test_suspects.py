@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
@@ -80,6 +81,34 @@ async def test_hundreds_whose_worker_was_killed_twice_end_within_seconds_but_for
         await bad.result(timeout=SOON)
     assert [await run.result(timeout=SOON) for run in neighbours] == [*range(150), *range(150)]
     assert await house.value("select count(*) from holdfast.worker where state = 'lost'") == 5
+    await house.check_invariants()
+
+
+@pytest.mark.parametrize("how", ["leaves", "is fenced"])
+async def test_that_the_worker_which_has_them_executed_goes_is_no_crash(house: House, how: str) -> None:
+    app = house.app()
+    for definition in poison.app.definitions.values():
+        app._registry.add(definition)
+    client = await house.client(app)
+    run = await client.start(poison.patient_neighbour, 5)
+    await suspect(house, run.id, crashes=4)
+    go = house.place / "go"
+    options = ("--lease", "2s", "--poll", "200ms", "--grace", "200ms")
+    one = await house.process("tests.apps.poison", *options, env={"POISON_GO": str(go)})
+    name = await one.name()
+    await house.until("select flags & 8 <> 0 from holdfast.task where run_id = $1", run.id)
+    apart = await house.value("select name from holdfast.worker where pid <> $1", one.pid)
+    if how == "leaves":
+        one.send(signal.SIGTERM)
+    else:
+        await house.db.execute(
+            "update holdfast.worker set lease_until = clock_timestamp(), epoch = epoch + 1, state = 'lost', "
+            "ended_at = clock_timestamp() where name = $1",
+            name,
+        )
+    # The process in which it is executed ends in order, too.
+    await house.until("select state = 'left' from holdfast.worker where name = $1", apart)
+    assert await house.value("select crashes from holdfast.task where run_id = $1", run.id) == 4
     await house.check_invariants()
 
 

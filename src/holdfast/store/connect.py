@@ -137,7 +137,15 @@ async def translated(dsn: str | None = None) -> AsyncGenerator[None]:
         yield
     except HoldfastError:
         raise
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
+    except (
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        # Of a connection that broke at an inconvenient moment.
+        asyncpg.InternalClientError,
+        OSError,
+        TimeoutError,
+        ValueError,
+    ) as error:
         if isinstance(error, ValueError) and dsn is None:
             raise
         raise translate(error, dsn) from error

@@ -39,7 +39,8 @@ class Fleet:
     """``count`` processes of ``command``. One that dies is replaced, after a back-off if it did not live long.
 
     The invariant: at every moment each process that was started is either waited for by its own task here, or has
-    ended; and none outlives this process, because each is on its leash.
+    ended, or was let go of; and none outlives this process by more than it takes to end in order, because each is on
+    its leash.
 
     Args:
         command: What to start. Each process has a session of its own, so that Ctrl-C reaches it through us alone.
@@ -48,6 +49,7 @@ class Fleet:
         hopeless: Exit codes after which a new one would fail alike: the others are stopped, and the code is ours.
         patience: Seconds after a stop until what is still there is killed.
         longest_rest: Seconds that the back-off before a replacement grows to.
+        lets_go: Whether the leash ends them, in order, where ``run`` is cancelled; or else they are killed.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Fleet:
         hopeless: frozenset[int] = frozenset(),
         patience: float = 40.0,
         longest_rest: float = 30.0,
+        lets_go: bool = False,
     ) -> None:
         self._command = command
         self._count = count
@@ -66,6 +69,7 @@ class Fleet:
         self._hopeless = hopeless
         self._patience = patience
         self._longest_rest = longest_rest
+        self._lets_go = lets_go
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._stops = 0
         self._stopping = asyncio.Event()
@@ -141,8 +145,9 @@ class Fleet:
         try:
             return await process.wait()
         except asyncio.CancelledError:
-            with suppress(ProcessLookupError):
-                process.kill()
+            if not self._lets_go:
+                with suppress(ProcessLookupError):
+                    process.kill()
             raise
         finally:
             del self._processes[process.pid]

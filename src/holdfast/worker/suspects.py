@@ -55,7 +55,7 @@ class Suspects:
         self._wake.set()
 
     async def run(self) -> None:
-        """Looks until it is cancelled; a process that it has started ends with it."""
+        """Looks until it is cancelled; a process that it has started then ends in order."""
         while True:
             await self._rest()
             self._wake.clear()
@@ -92,10 +92,19 @@ class Suspects:
             patience=10.0,
             # It is there to die of the one that does it, and others wait behind that.
             longest_rest=1.0,
+            # A worker that leaves, or has lost its lease, is no reason to count a crash against what is executed there.
+            lets_go=True,
         )
         await fleet.run()
 
     async def _died(self, death: Death) -> None:
-        async with asyncio.timeout(self._limit), self._link.session() as session:
-            for worker in await work.expire(session, host=socket.gethostname(), pid=death.pid):
-                await work.recover(session, only=worker)
+        try:
+            async with asyncio.timeout(self._limit), self._link.session() as session:
+                for worker in await work.expire(session, host=socket.gethostname(), pid=death.pid):
+                    await work.recover(session, only=worker)
+        except Exception as error:
+            away = self._link.away(error)
+            self._link.discard()
+            if not away:
+                raise
+            log.warning("what process %d held is due again when its lease is over: %s", death.pid, said(error))
