@@ -55,6 +55,20 @@ async def test_the_list_shows_all_that_there_is_to_know(yard: Yard, holdfast: Ho
     yard.may_end("a")
 
 
+async def test_a_consumer_is_in_the_list_and_has_no_mode(yard: Yard, holdfast: Holdfast) -> None:
+    async with yard.client.queue("letters").consume(name="postman") as consumer:
+        waiting = asyncio.ensure_future(anext(aiter(consumer)))
+        await yard.house.until("select count(*) = 1 from holdfast.consumer")
+        (one,) = (await holdfast("worker", "list", "--json")).json["workers"]
+        assert (one["name"].rpartition("-")[0], one["mode"], one["buckets"]) == ("postman", None, [])
+        said = await holdfast("worker", "list")
+        # That nobody takes over from workers is no matter of those who are none.
+        assert "consumer" in said.out
+        assert "takes over" not in said.err
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+
 async def test_a_paused_worker_begins_nothing_and_keeps_what_runs(yard: Yard, holdfast: Holdfast) -> None:
     await yard.worker()
     name = await the_worker(yard)

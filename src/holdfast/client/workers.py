@@ -73,7 +73,8 @@ class WorkerSummary:
     host: str
     pid: int
     lane: str
-    mode: ModeName
+    mode: ModeName | None
+    """None: it consumes a queue, and has none of a worker's duties."""
     version: str
     """Of the package."""
     status: WorkerStatus
@@ -243,7 +244,7 @@ def status_of(row: WorkerRow) -> WorkerStatus:
 
 
 def _summary(row: WorkerRow, buckets: Mapping[int, Sequence[BucketRow]]) -> WorkerSummary:
-    mode: ModeName = row.mode  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    mode: ModeName | None = row.mode  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     return WorkerSummary(
         id=row.id,
         name=row.name,

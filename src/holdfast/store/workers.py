@@ -32,7 +32,7 @@ class WorkerRow:
     host: str
     pid: int
     lane: str
-    mode: str
+    mode: str | None
     version: str
     state: WorkerState
     command: str | None

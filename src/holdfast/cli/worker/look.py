@@ -37,11 +37,12 @@ async def list_workers(door: Door, *, name: str | None, lane: str | None) -> Non
       holdfast worker list --json | jq -r '.workers[] | select(.status == "paused").name'
 
     Those that are dead are listed until others have taken all that they held; of buckets that are not active it is said
-    what they are.
+    what they are. Consumers of queues are listed too.
     JSON: {"workers": [{"id", "name", "host", "pid", "lane", "mode", "version",
     "status": "active|paused|draining|stopping|dead|lost", "asked", "buckets": [{"lane", "priority",
     "state": "active|completing|lost|draining|ready to delete", "held", "overflowed"}], "held", "overflowed", "lease",
-    "heartbeat_age", "started_at"}]}; times in seconds; overflowed: runs that went back unbegun, for others to begin
+    "heartbeat_age", "started_at"}]}; times in seconds; overflowed: runs that went back unbegun, for others to begin;
+    mode: null of a consumer
     """  # noqa: D301 - \b keeps click from wrapping the examples
     async with door.app_as_it_is.client(application="holdfast worker list", hints=False) as client:
         found = await client.workers.list(name=name, lane=lane)
@@ -49,7 +50,8 @@ async def list_workers(door: Door, *, name: str | None, lane: str | None) -> Non
         {"workers": [as_json(one) for one in found]}, table(found) if found else Text("no workers: start one")
     )
     live = [one for one in found if one.status not in (WorkerStatus.DEAD, WorkerStatus.LOST)]
-    if name is None and lane is None and live and not any(Mode(one.mode).does(Duty.RECOVER) for one in live):
+    modes = [Mode(one.mode) for one in live if one.mode is not None]
+    if name is None and lane is None and modes and not any(mode.does(Duty.RECOVER) for mode in modes):
         door.out.note("nobody here takes over the runs of workers that die: start one in mode full or drain")
 
 
@@ -70,7 +72,7 @@ def table(workers: Sequence[WorkerSummary]) -> Table:
             Text(one.name),
             Text(f"{one.status}{asked}", style=COLOURS[one.status]),
             Text(one.lane),
-            one.mode,
+            one.mode or "consumer",
             bucket_words(one),
             str(one.held),
             str(one.overflowed),

@@ -168,7 +168,8 @@ create table holdfast.worker (
   host        text not null,
   pid         int not null,
   lane        text not null,
-  mode        text not null default 'full' check (mode in ('full', 'coordinator', 'execution', 'drain')),
+  -- Null: it consumes a queue, and has none of their duties.
+  mode        text default 'full' check (mode in ('full', 'coordinator', 'execution', 'drain')),
   version     text not null default '',  -- of the package
   names       text[] not null,
   schedules   jsonb,                -- what its code has of these: their names, each with its digest

@@ -344,8 +344,8 @@ as $$
 declare
   v_worker int;
 begin
-  insert into holdfast.worker (name, host, pid, lane, names, lease, lease_until, started_at)
-  values (p_name, p_host, p_pid, p_lane, '{}', p_lease, clock_timestamp() + p_lease, clock_timestamp())
+  insert into holdfast.worker (name, host, pid, lane, mode, names, lease, lease_until, started_at)
+  values (p_name, p_host, p_pid, p_lane, null, '{}', p_lease, clock_timestamp() + p_lease, clock_timestamp())
   returning id into v_worker;
   insert into holdfast.consumer (worker_id, lane, state, at)
   values (v_worker, p_lane, 'ready', clock_timestamp());
