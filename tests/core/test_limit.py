@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import App, DefinitionError, Limit, Rate
+from holdfast import App, Debounce, DefinitionError, Limit, Rate, Throttle
 from holdfast.core.limit import Ticket, noted
 from holdfast.core.seal import Seal
 
@@ -38,6 +38,54 @@ def test_the_span_of_a_rate_is_a_duration(per: Any) -> None:
 def test_a_burst_comes_back_within_a_year() -> None:
     with pytest.raises(DefinitionError, match=r"a burst of 1000 takes 1000 days, 0:00:00 to come back"):
         Rate(1, per=timedelta(days=1), burst=1000)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"count": 0}, "count= is a whole number from 1 to 1,000,000, not 0"),
+        ({"count": True}, "count= is a whole number from 1 to 1,000,000, not True"),
+        ({"burst": 0}, "burst= is a whole number from 1 to 1,000,000, not 0"),
+        ({"burst": "2"}, "burst= is a whole number from 1 to 1,000,000, not '2'"),
+        (
+            {"per": 60},
+            "per= is a duration of more than zero and at most 366 days, such as timedelta(minutes=1), not",
+        ),
+        ({"per": timedelta(0)}, "per= is a duration of more than zero and at most 366 days"),
+        (
+            {"per": timedelta(days=1), "burst": 10_000},
+            "a burst of 10000 takes 1000 days, 0:00:00 to come back, and may take 366 days: choose ",
+        ),
+        ({"key": ""}, "key= is text of 1 to 200 printable characters, not ''"),
+        ({"name": "a\0b"}, "name= is text of 1 to 200 printable characters, not 'a\\x00b'"),
+    ],
+)
+def test_a_throttle_says_which_of_its_arguments_cannot_be_used(given: dict[str, Any], said: str) -> None:
+    arguments: dict[str, Any] = {"count": 10, "per": MINUTE, **given}
+    with pytest.raises(DefinitionError) as error:
+        Throttle(**arguments)
+    assert str(error.value).startswith(f"Throttle: {said}")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"window": 5}, "window= is a duration of more than zero and at most 366 days, such as timedelta(minutes=1), "),
+        ({"window": -MINUTE}, "window= is a duration of more than zero and at most 366 days"),
+        ({"at_most": 5}, "at_most= is a duration of more than zero and at most 366 days"),
+        (
+            {"at_most": MINUTE / 2},
+            "at_most=0:00:30 is shorter than the window of 0:01:00: nothing would ever be",
+        ),
+        ({"per": 7}, "per= is text of 1 to 200 printable characters, not 7"),
+        ({"name": "x" * 201}, "name= is text of 1 to 200 printable characters"),
+    ],
+)
+def test_a_debounce_says_which_of_its_arguments_cannot_be_used(given: dict[str, Any], said: str) -> None:
+    arguments: dict[str, Any] = {"window": MINUTE, **given}
+    with pytest.raises(DefinitionError) as error:
+        Debounce(**arguments)
+    assert str(error.value).startswith(f"Debounce: {said}")
 
 
 @pytest.mark.parametrize(
@@ -116,11 +164,52 @@ def test_what_is_no_rate_is_refused(rate: Any) -> None:
         async def flow() -> None: ...
 
 
+@pytest.mark.parametrize("throttle", [10, Rate(1, per=MINUTE), [Throttle(1, per=MINUTE), 5]])
+def test_what_is_no_throttle_is_refused(throttle: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"activity 'index': throttle= is one such as Throttle\(10, per=time"):
+
+        @App().activity(throttle=throttle)
+        async def index() -> None: ...
+
+
+@pytest.mark.parametrize("debounce", [MINUTE, [Debounce(MINUTE)], Throttle(1, per=MINUTE)])
+def test_what_is_no_single_debounce_is_refused(debounce: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"workflow 'flow': debounce= is one such as Debounce\(time.*, not "):
+
+        @App().workflow(debounce=debounce)
+        async def flow() -> None: ...
+
+
+@pytest.mark.parametrize("fair", ["", 5])
+def test_what_is_no_key_of_turns_is_refused(fair: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"activity 'index': fair= is text of 1 to 200 printable char"):
+
+        @App().activity(fair=fair)
+        async def index(document: str) -> None: ...
+
+
+def test_a_key_of_a_throttle_or_a_debounce_begins_with_a_parameter() -> None:
+    with pytest.raises(DefinitionError, match=r"'index': key='page' begins with no parameter of it; .* document"):
+
+        @App().activity(throttle=Throttle(1, per=MINUTE, key="page"))
+        async def index(document: str) -> None: ...
+
+    with pytest.raises(DefinitionError, match=r"'find': per='page' begins with no parameter of it; .*: none"):
+
+        @App().activity(debounce=Debounce(MINUTE, per="page"))
+        async def find() -> None: ...
+
+
 def test_two_limits_of_one_name_are_refused() -> None:
     with pytest.raises(DefinitionError, match=r"activity 'charge' has two limits of the name 'charge'; give one"):
 
         @App().activity(concurrency=[Limit(1), Limit(2)])
         async def charge() -> None: ...
+
+    with pytest.raises(DefinitionError, match=r"activity 'index' has two throttles of the name 'index'; give one"):
+
+        @App().activity(throttle=[Throttle(1, per=MINUTE), Throttle(9, per=MINUTE)])
+        async def index() -> None: ...
 
 
 def test_a_transactional_activity_with_a_limit_is_read_committed() -> None:

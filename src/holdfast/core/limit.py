@@ -107,7 +107,7 @@ class Rate:
         _check_text("Rate", "name", self.name)
         _check_span("Rate", "per", self.per)
         if self.interval * self.burst > _LONGEST:
-            raise DefinitionError(f"Rate: a burst of {self.burst} takes {self.interval * self.burst} to come back")
+            raise DefinitionError(_too_slow("Rate", self.burst, self.interval))
 
     @property
     def interval(self) -> timedelta:
@@ -149,7 +149,7 @@ class Throttle:
         _check_text("Throttle", "name", self.name)
         _check_span("Throttle", "per", self.per)
         if self.interval * self.most > _LONGEST:
-            raise DefinitionError(f"Throttle: a burst of {self.most} takes {self.interval * self.most} to come back")
+            raise DefinitionError(_too_slow("Throttle", self.most, self.interval))
 
     @property
     def most(self) -> int:
@@ -193,7 +193,7 @@ class Debounce:
             if self.at_most < self.window:
                 raise DefinitionError(
                     f"Debounce: at_most={self.at_most} is shorter than the window of {self.window}: nothing would ever "
-                    f"be waited for"
+                    "be waited for; make it longer, or leave it out"
                 )
 
 
@@ -296,8 +296,9 @@ def tickets_of(definition: Definition[..., Any], options: LimitOptions) -> tuple
     names = [one.name for one in found]
     for name in names:
         if names.count(name) > 1:
+            kind, own = kind_of(name)
             raise DefinitionError(
-                f"{what} has two limits of the name {name!r}; give one of them another with name=, or leave one out"
+                f"{what} has two {kind}s of the name {own!r}; give one of them another with name=, or leave one out"
             )
     return tuple(sorted(found, key=lambda one: one.order))
 
@@ -377,6 +378,13 @@ _EXAMPLES: Mapping[type, str] = {
 
 def _interval(count: int, per: timedelta) -> timedelta:
     return -(-(per // _MICROSECOND) // count) * _MICROSECOND
+
+
+def _too_slow(what: str, burst: int, interval: timedelta) -> str:
+    return (
+        f"{what}: a burst of {burst} takes {interval * burst} to come back, and may take {_LONGEST.days} days: choose "
+        f"a smaller burst=, a larger count= or a shorter per="
+    )
 
 
 def _check_span(what: str, option: str, value: object) -> None:
