@@ -1,8 +1,8 @@
 """What the harness writes down in the database itself, and the checks that can be made with it.
 
 A trigger notes which worker was given which hold of which run: so it can be told, afterwards, whose rows those of a
-journal are, and whether they were written after their writer had been fenced. Another one notes each time that a
-message is made.
+journal are, and whether they were written after their writer had been fenced. Others note each time that a message is
+made, and what is done to rows that nobody may touch once they are written.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _NOTES = """
 create table public.chaos_entry (book int, line int);
+create index on public.chaos_entry (book);
 create table public.chaos_claim (run_id uuid, hold int, worker int, primary key (run_id, hold));
 create table public.chaos_made (run_id uuid not null);
 create function public.chaos_note_made() returns trigger language plpgsql as $$
@@ -36,9 +37,24 @@ begin
 end $$;
 create trigger chaos_claim after update of hold on holdfast.task for each row
   when (new.hold > old.hold and new.bucket_id is not null) execute function public.chaos_note_claim();
+
+create table public.chaos_change (run_id uuid, what text);
+create function public.chaos_note_change() returns trigger language plpgsql as $$
+begin
+  insert into public.chaos_change
+  values (old.run_id, lower(tg_op) || ' of ' || tg_table_name || ' ' || row_to_json(old));
+  return null;
+end $$;
+create trigger chaos_change after update or delete on holdfast.journal
+  for each row execute function public.chaos_note_change();
+create trigger chaos_change after update or delete on holdfast.result
+  for each row execute function public.chaos_note_change();
 """
 
 _LINGERS = 8.0
+"""Seconds in which what is due is taken where nothing is broken."""
+_NEVER = 60.0
+"""Seconds in which it is taken, and what a dead worker has left is in other hands, whatever is broken."""
 
 
 class _Check(NamedTuple):
@@ -60,6 +76,52 @@ _CHECKS = (
          -- A timer's row may bear its deadline, which is a little later than the time of its writing.
          where j.kind <> 3
            and j.at > w.ended_at + interval '5 milliseconds'
+         limit 5
+        """,
+    ),
+    _Check(
+        "3. no end by a fenced worker",
+        """
+        select e.run_id,
+               'it has succeeded ' || (e.at - w.ended_at) || ' after its last holder, ' || w.name || ', was fenced'
+          from holdfast.result e
+         cross join lateral (
+           select c.worker from public.chaos_claim c where c.run_id = e.run_id order by c.hold desc limit 1
+         ) c
+          join holdfast.worker w on w.id = c.worker
+         where e.status in (1, 4)
+           and e.at > w.ended_at + interval '5 milliseconds'
+         limit 5
+        """,
+    ),
+    _Check(
+        "2. what is recorded never changes",
+        "select run_id, what from public.chaos_change limit 5",
+    ),
+    _Check(
+        "18. what a transactional activity does is recorded with it",
+        """
+        select r.id, d.entries || ' entries, and ' || d.rows || ' in its journal'
+          from holdfast.run r
+         cross join lateral (
+           select (select count(*) from public.chaos_entry e where e.book = (r.input ->> 'book')::int) as entries,
+                  (select count(*) from holdfast.journal j
+                    where j.run_id = r.id and j.kind = 1 and j.key like 'enter#%' and j.error is null) as rows
+         ) d
+         where r.name = 'books'
+           and d.entries <> d.rows
+         limit 5
+        """,
+    ),
+    _Check(
+        "5. a timer does not ring before its time",
+        """
+        select r.id, 'it slept from ' || s.at || ' to ' || t.at || ', and was to sleep longer'
+          from holdfast.run r
+          join holdfast.journal s on s.run_id = r.id and s.key = 'step#1'
+          join holdfast.journal t on t.run_id = r.id and t.key = 'timer#1'
+         where r.name = 'sequence'
+           and t.at < s.at + interval '99.9 milliseconds' * ((r.input ->> 'n')::int % 9)
          limit 5
         """,
     ),
@@ -92,6 +154,37 @@ _CHECKS = (
                            || ' before the end of its lease'
           from holdfast.worker w
          where w.state = 'lost' and w.lease_until > w.ended_at
+         limit 5
+        """,
+    ),
+    _Check(
+        "4. what a dead worker held is in other hands",
+        f"""
+        select t.run_id, 'held by worker ' || coalesce(w.name, '?') || ', whose lease ended at ' || w.lease_until
+          from holdfast.task t
+          left join holdfast.bucket b on b.id = t.bucket_id
+          left join holdfast.worker w on w.id = b.worker_id
+         where t.bucket_id is not null
+           and (w.id is null or w.lease_until + interval '{_NEVER} seconds' < clock_timestamp())
+         limit 5
+        """,
+    ),
+    _Check(
+        "10. what is due is taken, by and by",
+        # Where there is more than can be done, all wait; but then nobody is served who came much later.
+        f"""
+        select t.run_id, 'due for ' || (clock_timestamp() - t.due_at) || ' in lane ' || t.lane || ' after '
+                         || t.crashes || ' crashes, and others are served that were started later'
+          from holdfast.task t
+         where t.bucket_id is null
+           and t.due_at < clock_timestamp() - interval '{_NEVER} seconds'
+           and exists (select from holdfast.result e
+                         join holdfast.run r on r.id = e.run_id
+                        where e.first_claim_at > clock_timestamp() - interval '10 seconds'
+                          and r.created_at > t.due_at + interval '{_NEVER / 2} seconds'
+                          -- What has limits has lines of its own.
+                          and r.name = split_part(t.name, '@', 1)
+                          and r.lane = split_part(t.lane, ' ', 1))
          limit 5
         """,
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
@@ -29,7 +29,8 @@ _WAKING = 1.0
 _RECORDED = """
 select run_id, key, extract(epoch from at)::float8 as at
   from holdfast.journal
- where kind in (1, 2, 6) and run_id = any ($1::uuid[])
+ where kind in (1, 2, 6)
+   and run_id = any ($1::uuid[])
 """
 _ENDED = """
 select r.id, r.name, extract(epoch from e.at)::float8 as at
@@ -51,6 +52,8 @@ class _Line(NamedTuple):
     at: float
     pid: int
     run_id: UUID
+    home: UUID
+    """The run that the attempt was made for: of a dispatched activity not that of its workflow."""
     key: str
     attempt: int
 
@@ -69,7 +72,7 @@ class _Record(NamedTuple):
 class Books:
     """How far the ledger was read, and the last attempt at each call."""
 
-    def __init__(self, ledger: Ledger, findings: Findings, thawed: Mapping[int, float]) -> None:
+    def __init__(self, ledger: Ledger, findings: Findings, thawed: Mapping[int, Sequence[float]]) -> None:
         self._ledger = ledger
         self._findings = findings
         self._thawed = thawed
@@ -83,10 +86,12 @@ class Books:
     async def compare(self, db: Connection) -> None:
         """Compares what has come since the last time, and once more what was written just before that."""
         offset = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) - _SLACK
-        fresh = self._lines()
+        fresh, read = self._lines()
         # What was called just before a look may have been recorded just before, too, and be seen with the next.
         lines = [*self._doubtful, *fresh]
-        record = await self._record(db, list({line.run_id for line in lines}))
+        record = await self._record(db, list({run_id for line in lines for run_id in (line.run_id, line.home)}))
+        # Where the database could not be asked, these are read again with the next look.
+        self._read = read
         for line in fresh:
             self._in_turn(line)
             self._follows(line, record, offset)
@@ -95,20 +100,20 @@ class Books:
         self._doubtful = fresh
         self.calls += len(fresh)
 
-    def _lines(self) -> list[_Line]:
+    def _lines(self) -> tuple[list[_Line], int]:
+        """What has come, and up to where it was read."""
         if not self._ledger.place.exists():
-            return []
+            return [], 0
         with self._ledger.place.open("rb") as file:
             file.seek(self._read)
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
-        self._read += len(whole)
         lines: list[_Line] = []
         for one in whole.decode().splitlines():
             if not one.startswith("batch "):
-                _, at, pid, run_id, key, attempt = one.split(" ")
-                lines.append(_Line(float(at), int(pid), UUID(run_id), key, int(attempt)))
-        return lines
+                _, at, pid, run_id, home, key, attempt = one.split(" ")
+                lines.append(_Line(float(at), int(pid), UUID(run_id), UUID(home), key, int(attempt)))
+        return lines, self._read + len(whole)
 
     async def _record(self, db: Connection, runs: list[UUID]) -> _Record:
         outcomes = {(row["run_id"], row["key"]): row["at"] for row in await db.fetch(_RECORDED, runs)}
@@ -121,8 +126,9 @@ class Books:
         moment = line.at + offset
         recorded = (
             record.outcomes.get((line.run_id, line.key)),
-            record.outcomes.get((line.run_id, attempt_key(line.key, line.attempt))),
-            record.ends.get(line.run_id),
+            record.outcomes.get((line.home, attempt_key(line.key, line.attempt))),
+            # That of a workflow may end before what it has dispatched is told so.
+            record.ends.get(line.home),
         )
         for end in recorded:
             if end is not None and moment > end:
@@ -131,10 +137,10 @@ class Books:
 
     def _is_waking(self, line: _Line) -> bool:
         """Who was frozen may have looked at the end of its lease just before, and not yet called: that is one line."""
-        thawed = self._thawed.get(line.pid)
-        if thawed is None or not 0 <= line.at - thawed < _WAKING:
-            return False
-        return self._waking.setdefault((line.pid, thawed), line) == line
+        for thawed in self._thawed.get(line.pid, ()):
+            if 0 <= line.at - thawed < _WAKING:
+                return self._waking.setdefault((line.pid, thawed), line) == line
+        return False
 
     def _in_turn(self, line: _Line) -> None:
         call = (line.run_id, line.key)
@@ -151,7 +157,8 @@ class Books:
         if (before := _before(record.names.get(line.run_id, ""), line.key)) is not None:
             wanted.append(before)
         for key in wanted:
-            at = record.outcomes.get((line.run_id, key))
+            # Attempts before it was dispatched are recorded where its workflow is.
+            at = record.outcomes.get((line.home, key)) or record.outcomes.get((line.run_id, key))
             if at is None or line.at + offset + 2 * _SLACK < at:
                 sentence = f"{line} was called before {key} was recorded"
                 self._findings.blame("2. an outcome is recorded before it is seen", sentence, line.run_id)

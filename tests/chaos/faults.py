@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 
+from holdfast.client.database import DRIVER_ERRORS
 from tests.faults.proxy import Loss, Proxy
 
 if TYPE_CHECKING:
     from tests.chaos.crew import Crew
+    from tests.chaos.findings import Findings
     from tests.chaos.load import Load
     from tests.faults.machine import Machine
     from tests.house import WorkerProcess
 
-Fault = Callable[[], Awaitable[None]]
+Fault = Callable[[], Awaitable[bool]]
+"""Gives whether it has met anything."""
 Pauses = tuple[float, float]
 
 _LEASE = 3.0
@@ -55,7 +58,33 @@ SHARES = {
 _CAUGHT_WITHIN = 3.0
 _LOOK = 0.005
 _GIVEN_UP_AFTER = 30.0
-_ANSWERS = ("holdfast.flush(", "holdfast.claim(", "insert into holdfast.run ", "holdfast.signal(", "COMMIT")
+_LEAVES_WITHIN = 15.0
+SAID_BY_WORKERS = {
+    "holdfast.flush(": 5,
+    "holdfast.claim": 3,
+    "holdfast.recover(": 1,
+    "holdfast.heartbeat(": 1,
+    "holdfast.register": 1,
+    "holdfast.leave(": 1,
+    "holdfast.tick(": 1,
+    "holdfast.record(": 2,
+    "COMMIT": 2,
+}
+SAID_BY_CLIENTS = {
+    "insert into holdfast.run ": 4,
+    "holdfast.start_many(": 2,
+    "holdfast.put_signal(": 4,
+    "holdfast.settle_messages(": 3,
+    "holdfast.take_in_hand(": 2,
+    "holdfast.take_driven(": 1,
+    "holdfast.record_step(": 1,
+    "holdfast.update(": 2,
+    "holdfast.cancel(": 1,
+    "holdfast.trigger_run(": 1,
+    "holdfast.end_driven(": 1,
+    "COMMIT": 3,
+}
+"""Statements whose answers are lost, how often each, on the way of the workers and on that of the client."""
 
 _RECOVERED = "select state = 'lost' from holdfast.worker where name = $1"
 _TAKEN_FROM = """
@@ -94,6 +123,7 @@ class Faults:
         network: Network,
         chance: random.Random,
         *,
+        findings: Findings,
         pauses: Pauses = PAUSES,
         answers: Sequence[str] | None = None,
         only: frozenset[str] = frozenset(),
@@ -101,15 +131,26 @@ class Faults:
         self._machine = machine
         self._crew = crew
         self._load = load
+        self._findings = findings
         self._network = network
         self._chance = chance
         self._pauses = pauses
-        self._answers = _ANSWERS if answers is None else answers
+        by_workers, by_clients = SAID_BY_WORKERS, SAID_BY_CLIENTS
+        if answers is not None:
+            by_workers, by_clients = dict.fromkeys(answers, 1), dict[str, int]()
+        self._answers = ((network.far, by_workers), (network.near, by_clients))
         self._over = asyncio.Event()
         self.resumptions: list[float] = []
         """After how many seconds something ended again, once the server or the network was back."""
         self._lasting: set[asyncio.Task[None]] = set()
         self.dealt = Counter[str]()
+        """How often each has met something."""
+        self.journal: list[tuple[float, str]] = []
+        """All of them in their order, each with the seconds after the beginning at which it began."""
+        self.missed = Counter[str]()
+        """How often there was nothing to break, or to catch."""
+        self.lost = Counter[str]()
+        """Whose answers were lost, by what was said."""
         self._deck: dict[str, Fault] = {
             "kill -9": self._kill,
             "SIGSTOP beyond the lease": self._freeze,
@@ -139,8 +180,9 @@ class Faults:
         """Deals, until it is told to stop."""
         while not await self._told_to_stop(self._chance.uniform(*self._pauses)):
             name = self._chance.choices(list(self._shares), list(self._shares.values()))[0]
-            self.dealt[name] += 1
-            await self._deck[name]()
+            self.journal.append((self._findings.age, name))
+            met = await self._deck[name]()
+            (self.dealt if met else self.missed)[name] += 1
             await self._crew.fill()
 
     def stop(self) -> None:
@@ -174,88 +216,95 @@ class Faults:
 
     # -- workers
 
-    async def _kill(self) -> None:
-        if (one := await self._crew.busy(self._chance)) is not None:
-            await self._crew.kill(one)
-
-    async def _freeze(self) -> None:
+    async def _kill(self) -> bool:
         one = await self._crew.busy(self._chance)
-        if one is None:
-            return
-        seconds = _LEASE * self._chance.uniform(1.1, 2.0)
+        if one is not None:
+            await self._crew.kill(one)
+        return one is not None
 
-        async def frozen() -> None:
-            with suppress(ProcessLookupError):
-                one.send(signal.SIGSTOP)
-                await asyncio.sleep(seconds)
-                self._crew.thawed[one.pid] = time.clock_gettime(time.CLOCK_MONOTONIC)
-                one.send(signal.SIGCONT)
+    async def _freeze(self) -> bool:
+        one = await self._crew.busy(self._chance)
+        if one is not None:
+            self._last(self._crew.freeze(one, _LEASE * self._chance.uniform(1.1, 2.0)))
+        return one is not None
 
-        self._last(frozen())
+    async def _terminate(self) -> bool:
+        one = self._crew.any(self._chance)
+        if one is not None:
+            await self._leave(one)
+        return one is not None
 
-    async def _terminate(self) -> None:
-        if (one := self._crew.any(self._chance)) is not None:
-            one.send(signal.SIGTERM)
-            with suppress(TimeoutError):
-                await one.exit(patience=10)
+    async def _leave(self, one: WorkerProcess) -> None:
+        self._crew.tell(one)
+        with suppress(TimeoutError):
+            await one.exit(patience=_LEAVES_WITHIN)
 
-    async def _misset(self) -> None:
+    async def _misset(self) -> bool:
         self._crew.misset(self._chance.choice((-1, 1)))
-        await self._kill()
+        return await self._kill()
 
-    async def _deploy(self) -> None:
+    async def _deploy(self) -> bool:
         self._crew.deploy()
-        await self._terminate()
+        return await self._terminate()
 
-    async def _poison(self) -> None:
+    async def _poison(self) -> bool:
         self._load.poison()
+        return True
 
     # -- the server
 
-    async def _restart(self, number: signal.Signals) -> None:
+    async def _restart(self, number: signal.Signals) -> bool:
         await self._machine.restart(number)
         self._last(self._resume())
+        return True
 
     async def _resume(self) -> None:
         """How long it takes until something ends again."""
         began, since = time.monotonic(), await self._machine.ask("select clock_timestamp()")
-        while since is not None and time.monotonic() - began < _GIVEN_UP_AFTER:
+        while since is not None:
             if await self._machine.ask("select exists (select from holdfast.result where at > $1)", since):
                 self.resumptions.append(time.monotonic() - began)
                 return
+            if time.monotonic() - began > _GIVEN_UP_AFTER:
+                sentence = f"nothing has ended in {_GIVEN_UP_AFTER:g} s since it was back"
+                self._findings.blame("R4. work goes on when server and network are back", sentence)
+                return
             await asyncio.sleep(_LOOK)
 
-    async def _crash(self) -> None:
-        flushes = "select exists (select from pg_stat_activity where application_name like 'holdfast flushes %')"
-        if await self._machine.ask(flushes):
-            await self._machine.crash()
-            self._last(self._resume())
+    async def _crash(self) -> bool:
+        if not await self._machine.crash():
+            return False
+        self._last(self._resume())
+        return True
 
-    async def _end_backends(self) -> None:
+    async def _end_backends(self) -> bool:
         share = self._chance.choice((0.2, 1.0))
-        await self._machine.ask(
+        ended = await self._machine.ask(
             "select count(pg_terminate_backend(pid)) from pg_stat_activity "
             "where application_name like 'holdfast%' and random() < $1",
             share,
         )
+        return bool(ended)
 
-    async def _exhaust(self) -> None:
+    async def _exhaust(self) -> bool:
         most = int(await self._machine.ask("select current_setting('max_connections')::int") or 0)
         taken: list[asyncpg.Connection[asyncpg.Record]] = []
         try:
             while len(taken) < most:
                 taken.append(await asyncpg.connect(self._machine.house.dsn))
-        except (asyncpg.PostgresError, OSError):
+        except DRIVER_ERRORS:
             await asyncio.sleep(self._chance.uniform(0.5, 2.0))
+            return True
         finally:
             for connection in taken:
                 connection.terminate()
+        return False
 
-    async def _lock(self) -> None:
+    async def _lock(self) -> bool:
         seconds = self._chance.uniform(0.5, 4.0)
 
         async def locked() -> None:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with suppress(*DRIVER_ERRORS):
                 connection = await asyncpg.connect(self._machine.house.dsn)
                 try:
                     async with connection.transaction():
@@ -267,21 +316,24 @@ class Faults:
                     connection.terminate()
 
         self._last(locked())
+        return True
 
     # -- the network
 
     def _proxy(self) -> Proxy:
         return self._chance.choice((self._network.near, self._network.far, self._network.far))
 
-    async def _cut(self) -> None:
+    async def _cut(self) -> bool:
         proxy = self._proxy()
+        met = proxy.connections > 0
         proxy.cut(refuse=self._chance.random() < 0.5)
         await asyncio.sleep(self._chance.uniform(0.1, 1.5))
         proxy.heal()
         if proxy is self._network.far:
             self._last(self._resume())
+        return met
 
-    async def _delay(self) -> None:
+    async def _delay(self) -> bool:
         proxy, most, seconds = self._proxy(), self._chance.uniform(0.01, 0.3), self._chance.uniform(1, 4)
         chance = random.Random(self._chance.random())
 
@@ -291,18 +343,23 @@ class Faults:
             proxy.delay = None
 
         self._last(delayed())
+        return True
 
-    async def _swallow(self) -> None:
+    async def _swallow(self) -> bool:
         proxy = self._proxy()
+        met = proxy.connections > 0
         proxy.swallow()
         await asyncio.sleep(self._chance.uniform(0.2, 1.6 * _LEASE))
         proxy.heal()
         if proxy is self._network.far:
             self._last(self._resume())
+        return met
 
-    async def _lose(self) -> None:
-        part = self._chance.choice(self._answers)
-        proxy, share, seconds = self._proxy(), self._chance.uniform(0.05, 0.5), self._chance.uniform(0.5, 3)
+    async def _lose(self) -> bool:
+        """Those to one kind of statement, or to a few, where it is said."""
+        proxy, parts = self._chance.choice([way for way in self._answers if way[1]])
+        part = self._chance.choices(list(parts), list(parts.values()))[0]
+        share, seconds = self._chance.uniform(0.1, 0.7), self._chance.uniform(1, 4)
         chance = random.Random(self._chance.random())
         loss: Loss = proxy.lose(part, lambda _place, _rows: chance.random() < share)
 
@@ -310,21 +367,25 @@ class Faults:
             await asyncio.sleep(seconds)
             with suppress(ValueError):
                 proxy.losses.remove(loss)
+            self.lost[part] += loss.lost
 
         self._last(losing())
+        return True
 
-    async def _belate(self, part: str, moment: str) -> None:
+    async def _belate(self, part: str, moment: str) -> bool:
         """Whoever says this next is killed at once; what it has said arrives later, when ``moment`` comes true."""
-        if (one := await self._catch(part, moment)) is not None:
+        one = await self._catch(part, moment)
+        if one is not None:
             await self._crew.kill(one)
+        return one is not None
 
-    async def _outlive(self) -> None:
+    async def _outlive(self) -> bool:
         """Who flushes next is told to leave, and no flush of it gets through; but the first does, as it leaves."""
-        if (one := await self._catch("holdfast.flush(", _TAKEN_FROM, mute=True)) is not None:
-            one.send(signal.SIGTERM)
-            with suppress(TimeoutError):
-                await one.exit(patience=15)
+        one = await self._catch("holdfast.flush(", _TAKEN_FROM, mute=True)
+        if one is not None:
+            await self._leave(one)
         self._network.far.muted.clear()
+        return one is not None
 
     async def _catch(self, part: str, moment: str, *, mute: bool = False) -> WorkerProcess | None:
         proxy, loop = self._network.far, asyncio.get_running_loop()
@@ -352,7 +413,7 @@ class Faults:
         pid = await self._machine.ask("select pid from holdfast.worker where name = $1", name)
         return None if pid is None else self._crew.of(pid)
 
-    async def _deafen(self) -> None:
+    async def _deafen(self) -> bool:
         proxy, seconds = self._proxy(), self._chance.uniform(2, 5)
 
         async def deaf() -> None:
@@ -364,3 +425,4 @@ class Faults:
             proxy.cut()
 
         self._last(deaf())
+        return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -21,16 +22,29 @@ class Finding(NamedTuple):
 
 
 class Findings:
-    """All of them, in the order in which they were found; each sentence once."""
+    """All of them, in the order in which they were found; of each check and run the first. ``said`` is told of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, said: Callable[[str], None] = lambda _: None) -> None:
+        self._said = said
         self._began = time.monotonic()
-        self._found: dict[tuple[str, UUID | None], Finding] = {}
+        self._found: dict[tuple[str, str | UUID], Finding] = {}
+
+    def begin(self) -> None:
+        """The load begins now."""
+        self._began = time.monotonic()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self._began
 
     def blame(self, check: str, sentence: str, run_id: UUID | None = None) -> None:
         """Notes one."""
-        found = Finding(check, sentence, run_id, time.monotonic() - self._began)
-        self._found.setdefault((sentence, run_id), found)
+        found = Finding(check, sentence, run_id, self.age)
+        place = (check, sentence if run_id is None else run_id)
+        if place not in self._found:
+            self._found[place] = found
+            self._said(f"{found.after:5.0f} s: WRONG: {check}: {run_id or ''} {sentence}")
 
     def __len__(self) -> int:
         return len(self._found)

@@ -47,6 +47,10 @@ def _heard(_: int) -> list[int]:
     return list(range(HEARD))
 
 
+def _hears(_: int) -> Call[Any]:
+    return workload.hears.call()
+
+
 def _answers(_: int) -> Call[Any]:
     return workload.answers.call(ASKED)
 
@@ -95,6 +99,7 @@ KINDS: dict[str, Kind] = {
     "sequence": Kind(24, workload.sequence.call, _sequence),
     "fan": Kind(6, workload.fan.call, _fan),
     "listens": Kind(12, _listens, _heard),
+    "hears": Kind(5, _hears, _heard),
     "answers": Kind(6, _answers, _answered),
     "family": Kind(6, workload.family.call, _family),
     "books": Kind(8, workload.books.call, _books),
@@ -103,6 +108,8 @@ KINDS: dict[str, Kind] = {
     "turnstile": Kind(5, workload.turnstile.call, _same),
     "market": Kind(4, workload.market.call, _market),
     "job": Kind(14, workload.shaky.call, _same),
+    "shut in": Kind(0.3, workload.shut_in.call, _next),
+    "many": Kind(2, workload.leaf.call, _next),
     "limited": Kind(8, _limited, _same),
     "batched": Kind(8, workload.weigh.call, _weight),
     "keyed": Kind(6, workload.sequence.call, _sequence),
@@ -110,4 +117,8 @@ KINDS: dict[str, Kind] = {
     "hog": Kind(0.2, workload.hog.call, _same),
     "cancelled": Kind(4, workload.sequence.call, _sequence),
 }
-"""Of those that are cancelled some end before; then they have to give what they would have given."""
+"""Of those that are cancelled some end before they are told; then they have to give what they would have given.
+
+Of those that are many several are started at once. What one gives that hears depends on which of its signals were
+acknowledged.
+"""

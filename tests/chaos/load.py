@@ -7,13 +7,15 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from holdfast.client.database import DRIVER_ERRORS
+from holdfast.client.sending import Cancellation
 from holdfast.core.errors import DatabaseError, ReplyTimeout, RunEnded
 from tests.chaos import workload
 from tests.chaos.kinds import ASKED, HEARD, KINDS
@@ -29,6 +31,10 @@ _TICK = 0.1
 _TRIES_AGAIN = 0.2
 _LATEST = 1.5
 """Seconds for which a caller's transaction is left open before it is committed."""
+_GIVES_UP = 10.0
+"""Seconds after which a caller believes that its connection is dead."""
+_TOGETHER = 5
+"""So many are started at once where it is many."""
 
 
 @dataclass(slots=True)
@@ -38,6 +44,10 @@ class Promise:
     kind: str
     number: int
     run_id: UUID
+    unsure: set[int] = field(default_factory=set[int])
+    """Signals that were sent to it, and not acknowledged."""
+    is_cancelled: bool = False
+    """Whether a request to cancel it was answered so: nothing of it had begun."""
 
 
 class Load:
@@ -105,6 +115,8 @@ class Load:
                 await self._send_late(number, call)
             case "keyed":
                 await self._send_twice(number, call)
+            case "many":
+                await self._send_many()
             case _:
                 await self._send(kind, number, call)
 
@@ -115,14 +127,35 @@ class Load:
         except DatabaseError as error:
             self.refused[type(error).__name__] += 1
             return
-        self.promises.append(Promise(kind, number, run.id))
-        if kind == "listens":
-            await self._talk(run.id, delay)
-        elif kind == "answers":
-            await self._ask(run.id, delay)
-        elif kind == "cancelled":
-            await asyncio.sleep(delay)
-            await self._again(partial(self._client.cancel, run.id))
+        promise = Promise(kind, number, run.id)
+        self.promises.append(promise)
+        match kind:
+            case "listens":
+                await self._talk(run.id, delay)
+            case "hears":
+                await self._murmur(promise, delay)
+            case "answers":
+                await self._ask(run.id, delay)
+            case "cancelled":
+                await asyncio.sleep(delay)
+                await self._again(partial(self._cancel, promise))
+            case _:
+                pass
+
+    async def _send_many(self) -> None:
+        """All of them or none."""
+        numbers = [self._number + one for one in range(_TOGETHER)]
+        self._number += _TOGETHER
+        try:
+            runs = await self._client.start_many([KINDS["many"].call(number) for number in numbers])
+        except DatabaseError as error:
+            self.refused[type(error).__name__] += 1
+            return
+        self.promises.extend(Promise("many", number, run.id) for number, run in zip(numbers, runs, strict=True))
+
+    async def _cancel(self, promise: Promise) -> None:
+        if await self._client.cancel(promise.run_id) is Cancellation.CANCELLED:
+            promise.is_cancelled = True
 
     async def _send_twice(self, number: int, call: Call[Any]) -> None:
         """With a key, until it is acknowledged, and once more: it is one run."""
@@ -142,17 +175,19 @@ class Load:
         seconds, keeps = self._chance.uniform(0.0, _LATEST), self._chance.random() < 0.8
         connection: asyncpg.Connection[asyncpg.Record] | None = None
         try:
-            connection = await asyncpg.connect(self._dsn, timeout=5)
-            transaction = connection.transaction()
-            await transaction.start()
-            run = await self._client.start(call, connection=connection)
-            await asyncio.sleep(seconds)
-            if keeps:
-                await transaction.commit()
-                self.promises.append(Promise("late", number, run.id))
-            else:
-                self.taken_back.append(run.id)
-        except (DatabaseError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            # A connection that is half open says nothing, for ever.
+            async with asyncio.timeout(_GIVES_UP):
+                connection = await asyncpg.connect(self._dsn)
+                transaction = connection.transaction()
+                await transaction.start()
+                run = await self._client.start(call, connection=connection)
+                await asyncio.sleep(seconds)
+                if keeps:
+                    await transaction.commit()
+                    self.promises.append(Promise("late", number, run.id))
+                else:
+                    self.taken_back.append(run.id)
+        except (DatabaseError, *DRIVER_ERRORS) as error:
             # Whether it was committed, nobody has promised.
             self.refused[type(error).__name__] += 1
         finally:
@@ -164,6 +199,16 @@ class Load:
             await asyncio.sleep(delay * (number % 2))
             # Sent until it is acknowledged; the key makes one of many.
             await self._again(partial(self._client.signal, run_id, workload.word, number, key=f"word-{number}"))
+
+    async def _murmur(self, promise: Promise, delay: float) -> None:
+        """Without a key: each is sent once, and not again where nobody knows whether it was stored."""
+        for number in range(HEARD):
+            await asyncio.sleep(delay * (number % 2))
+            try:
+                await self._client.signal(promise.run_id, workload.murmur, number)
+            except DatabaseError:
+                promise.unsure.add(number)
+        await self._again(partial(self._client.signal, promise.run_id, workload.murmur, -1, key="over"))
 
     async def _ask(self, run_id: UUID, delay: float) -> None:
         run = self._client.get(run_id)

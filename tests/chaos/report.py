@@ -22,6 +22,12 @@ def lines(outcome: Outcome) -> Iterator[str]:
     yield f"seed {outcome.seed}: {sum(outcome.faults.values())} faults"
     for name, number in outcome.faults.most_common():
         yield f"  {number:5}  {name}"
+    if outcome.missed:
+        missed = ", ".join(f"{name} ({number})" for name, number in outcome.missed.most_common())
+        yield f"and {sum(outcome.missed.values())} that had nothing to break: {missed}"
+    yield f"{sum(outcome.lost.values())} answers were lost, and {outcome.arrived_late} requests arrived late:"
+    for name, number in outcome.lost.most_common():
+        yield f"  {number:5}  {name}"
     yield f"{outcome.promised} runs were promised to callers; {sum(outcome.refused.values())} starts were refused:"
     for name, number in sorted(verdict.ended.items()):
         yield f"  {number:5}  {name}"
@@ -30,7 +36,11 @@ def lines(outcome: Outcome) -> Iterator[str]:
     yield f"{verdict.share:.1%} ended as they should; {verdict.calls} calls of activities, {verdict.entries} entries"
     yield f"after kill -9 all was in other hands within {_percentiles(outcome.recoveries)}"
     yield f"after server and network were back something ended within {_percentiles(outcome.resumptions)}"
-    yield f"the tables and the ledger were looked at {outcome.looks} times meanwhile, and once at the end"
+    yield (
+        f"the tables and the ledger were looked at {outcome.looks} times meanwhile, and once at the end; "
+        f"{outcome.blind} times the server was away"
+    )
+    yield f"{verdict.replayed} journals were replayed"
     for one in outcome.findings[:_MOST]:
         yield f"WRONG: {one.check}: {'' if one.run_id is None else f'run {one.run_id}: '}{one.sentence}"
     if len(outcome.findings) > _MOST:
@@ -39,6 +49,7 @@ def lines(outcome: Outcome) -> Iterator[str]:
         yield "nothing is lost and nothing is doubled"
         return
     yield f"again: ./dev chaos --seed {outcome.seed}"
+    yield "what was broken, and when: " + ", ".join(f"{name} ({at:.0f} s)" for at, name in outcome.journal)
     for journal in outcome.journals:
         yield f"\n{journal}"
     log = Path(tempfile.gettempdir()) / f"holdfast-chaos-{outcome.seed}.log"
@@ -55,6 +66,10 @@ def as_json(outcome: Outcome) -> str:
             "seconds": outcome.seconds,
             "good": outcome.good,
             "faults": dict(outcome.faults),
+            "journal": outcome.journal,
+            "missed": dict(outcome.missed),
+            "answers lost": dict(outcome.lost),
+            "arrived late": outcome.arrived_late,
             "promised": outcome.promised,
             "refused": dict(outcome.refused),
             "ended": dict(outcome.verdict.ended),
@@ -63,6 +78,8 @@ def as_json(outcome: Outcome) -> str:
             "calls": outcome.verdict.calls,
             "entries": outcome.verdict.entries,
             "looks": outcome.looks,
+            "blind": outcome.blind,
+            "replayed": outcome.verdict.replayed,
             "recovery": _quantiles(outcome.recoveries),
             "resumption": _quantiles(outcome.resumptions),
             "findings": [

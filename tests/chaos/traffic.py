@@ -7,10 +7,12 @@ is remembered, and what the database says later must not contradict it.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -35,6 +37,40 @@ _WAIT = timedelta(seconds=1)
 _CONSUMERS = 2
 _QUEUE = "parcels"
 _BY_HAND = "delivery"
+_LATE = 10.0
+"""Seconds after which nothing of a send arrives any more that was given up."""
+_ONCE = "1. an acknowledged message is gone"
+_KEPT = "1. a message is kept until it is acknowledged"
+_THERE = "select t.run_id from holdfast.task t join holdfast.run r on r.id = t.run_id where r.kind = 3"
+
+
+@dataclass(slots=True)
+class _Parcel:
+    """A message: what is known of it here."""
+
+    number: int
+    key: str | None
+    ids: set[UUID] = field(default_factory=set[UUID])
+    """Under which it was seen: one."""
+    is_promised: bool = False
+    """Whether its sender was told that it is sent."""
+    sent_by: float = math.inf
+    """From then on nobody sends it any more."""
+    tries: int = 0
+    """How often somebody has set out to acknowledge it."""
+    asked_at: float | None = None
+    """When the one set out that has done so last, as far as is known."""
+    gone_at: float | None = None
+    """When that was answered."""
+    acknowledged: int = 0
+    """How often it was."""
+    is_gone: bool = False
+    """Whether it is done with, as far as is known."""
+
+    @property
+    def may_be_sent_again(self) -> bool:
+        """Whether it was sent again after it was acknowledged: then, without a key, it is made once more."""
+        return self.key is None and self.asked_at is not None and self.asked_at <= self.sent_by
 
 
 class Traffic:
@@ -46,13 +82,10 @@ class Traffic:
         self._chance = chance
         self._rate = rate
         self._queue = client.queue(_QUEUE)
-        self._sent: set[UUID] = set()
-        self._gone: set[UUID] = set()
-        """Acknowledged, or perhaps: nobody knows."""
-        self._acknowledged: dict[UUID, list[float]] = defaultdict(list)
+        self._parcels: dict[int, _Parcel] = {}
+        self._sending: set[asyncio.Task[None]] = set()
         self._again: list[tuple[UUID, int]] = []
         """What was received after so many acknowledgements of it."""
-        self._keyed: set[UUID] = set()
         self._driven: dict[UUID, int] = {}
         self._recorded: dict[tuple[UUID, str], float] = {}
         self.counts = Counter[str]()
@@ -63,23 +96,16 @@ class Traffic:
         while True:
             await asyncio.sleep(self._chance.expovariate(self._rate))
             number += 1
-            try:
-                if number % 2:
-                    key = f"parcel-{number}" if number % 3 == 0 else None
-                    self._sent.add(run_id := await self._queue.send(number, key=key))
-                    if key is not None:
-                        self._keyed.add(run_id)
-                else:
-                    run = await self._client.driven.trigger(_BY_HAND, {"n": number})
-                    self._driven[run.id] = number
-            except DatabaseError as error:
-                self.counts[f"sends refused with {type(error).__name__}"] += 1
+            task = asyncio.create_task(self._send(number) if number % 2 else self._trigger(number))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
 
     async def consume(self) -> None:
         """Receives and drives, until it is cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(_CONSUMERS):
                 group.create_task(self._receive())
+            group.create_task(self._redrive())
             group.create_task(self._drive())
 
     async def prepare(self) -> None:
@@ -88,24 +114,32 @@ class Traffic:
 
     async def settle(self) -> None:
         """Waits until what was sent is gone."""
-        while self._sent - self._gone:
+        while self._sending or any(one.is_promised and not one.is_gone for one in self._parcels.values()):
             await asyncio.sleep(_PAUSE)
+
+    def stop(self) -> None:
+        """Leaves what is under way as it is."""
+        for task in self._sending:
+            task.cancel()
 
     async def balance(self, db: Connection, *, patience: float) -> None:
         """At the end: whatever was sent was acknowledged, and what was triggered has ended as it should."""
 
-        async def all_driven() -> bool:
+        async def all_over() -> bool:
             ended = "select count(*) from holdfast.result where run_id = any ($1::uuid[])"
-            return bool(await db.fetchval(ended, list(self._driven)) == len(self._driven))
+            return bool(
+                await db.fetchval(ended, list(self._driven)) == len(self._driven) and not await db.fetch(_THERE)
+            )
 
         with suppress(AssertionError):
-            await until(all_driven, "every run driven by hand has ended", patience=patience)
-        rows = await db.fetch("select run_id from holdfast.task where run_id = any ($1::uuid[])", list(self._sent))
-        there = {row["run_id"] for row in rows}
-        for run_id in self._sent - self._gone:
-            what = "is still there" if run_id in there else "is lost: nobody has acknowledged it"
-            self._findings.blame("1. a message is kept until it is acknowledged", f"message {run_id} {what}", run_id)
-        await self._look_at_repeated(db, there)
+            await until(all_over, "every message is gone, and every run driven by hand has ended", patience=patience)
+        there = {row["run_id"] for row in await db.fetch(_THERE)}
+        for parcel in self._parcels.values():
+            for run_id in parcel.ids & there:
+                self._findings.blame(_KEPT if parcel.gone_at is None else _ONCE, "it is still there", run_id)
+            if parcel.is_promised and not parcel.tries and not parcel.ids & there:
+                self._findings.blame(_KEPT, "it is lost: nobody has acknowledged it", min(parcel.ids))
+        await self._look_at_repeated(db)
         ends = await db.fetch(
             "select run_id, status, output #>> '{}' as output from holdfast.result where run_id = any ($1::uuid[])",
             list(self._driven),
@@ -114,34 +148,54 @@ class Traffic:
         for run_id, number in self._driven.items():
             if (found := outputs.get(run_id)) != (1, str(number * 2)):
                 self._findings.blame("1. a run driven by hand ends as it should", f"it ended as {found}", run_id)
+        parcels = self._parcels.values()
         self.counts |= {
-            "messages sent": len(self._sent),
-            "messages acknowledged": len(self._acknowledged),
+            "messages sent": sum(one.is_promised for one in parcels),
+            "messages acknowledged": sum(one.gone_at is not None for one in parcels),
             "runs driven by hand": len(self._driven),
         }
 
-    async def _look_at_repeated(self, db: Connection, there: set[UUID]) -> None:
+    async def _look_at_repeated(self, db: Connection) -> None:
         """What was acknowledged is gone, but for one thing that is documented.
 
         A message without a key was sent, the answer was lost, it was received and acknowledged, and so is gone; then
         its client sends it again by itself, and it is made once more. Its id is the same, which nobody else can make.
         """
-        check = "1. an acknowledged message is gone"
         query = "select run_id, count(*)::int as times from public.chaos_made group by run_id"
         made = {row["run_id"]: row["times"] for row in await db.fetch(query)}
         for run_id, before in self._again:
             if made[run_id] <= before:
-                self._findings.blame(check, "it was received once more", run_id)
-        for run_id in there & self._acknowledged.keys():
-            if made[run_id] <= len(self._acknowledged[run_id]):
-                self._findings.blame(check, f"message {run_id} is there", run_id)
-        for run_id in self._keyed:
-            if made[run_id] > 1:
-                self._findings.blame("1. a key makes one message", f"it was made {made[run_id]} times", run_id)
+                self._findings.blame(_ONCE, "it was received once more, and not sent again", run_id)
+        for parcel in self._parcels.values():
+            times = sum(made.get(run_id, 0) for run_id in parcel.ids)
+            if times > 1 and not (parcel.may_be_sent_again or parcel.key is None and parcel.acknowledged > 1):
+                self._findings.blame("1. a message is made once", f"it was made {times} times", min(parcel.ids))
         if repeated := sum(times > 1 for times in made.values()):
             self.counts["messages made again by a repeated send"] = repeated
 
     # -- messages
+
+    async def _send(self, number: int) -> None:
+        parcel = self._parcels[number] = _Parcel(number, f"parcel-{number}" if number % 3 == 0 else None)
+        # With a key it is sent until that is acknowledged, and once more: it is one message.
+        for _ in range(1 if parcel.key is None else 2):
+            while not await self._try_to_send(parcel) and parcel.key is not None:
+                await asyncio.sleep(_PAUSE)
+
+    async def _try_to_send(self, parcel: _Parcel) -> bool:
+        try:
+            self._note(parcel, await self._queue.send(parcel.number, key=parcel.key))
+        except DatabaseError as error:
+            self.counts[f"sends refused with {type(error).__name__}"] += 1
+            parcel.sent_by = time.monotonic() + _LATE
+            return False
+        parcel.is_promised, parcel.sent_by = True, time.monotonic()
+        return True
+
+    def _note(self, parcel: _Parcel, run_id: UUID) -> None:
+        parcel.ids.add(run_id)
+        if len(parcel.ids) > 1:
+            self._findings.blame("1. a message is sent once", f"parcel {parcel.number} is {parcel.ids}", run_id)
 
     async def _receive(self) -> None:
         while True:
@@ -151,36 +205,76 @@ class Traffic:
             except DatabaseError:
                 await asyncio.sleep(_PAUSE)
                 continue
-            for message in messages:
-                self.counts["messages received"] += 1
-                if before := sum(at < asked for at in self._acknowledged.get(message.id, ())):
-                    self._again.append((message.id, before))
-                await self._settle(message)
+            self.counts["messages received"] += len(messages)
+            await asyncio.gather(*[self._settle(self._parcels[one.body], one, asked) for one in messages])
 
-    async def _settle(self, message: Message[Any]) -> None:
-        fate = self._chance.random()
+    async def _settle(self, parcel: _Parcel, message: Message[Any], asked: float) -> None:
+        self._note(parcel, message.id)
+        parcel.is_gone = False
+        if parcel.gone_at is not None and parcel.gone_at < asked:
+            if parcel.may_be_sent_again:
+                self._again.append((message.id, parcel.acknowledged))
+            else:
+                self._findings.blame(_ONCE, "it was received once more", message.id)
+        others = parcel.tries
         try:
-            if fate < 0.1:
-                # Its consumer dies.
-                return
-            if fate < 0.2:
-                await message.release()
-                return
-            if fate < 0.25:
-                await asyncio.sleep(_VISIBILITY.total_seconds() * 1.1)
-            await message.ack()
+            await self._decide(parcel, message)
         except ReceiptLost as refused:
-            if refused.lost.get(message.id) == "gone":
-                self._gone.add(message.id)
-            return
+            why, ours = refused.lost.get(message.id), time.monotonic() < message.ours_until
+            if why == "gone":
+                parcel.is_gone = True
+                # A try of its own whose answer was lost is known to be its own while nobody else could have had it.
+                if ours and not others:
+                    self._findings.blame(_KEPT, "it is gone, and nobody has acknowledged it", message.id)
+            elif why == "taken" and ours and not parcel.may_be_sent_again:
+                self._findings.blame("Q2. nobody else gets it until its time is over", "it was taken", message.id)
         except DatabaseError:
-            if fate >= 0.2:
-                self._gone.add(message.id)
+            # It comes again.
             return
-        self._gone.add(message.id)
-        self._acknowledged[message.id].append(time.monotonic())
+
+    async def _decide(self, parcel: _Parcel, message: Message[Any]) -> None:
+        fate = self._chance.random()
+        if fate < 0.1:
+            # Its consumer dies.
+            return
+        if fate < 0.2:
+            await message.release()
+            return
+        if fate < 0.25:
+            await message.dead("nobody is at home")
+            return
+        if fate < 0.3:
+            await message.extend(_VISIBILITY * 2)
+        if fate < 0.35:
+            # In time, if it was extended.
+            await asyncio.sleep(_VISIBILITY.total_seconds() * 1.1)
+        parcel.tries += 1
+        asked_at = time.monotonic()
+        try:
+            await (message.archive() if fate < 0.4 else message.ack())
+        except DatabaseError:
+            # It is gone, or comes again.
+            parcel.asked_at, parcel.is_gone = asked_at, True
+        else:
+            parcel.asked_at, parcel.gone_at, parcel.is_gone = asked_at, time.monotonic(), True
+            parcel.acknowledged += 1
+
+    async def _redrive(self) -> None:
+        """Dead letters do not stay so."""
+        while True:
+            await asyncio.sleep(_WAIT.total_seconds())
+            with suppress(DatabaseError):
+                self.counts["dead letters"] += await self._queue.dead_letters.redrive()
 
     # -- runs that are driven by hand
+
+    async def _trigger(self, number: int) -> None:
+        try:
+            run = await self._client.driven.trigger(_BY_HAND, {"n": number})
+        except DatabaseError as error:
+            self.counts[f"triggers refused with {type(error).__name__}"] += 1
+        else:
+            self._driven[run.id] = number
 
     async def _drive(self) -> None:
         while True:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+from uuid import UUID
 
-import asyncpg
 import pytest
 
 from holdfast.client import Client
+from holdfast.client.database import DRIVER_ERRORS
 from holdfast.core.errors import DatabaseError
 from holdfast.store.connect import connect
 from tests.apps.ledger import Ledger
@@ -74,12 +75,18 @@ class Outcome:
     seed: int
     seconds: float
     faults: Counter[str]
+    journal: Sequence[tuple[float, str]]
+    """The faults in their order, each with the seconds after the beginning at which it began."""
     promised: int
     refused: Counter[str]
     traffic: Counter[str]
     recoveries: Sequence[float]
     resumptions: Sequence[float]
+    missed: Counter[str]
+    lost: Counter[str]
+    arrived_late: int
     looks: int
+    blind: int
     findings: Sequence[Finding]
     verdict: Verdict
     journals: list[str] = field(default_factory=list[str])
@@ -119,7 +126,10 @@ class Trial:
         self._ledger = ledger
         self._said = said
         self._chance = random.Random(plan.seed)
+        self._findings = Findings(said)
         self._looks = 0
+        self._blind = 0
+        self._described: dict[UUID, list[str]] = {}
 
     async def run(self) -> Outcome:
         """From the beginning to the end."""
@@ -128,12 +138,13 @@ class Trial:
         app.override(origin="chaos", database_url=network.near.dsn)
         async with House(network.far.dsn, house.db, house.place) as remote, app.client() as client:
             env = {**self._ledger.env, **({} if plan.defect is None else {VARIABLE: plan.defect})}
-            crew = Crew(self._machine, remote, env, plan.workers)
+            crew = Crew(self._machine, remote, self._findings, env, plan.workers)
             try:
                 await crew.fill()
                 await crew.ready()
                 return await self._break(crew, client)
             finally:
+                crew.stop_watching()
                 await crew.stop_all()
 
     async def _prepare(self) -> None:
@@ -149,12 +160,21 @@ class Trial:
 
     async def _break(self, crew: Crew, client: Client) -> Outcome:
         plan, machine, chance = self._plan, self._machine, self._chance
-        findings = Findings()
+        findings = self._findings
+        findings.begin()
         seeds = [random.Random(chance.random()) for _ in range(3)]
         load = Load(client, self._network.near.dsn, findings, seeds[0], rate=plan.rate, shares=plan.shares)
         traffic = Traffic(client, findings, seeds[1], rate=plan.messages)
         faults = Faults(
-            machine, crew, load, self._network, seeds[2], pauses=plan.pauses, answers=plan.answers, only=plan.only
+            machine,
+            crew,
+            load,
+            self._network,
+            seeds[2],
+            findings=findings,
+            pauses=plan.pauses,
+            answers=plan.answers,
+            only=plan.only,
         )
         books = Books(self._ledger, findings, crew.thawed)
         verdict = Verdict()
@@ -174,28 +194,33 @@ class Trial:
                 await asyncio.gather(*breaking)
                 self._said("mending, and waiting until all has ended")
                 await faults.mend()
-                verdict = await self._end(crew, load, traffic, findings)
+                verdict = await self._end(crew, load, traffic, client)
         finally:
             for task in (*working, *breaking, *consuming):
                 task.cancel()
             load.stop()
+            traffic.stop()
         outcome = Outcome(
             seed=plan.seed,
             seconds=plan.seconds,
             faults=faults.dealt,
+            journal=faults.journal,
             promised=len(load.promises),
             refused=load.refused,
             traffic=traffic.counts,
             recoveries=crew.recoveries,
             resumptions=faults.resumptions,
+            missed=faults.missed,
+            lost=faults.lost,
+            arrived_late=sum(proxy.arrived_late for proxy in self._network),
             looks=self._looks,
+            blind=self._blind,
             findings=findings.all,
             verdict=verdict,
         )
         if findings and not plan.at_once:
-            outcome.journals = [
-                f"run {run_id}\n{await describe(machine.house, run_id)}" for run_id in findings.suspects[:_SHOWN]
-            ]
+            await self._describe()
+            outcome.journals = [one for described in self._described.values() for one in described]
         outcome.log = machine.house.log()
         return outcome
 
@@ -208,7 +233,9 @@ class Trial:
             for task in tasks:
                 if task.done():
                     task.result()
-            self._looks += await self._look(findings, books)
+            seen = await self._look(findings, books)
+            self._looks += seen
+            self._blind += not seen
             self._said(
                 f"{time.monotonic() - began:5.0f} s: {len(load.promises)} promised, "
                 f"{sum(faults.dealt.values())} faults, {len(findings)} findings"
@@ -224,14 +251,22 @@ class Trial:
             try:
                 await inspect(db, findings, calm=self._plan.calm)
                 await books.compare(db)
+                if not self._plan.at_once:
+                    await self._describe()
             finally:
                 db.terminate()
-        except (DatabaseError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except (DatabaseError, *DRIVER_ERRORS):
             return False
         return True
 
-    async def _end(self, crew: Crew, load: Load, traffic: Traffic, findings: Findings) -> Verdict:
-        plan, house = self._plan, self._machine.house
+    async def _describe(self) -> None:
+        """The first runs at fault, each as it is when that is found, and as it is at the end."""
+        for run_id in self._findings.suspects[:_SHOWN]:
+            text = f"run {run_id}, after {self._findings.age:.0f} s\n{await describe(self._machine.house, run_id)}"
+            self._described[run_id] = [*self._described.get(run_id, ())[:1], text]
+
+    async def _end(self, crew: Crew, load: Load, traffic: Traffic, client: Client) -> Verdict:
+        plan, house, findings = self._plan, self._machine.house, self._findings
         # A deploy of the newest version, as in real life: what the older one could not read goes on.
         crew.settle()
         await crew.stop_all()
@@ -244,6 +279,6 @@ class Trial:
         except TimeoutError:
             findings.blame("10. callers are answered", "callers are left without an answer")
         left = max(1.0, plan.patience - (time.monotonic() - began))
-        verdict = await balance(house, self._ledger, load, findings, crew.thawed, patience=left)
+        verdict = await balance(house, self._ledger, load, crew, findings, client=client, patience=left)
         await traffic.balance(house.db, patience=left)
         return verdict

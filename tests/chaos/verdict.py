@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from tests.chaos.audit import inspect
 from tests.chaos.books import Books
-from tests.chaos.kinds import KINDS
+from tests.chaos.kinds import HEARD, KINDS
+from tests.chaos.replays import differences
 from tests.house import check_invariants, until
 
 if TYPE_CHECKING:
+    from holdfast.client import Client
     from tests.apps.ledger import Ledger
+    from tests.chaos.crew import Crew
     from tests.chaos.findings import Findings
     from tests.chaos.load import Load, Promise
     from tests.house import House
@@ -24,6 +29,18 @@ _STATUS = {1: "succeeded", 2: "failed", 3: "cancelled"}
 _LEAST_SHARE = 0.5
 _CONTINUED = "marathon"
 _TABLES = {"run": "id", "task": "run_id", "journal": "run_id", "inbox": "run_id", "result": "run_id"}
+_NAMED = re.compile(r"'(?:run_id|id)': UUID\('([0-9a-f-]{36})'\)")
+"""The run that is at fault, in a row that breaks an invariant."""
+_REPLAYED = 400
+_WAITS = ["listens", "answers", "hears"]
+"""Of these one whose start was refused, and that is there all the same, has nobody to talk to."""
+_LEFT_OVER = """
+select t.run_id, r.name, (select s.status from holdfast.runs s where s.id = t.run_id) as status
+  from holdfast.task t
+  join holdfast.run r on r.id = t.run_id
+ where r.created_at < $1
+   and r.name <> all ($2::text[])
+"""
 _OPEN = """
 select i as id, (select s.status from holdfast.runs s where s.id = i) as status
   from unnest($1::uuid[]) i
@@ -33,6 +50,13 @@ _RESULTS = """
 select i as id, e.run_id, e.status, e.output #>> '{}' as output, e.error::text as error
   from unnest($1::uuid[], $2::uuid[]) as p (i, newest)
   join holdfast.result e on e.run_id = p.newest
+"""
+_HOLDERS = """
+select c.hold, w.name, w.pid, w.started_at, w.ended_at, w.state
+  from public.chaos_claim c
+  join holdfast.worker w on w.id = c.worker
+ where c.run_id = $1
+ order by c.hold
 """
 
 
@@ -46,6 +70,8 @@ class Verdict:
     """Of activities."""
     entries: int = 0
     """Made by transactional ones."""
+    replayed: int = 0
+    """Runs whose journals were replayed."""
 
     @property
     def share(self) -> float:
@@ -55,19 +81,20 @@ class Verdict:
 
 
 async def balance(
-    house: House, ledger: Ledger, load: Load, findings: Findings, thawed: Mapping[int, float], *, patience: float
+    house: House, ledger: Ledger, load: Load, crew: Crew, findings: Findings, *, client: Client, patience: float
 ) -> Verdict:
-    """Waits until every promised run has ended, and says what is wrong then."""
+    """Waits until all runs have ended, promised or not, and says what is wrong then."""
     verdict = Verdict()
     newest = await _end_all(house, load.promises, findings, patience)
     await look_at_invariants(house.dsn, findings)
     await inspect(house.db, findings, calm=False)
     await _keep_promises(house, load.promises, newest, verdict, findings)
-    books = Books(ledger, findings, thawed)
+    books = Books(ledger, findings, crew.thawed)
     await books.compare(house.db)
     verdict.calls = books.calls
     await _count_entries(house, load.promises, verdict, findings)
     await _undo(house, load.promises, findings)
+    await _replay(client, verdict, findings)
     rows = await house.db.fetch("select id from holdfast.run where id = any ($1::uuid[])", load.taken_back)
     for row in rows:
         findings.blame("1. what was rolled back is not there", "its start was rolled back", row["id"])
@@ -84,26 +111,30 @@ async def look_at_invariants(dsn: str, findings: Findings, *, but: tuple[str, ..
     except AssertionError as broken:
         for line in str(broken).splitlines():
             title, _, row = line.partition(": ")
-            findings.blame(title, row)
+            named = _NAMED.search(row)
+            findings.blame(title, row, None if named is None else UUID(named[1]))
 
 
 async def _end_all(house: House, promises: Sequence[Promise], findings: Findings, patience: float) -> dict[UUID, UUID]:
     """Gives, of each promised run, the one that goes on for it last."""
-    ids = [promise.run_id for promise in promises]
-    newest = {run_id: run_id for run_id in ids}
+    newest = {promise.run_id: promise.run_id for promise in promises}
+    continued = [promise.run_id for promise in promises if promise.kind == _CONTINUED]
+    now = await house.value("select clock_timestamp()")
 
     async def all_ended() -> bool:
-        for promise in promises:
-            if promise.kind == _CONTINUED:
-                newest[promise.run_id] = await house.value("select holdfast.newest($1)", promise.run_id)
-        return not await house.db.fetch(_OPEN, list(newest.values()))
+        rows = await house.db.fetch("select i as id, holdfast.newest(i) as last from unnest($1::uuid[]) i", continued)
+        newest.update((row["id"], row["last"]) for row in rows)
+        return not (await house.db.fetch(_OPEN, list(newest.values())) or await house.db.fetch(_LEFT_OVER, now, _WAITS))
 
     try:
-        await until(all_ended, "every promised run has ended", patience=patience)
+        await until(all_ended, "every run has ended", patience=patience)
     except AssertionError:
         for row in await house.db.fetch(_OPEN, list(newest.values())):
-            sentence = f"promised, and has not ended after {patience:g} s: {row['status'] or 'it is lost'}"
+            sentence = f"promised, and has not ended after {patience:.0f} s: {row['status'] or 'it is lost'}"
             findings.blame("1. what was promised ends", sentence, row["id"])
+        for row in await house.db.fetch(_LEFT_OVER, now, _WAITS):
+            sentence = f"a {row['name']} that has not ended after {patience:.0f} s: {row['status']}"
+            findings.blame("10. all ends, promised or not", sentence, row["run_id"])
     return newest
 
 
@@ -119,9 +150,10 @@ async def _keep_promises(
             continue
         status = _STATUS.get(row["status"], str(row["status"]))
         wanted, value = _wanted(promise), row["output"]
-        good = status == wanted[0] and (status != "succeeded" or json.loads(value) == wanted[1])
-        if promise.kind == "cancelled" and status == "cancelled":
-            good = True
+        good = status == wanted[0] and (status != "succeeded" or _is_wanted(promise, json.loads(value), wanted[1]))
+        if promise.kind == "cancelled":
+            # Asked to, it may be through before it is told.
+            good = status == "cancelled" or (good and not promise.is_cancelled)
         verdict.ended[f"{promise.kind}: {status}{'' if good else ', wrong'}"] += 1
         if not good:
             findings.blame(
@@ -137,6 +169,24 @@ def _wanted(promise: Promise) -> tuple[str, object]:
         return "failed", None
     kind = KINDS[promise.kind]
     return kind.status, kind.wanted(promise.number)
+
+
+def _is_wanted(promise: Promise, value: object, wanted: object) -> bool:
+    if promise.kind != "hears" or not isinstance(value, list):
+        return value == wanted
+    # Signals without a key: what was acknowledged once, the others at most once.
+    heard = cast("list[object]", value)
+    sure = [one for one in heard if one not in promise.unsure]
+    return len(set(heard)) == len(heard) and sure == sorted(set(range(HEARD)) - promise.unsure)
+
+
+async def _replay(client: Client, verdict: Verdict, findings: Findings) -> None:
+    """Some journals of every workflow, against the code at hand."""
+    sample = await client.sample(_REPLAYED, open=False, ended=True)
+    verdict.replayed = len(sample.runs)
+    # In a thread: workflow code has tasks of its own.
+    for run_id, sentence in await asyncio.to_thread(list, differences(sample.runs)):
+        findings.blame("7. a replay asks for the same in the same order", sentence, run_id)
 
 
 async def _count_entries(house: House, promises: Sequence[Promise], verdict: Verdict, findings: Findings) -> None:
@@ -160,12 +210,13 @@ async def _undo(house: House, promises: Sequence[Promise], findings: Findings) -
         "select run_id, count(*) filter (where key like 'take#%') as taken, "
         "count(*) filter (where key like 'give_back#%') as given from holdfast.journal "
         "where kind = 1 and error is null and run_id = any ($1::uuid[]) group by run_id",
-        [promise.run_id for promise in promises if promise.kind == "regrets"],
+        regrets := [promise.run_id for promise in promises if promise.kind == "regrets"],
     )
-    for row in rows:
-        if row["taken"] != 3 or row["given"] != 3:
-            sentence = f"took {row['taken']} and gave back {row['given']}"
-            findings.blame("W15. what was taken is given back", sentence, row["run_id"])
+    counts = {row["run_id"]: (row["taken"], row["given"]) for row in rows}
+    for run_id in regrets:
+        taken, given = counts.get(run_id, (0, 0))
+        if (taken, given) != (3, 3):
+            findings.blame("W15. what was taken is given back", f"took {taken} and gave back {given}", run_id)
 
 
 async def describe(house: House, run_id: UUID) -> str:
@@ -175,4 +226,5 @@ async def describe(house: House, run_id: UUID) -> str:
         order = "order by seq" if table == "journal" else ""
         rows: list[Any] = await house.db.fetch(f"select * from holdfast.{table} where {column} = $1 {order}", run_id)
         parts.extend(f"  {table}: {dict(row)}" for row in rows)
+    parts.extend(f"  held: {dict(row)}" for row in await house.db.fetch(_HOLDERS, run_id))
     return "\n".join(parts)

@@ -36,14 +36,15 @@ VERSION = int(os.environ.get("CHAOS_VERSION", "2"))
 app = App()
 
 word = Signal[int]("word")
+murmur = Signal[int]("murmur")
 question = Update[int, int]("question")
 total_so_far = State[int]("total")
 
 
 def called(what: str = "call") -> None:
     """Writes down that this attempt has begun. The clock is one that no fault touches."""
-    info = activity_info()
-    note(what, f"{time.clock_gettime(time.CLOCK_MONOTONIC):.6f}", os.getpid(), info.run_id, info.key, info.attempt)
+    info, at = activity_info(), time.clock_gettime(time.CLOCK_MONOTONIC)
+    note(what, f"{at:.6f}", os.getpid(), info.run_id, info.home or info.run_id, info.key, info.attempt)
 
 
 @app.activity
@@ -97,6 +98,13 @@ async def refuse(n: int) -> None:
 async def die(n: int) -> None:
     del n
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.activity(isolation="process")
+def shut_in(n: int) -> int:
+    """In a process of its own."""
+    called()
+    return n + 1
 
 
 @app.activity(lane="elsewhere")
@@ -154,6 +162,15 @@ async def listens(count: int) -> list[int]:
     for _ in range(count):
         heard.append(await word.wait())
         await step(heard[-1])
+    return heard
+
+
+@app.workflow
+async def hears() -> list[int]:
+    """Signals that were sent without a key, up to one that is negative."""
+    heard: list[int] = []
+    while (one := await murmur.wait()) >= 0:
+        heard.append(one)
     return heard
 
 

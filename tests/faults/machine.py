@@ -14,6 +14,7 @@ from typing import Any
 
 import asyncpg
 
+from holdfast.client.database import DRIVER_ERRORS
 from holdfast.core.errors import DatabaseError
 from holdfast.embedded import EmbeddedPostgres, EmbeddedSettings
 from holdfast.store.connect import connect
@@ -40,13 +41,22 @@ class Machine:
         os.kill(self.postmaster, number)
         await self._back()
 
-    async def crash(self) -> None:
-        """Kills the process that writes for a worker: the server ends all others too, and recovers."""
-        backend = await self.house.value(
+    async def crash(self) -> bool:
+        """Kills the process that writes for a worker: the server ends all others too, and recovers.
+
+        Gives whether there was one.
+        """
+        backend = await self.ask(
             "select pid from pg_stat_activity where application_name like 'holdfast flushes %' limit 1"
         )
-        os.kill(backend, signal.SIGKILL)
+        if backend is None:
+            return False
+        try:
+            os.kill(backend, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
         await self._back()
+        return True
 
     async def ask(self, query: str, *arguments: object) -> Any:
         """The first column of the first row; None while the server is away."""
@@ -55,7 +65,7 @@ class Machine:
                 if self._asks is None or self._asks.is_closed():
                     self._asks = await connect(self.house.dsn, application="tests")
                 return await self._asks.fetchval(query, *arguments)
-        except (DatabaseError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except (DatabaseError, *DRIVER_ERRORS):
             return None
 
     async def close(self) -> None:

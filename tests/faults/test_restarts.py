@@ -42,7 +42,10 @@ async def test_the_server_is_restarted_under_load(machine: Machine, ledger: Ledg
         await load.goes_on(chance)
         # Starts and signals that are under way while it ends are neither lost nor doubled.
         under_way = asyncio.gather(load.add(6), load.signal(4))
-        await (machine.crash() if number is None else machine.restart(number))
+        if number is None:
+            assert await machine.crash()
+        else:
+            await machine.restart(number)
         back = await house.value("select clock_timestamp()")
         await under_way
         after = await load.client.start_many([lasts.call(0.0) for _ in range(5)])
