@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 _NOTES = """
 create table public.chaos_entry (book int, line int);
 create index on public.chaos_entry (book);
-create table public.chaos_claim (run_id uuid, hold int, worker int, primary key (run_id, hold));
+create table public.chaos_claim (
+  run_id uuid, hold int, worker int, at timestamptz, due_at timestamptz, lane text, name text,
+  primary key (run_id, hold)
+);
+create index on public.chaos_claim (at);
 create table public.chaos_made (run_id uuid not null);
 create function public.chaos_note_made() returns trigger language plpgsql as $$
 begin
@@ -31,7 +35,9 @@ create trigger chaos_made after insert on holdfast.run for each row
 create function public.chaos_note_claim() returns trigger language plpgsql as $$
 begin
   insert into public.chaos_claim
-  select new.run_id, new.hold, b.worker_id from holdfast.bucket b where b.id = new.bucket_id
+  select new.run_id, new.hold, b.worker_id, clock_timestamp(), old.due_at, old.lane, new.name
+    from holdfast.bucket b
+   where b.id = new.bucket_id
   on conflict do nothing;
   return null;
 end $$;
@@ -171,20 +177,19 @@ _CHECKS = (
     ),
     _Check(
         "10. what is due is taken, by and by",
-        # Where there is more than can be done, all wait; but then nobody is served who came much later.
+        # Where there is more than can be done all wait; but nobody is taken before it who was due much later. Of the
+        # same name: what has limits has lines of its own.
         f"""
         select t.run_id, 'due for ' || (clock_timestamp() - t.due_at) || ' in lane ' || t.lane || ' after '
-                         || t.crashes || ' crashes, and others are served that were started later'
+                         || t.crashes || ' crashes, and others are taken that were due later'
           from holdfast.task t
          where t.bucket_id is null
            and t.due_at < clock_timestamp() - interval '{_NEVER} seconds'
-           and exists (select from holdfast.result e
-                         join holdfast.run r on r.id = e.run_id
-                        where e.first_claim_at > clock_timestamp() - interval '10 seconds'
-                          and r.created_at > t.due_at + interval '{_NEVER / 2} seconds'
-                          -- What has limits has lines of its own.
-                          and r.name = split_part(t.name, '@', 1)
-                          and r.lane = split_part(t.lane, ' ', 1))
+           and exists (select from public.chaos_claim c
+                        where c.at > clock_timestamp() - interval '10 seconds'
+                          and c.due_at between t.due_at + interval '{_NEVER / 2} seconds' and c.at
+                          and split_part(c.lane, ' ', 1) = split_part(t.lane, ' ', 1)
+                          and c.name = t.name)
          limit 5
         """,
     ),

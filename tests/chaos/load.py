@@ -75,12 +75,15 @@ class Load:
         """What callers were told instead of an acknowledgement."""
         self.taken_back: list[UUID] = []
         """Runs whose starts were rolled back by their callers."""
+        self.is_held = False
+        """Whether so much is due that nothing is started."""
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Starts, until it is cancelled."""
         while True:
-            for _ in range(self._chance.randint(0, round(2 * self._rate * _TICK))):
+            count = self._chance.randint(0, round(2 * self._rate * _TICK))
+            for _ in range(0 if self.is_held else count):
                 self._begin(self._start(self._pick()))
             await asyncio.sleep(_TICK)
 

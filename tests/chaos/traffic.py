@@ -168,7 +168,7 @@ class Traffic:
                 self._findings.blame(_ONCE, "it was received once more, and not sent again", run_id)
         for parcel in self._parcels.values():
             times = sum(made.get(run_id, 0) for run_id in parcel.ids)
-            if times > 1 and not (parcel.may_be_sent_again or parcel.key is None and parcel.acknowledged > 1):
+            if times > 1 and (parcel.key is not None or not parcel.tries):
                 self._findings.blame("1. a message is made once", f"it was made {times} times", min(parcel.ids))
         if repeated := sum(times > 1 for times in made.values()):
             self.counts["messages made again by a repeated send"] = repeated

@@ -36,6 +36,11 @@ from tests.rules.change import Change, as_it_is
 from tests.rules.defects import DEFECTS, VARIABLE
 
 _SHOWN = 3
+_DUE = (
+    "select count(*) from holdfast.task where bucket_id is null and due_at < clock_timestamp() - interval '2 seconds'"
+)
+_MOST_DUE = 400
+"""Where more than so many wait, the machine is too slow for the load: what comes then only stands in line."""
 
 
 class Plan(NamedTuple):
@@ -233,7 +238,7 @@ class Trial:
             for task in tasks:
                 if task.done():
                     task.result()
-            seen = await self._look(findings, books)
+            seen = await self._look(findings, books, load)
             self._looks += seen
             self._blind += not seen
             self._said(
@@ -241,7 +246,7 @@ class Trial:
                 f"{sum(faults.dealt.values())} faults, {len(findings)} findings"
             )
 
-    async def _look(self, findings: Findings, books: Books) -> bool:
+    async def _look(self, findings: Findings, books: Books, load: Load) -> bool:
         """In the midst of it; says whether the server was there to be asked."""
         dsn = self._machine.house.dsn
         try:
@@ -251,6 +256,7 @@ class Trial:
             try:
                 await inspect(db, findings, calm=self._plan.calm)
                 await books.compare(db)
+                load.is_held = await db.fetchval(_DUE) > _MOST_DUE
                 if not self._plan.at_once:
                     await self._describe()
             finally:

@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -41,6 +42,7 @@ select t.run_id, r.name, (select s.status from holdfast.runs s where s.id = t.ru
  where r.created_at < $1
    and r.name <> all ($2::text[])
 """
+_ENDED = "select count(*) from holdfast.result e join holdfast.run r on r.id = e.run_id where r.created_at < $1"
 _OPEN = """
 select i as id, (select s.status from holdfast.runs s where s.id = i) as status
   from unnest($1::uuid[]) i
@@ -126,9 +128,15 @@ async def _end_all(house: House, promises: Sequence[Promise], findings: Findings
         newest.update((row["id"], row["last"]) for row in rows)
         return not (await house.db.fetch(_OPEN, list(newest.values())) or await house.db.fetch(_LEFT_OVER, now, _WAITS))
 
-    try:
-        await until(all_ended, "every run has ended", patience=patience)
-    except AssertionError:
+    # As long as something ends, it is worth waiting for the rest.
+    ended, before = 0, -1
+    over = False
+    while not over and ended > before:
+        before = ended
+        with suppress(AssertionError):
+            over = bool(await until(all_ended, "every run has ended", patience=patience))
+        ended = await house.value(_ENDED, now)
+    if not over:
         for row in await house.db.fetch(_OPEN, list(newest.values())):
             sentence = f"promised, and has not ended after {patience:.0f} s: {row['status'] or 'it is lost'}"
             findings.blame("1. what was promised ends", sentence, row["id"])
