@@ -156,6 +156,9 @@ class Verdict:
         for run in exports:
             if run.result is None or run.result.ending not in (Ending.SUCCEEDED, Ending.FAILED):
                 continue
+            if run.first_claim_at is None:
+                # Its timeout has passed before anybody began it.
+                continue
             workflow = app.definitions[run.name]
             assert isinstance(workflow, Workflow)
             instance = _recalled(workflow, run)
