@@ -32,7 +32,7 @@ async def test_every_setting_with_its_place(holdfast: Holdfast, shop: Path, monk
 async def test_for_people_it_is_a_table_for_the_app_and_one_for_each_worker(holdfast: Holdfast) -> None:
     said = await holdfast("config", "--lane", "a", "--lane", "b")
     assert said.code == 0
-    for words in ("worker of lane a", "worker of lane b", "HOLDFAST_DATABASE_URL", "--lane", "1 each", "30s"):
+    for words in ("worker of lane a", "worker of lane b", "HOLDFAST_DATABASE_URL", "--lane", "1 each", "30s", "30d"):
         assert words in said.out
 
 

@@ -54,6 +54,7 @@ async def test_a_queue_is_paused_and_resumed(holdfast: Holdfast) -> None:
     assert (await holdfast("queue", "pause", "emails")).code == 0
     assert (await holdfast("queue", "receive", "emails", "--json")).json == {"messages": []}
     assert "(paused)" in (await holdfast("queue", "list")).out
+    assert "the queue is paused" in (await holdfast("queue", "receive", "emails")).out
     assert (await holdfast("queue", "resume", "emails")).code == 0
     assert len((await holdfast("queue", "receive", "emails", "--json")).json["messages"]) == 1
 

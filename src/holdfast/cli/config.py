@@ -13,6 +13,7 @@ from rich.text import Text
 from holdfast.app.settings import EMBEDDED
 from holdfast.app.worker_settings import Said
 from holdfast.cli.options import Door, with_door
+from holdfast.core.period import write_period
 from holdfast.core.settings import SETTINGS
 from holdfast.store.connect import hide_password
 
@@ -91,7 +92,7 @@ def _parts(value: object) -> Iterator[str]:
         case bool():
             yield str(value).lower()
         case timedelta():
-            yield f"{value.total_seconds():g}s"
+            yield write_period(value)
         case Mapping():
             for word, one in cast("Mapping[str, object]", value).items():
                 yield f"{word}={_words(one)}"

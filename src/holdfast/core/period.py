@@ -32,3 +32,19 @@ def read_period(text: str) -> timedelta:
     except OverflowError as error:
         raise ValueError(f"{text!r} is longer than any duration") from error
     raise ValueError(f"{text!r} is not a duration; write seconds, or 250ms, 1h30m, 11d, 2w")
+
+
+def write_period(span: timedelta) -> str:
+    """As ``read_period`` reads it: ``30d``, ``1h30m``, ``2.5s``, ``250ms``."""
+    if span < timedelta():
+        return f"-{write_period(-span)}"
+    words: list[str] = []
+    for unit in ("d", "h", "m"):
+        count, span = divmod(span, _UNITS[unit])
+        if count:
+            words.append(f"{count}{unit}")
+    if span < _UNITS["s"] and span and not words:
+        words.append(f"{span / _UNITS['ms']:.15g}ms")
+    elif span or not words:
+        words.append(f"{span.total_seconds():.15g}s")
+    return "".join(words)

@@ -21,7 +21,7 @@ async def cancel(door: Door, *, target: Target) -> int:
 
     \b
       holdfast job cancel 0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90
-      holdfast job cancel --all --name send-email --tag customer=acme --dry-run
+      holdfast job cancel --all --name send_email --tag customer=acme --dry-run
 
     One that has not begun ends at once, one that waits for its next attempt too; what runs is told within a second.
     Exit code 1 when the job had ended. JSON: as `run cancel`
@@ -38,7 +38,7 @@ async def retry(door: Door, *, target: Target, timeout: timedelta | None) -> int
 
     \b
       holdfast job retry 0197b2f0-7c3e-7a41-9d5c-2f6b8e1d4a90
-      holdfast job retry --all --name send-email --status failed --since 1d
+      holdfast job retry --all --name send_email --status failed --since 1d
 
     A new job takes its place, with attempts of its own; the old id means the new job. JSON: as `run retry`
     """  # noqa: D301 - \b keeps click from wrapping the examples

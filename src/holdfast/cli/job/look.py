@@ -20,7 +20,7 @@ async def list_jobs(door: Door, *, listing: Listing) -> None:
 
     \b
       holdfast job list --status failed --since 1d
-      holdfast job list --name send-email --lane mail --status ready,scheduled
+      holdfast job list --name send_email --lane mail --status ready,scheduled
 
     JSON: as `run list`
     """  # noqa: D301 - \b keeps click from wrapping the examples

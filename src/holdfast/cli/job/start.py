@@ -22,10 +22,10 @@ async def start(door: Door, *, asked: Asked, max_attempts: int | None) -> int:
     """Start a job, a run of the activity NAME, and print its id.
 
     \b
-      holdfast job start send-email to=ada@acme.dev subject=Hello
+      holdfast job start send_email to=ada@acme.dev subject=Hello
       holdfast job start report day=2030-01-31 --key report --key-window open --if-taken replace
-      holdfast job start send-email --input '{"to": "ada@acme.dev"}' --after 1h --priority low --max-attempts 10
-      holdfast job start send-email to=ada@acme.dev --wait --at-most 30s
+      holdfast job start send_email --input '{"to": "ada@acme.dev"}' --after 1h --priority low --max-attempts 10
+      holdfast job start send_email to=ada@acme.dev --wait --at-most 30s
 
     Its arguments are those of `run start`. Exit code 1 when the key is taken and it is to be refused then.
 

@@ -60,10 +60,13 @@ async def receive(door: Door, *, queue: str, batch: int, wait: timedelta, keep: 
     names = ("id", "body", "priority", "deliveries", "sent_at", "headers")
     async with door.app_as_it_is.client(application="holdfast queue receive") as client:
         messages = await client.queue(queue).receive(batch=batch, wait=wait, visibility=keep or timedelta(seconds=30))
+        nothing = "no messages"
+        if not messages and (await client.queue(queue).metrics()).paused:
+            nothing = "the queue is paused: nobody receives anything until it is resumed"
         bodies = [Text(f"{one.id} {json.dumps(one.body, ensure_ascii=False)}") for one in messages]
         door.out.answer(
             {"messages": [{name: getattr(one, name) for name in names} for one in messages]},
-            *(bodies or [Text("no messages")]),
+            *(bodies or [Text(nothing)]),
         )
         if keep is None:
             await client.queue(queue).ack(messages)

@@ -48,7 +48,7 @@ begin
   perform 1 from holdfast.driven d where d.name = p_name;
   if not found then
     raise exception 'there is no workflow % that is driven by hand', quote_nullable(p_name)
-      using errcode = 'HF022', hint = 'Create it first: holdfast.create_workflow(name), once, by anybody.';
+      using errcode = 'HF022', detail = p_name, hint = 'Create it first: holdfast.create_workflow(name), once, by anybody.';
   end if;
 end $$;
 
