@@ -16,6 +16,7 @@ from holdfast.app.hosted import HostedWorker, WorkerOptions
 from holdfast.core.priority import Priority
 from holdfast.store import work
 from holdfast.store.connect import connect
+from holdfast.worker.holdings import Holdings
 from tests.house import QUICK, House, eventually
 
 SOON = timedelta(seconds=20)
@@ -242,4 +243,40 @@ async def test_a_row_that_somebody_holds_on_to_does_not_keep_a_worker_from_leavi
         assert await runs[0].result(timeout=SOON) == "now"
     finally:
         await other.close()
+    await house.check_invariants()
+
+
+async def test_what_is_recorded_at_the_moment_in_which_the_worker_is_told_to_stop_is_gone_on_with(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = house.app()
+    told: list[Holdings] = []
+    really = Holdings.step_soon
+
+    def step_soon(self: Holdings, run: Any) -> None:
+        really(self, run)
+        if not told:
+            # Its outcome is durable and in the memory of the run, and the code has not heard of it.
+            told.append(self)
+            self.drain()
+
+    monkeypatch.setattr(Holdings, "step_soon", step_soon)
+
+    @app.activity
+    async def step(n: int) -> int:
+        return n + 1
+
+    @app.workflow
+    async def flow() -> int:
+        return await step(await step(1))
+
+    client = await house.client(app)
+    async with app.worker(**LONG_GRACE):
+        run = await client.start(flow)
+        await house.until("select bucket_id is null and hold = 1 from holdfast.task where run_id = $1", run.id)
+    assert await house.journal(run.id) == ["step#1"]
+    assert await house.value("select due_at <= holdfast.now() from holdfast.task where run_id = $1", run.id)
+    await house.worker(app)
+    assert await run.result(timeout=SOON) == 3
+    assert len(told) == 1
     await house.check_invariants()

@@ -77,7 +77,7 @@ class RestingRun(WritingRun):
             self._arm()
             return
         if self._held_back:
-            self._park(at_once=self._calls.any_due(self._desk.clock.now()))
+            self._hand_on()
             return
         wake = self._alarms.next(self._calls)
         if wake is None and not (self._instance.waits_for_letter or self._calls.handed_over):
@@ -113,6 +113,11 @@ class RestingRun(WritingRun):
         rows = [] if key is None else [self._row(EntryKind.TIMER, key, output=WOKEN)]
         # In one commit with the end of the request: a crash in between must not ring another one.
         self._write(Unit(self, journal=rows, woken=True))
+
+    def _hand_on(self) -> None:
+        """Nothing new is to begin here: at once, where others could go on with it now."""
+        waits = self._alarms.next(self._calls) or self._instance.waits_for_letter or self._calls.handed_over
+        self._park(at_once=not waits or self._calls.any_due(self._desk.clock.now()))
 
     def _park(self, *, at_once: bool) -> None:
         due = None if at_once else self._alarms.next(self._calls) or FOREVER

@@ -168,8 +168,9 @@ class WorkflowRun(RestingRun):
         if self.give_back():
             return
         self._calls.drop_waiting()
-        if not self._under_way and not self._calls.running:
-            self._park(at_once=self._calls.any_due(self._desk.clock.now()))
+        # What was recorded and is about to be delivered decides what it waits for: after that it is given back.
+        if not self._under_way and not self._calls.running and not self._stepping:
+            self._hand_on()
 
     def time_moved(self) -> None:
         """The clock was set: what waits in memory looks whether its time has come."""
