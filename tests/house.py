@@ -40,6 +40,10 @@ PATIENCE = 20.0
 """Seconds after which a condition that does not come true fails its test."""
 
 
+HURRY = 0.3
+"""Seconds in which a worker may end in order when its test is over."""
+
+
 class House:
     """One database, and what a test starts in it."""
 
@@ -81,7 +85,16 @@ class House:
             if not ended.cancelled() and ended.exception() is not None:
                 test.cancel("a worker has failed")
 
-        worker._worker._task.add_done_callback(fail)
+        running = worker._worker._task
+        running.add_done_callback(fail)
+
+        async def stop() -> None:
+            # What the test has left running is not waited for until the grace is over.
+            worker.stop()
+            if not (await asyncio.wait([running], timeout=HURRY))[0]:
+                worker.stop()
+
+        self._stack.push_async_callback(stop)
         return worker
 
     async def process(self, module: str, *arguments: str, env: dict[str, str] | None = None) -> WorkerProcess:

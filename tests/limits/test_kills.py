@@ -47,6 +47,7 @@ async def test_permits_of_a_killed_worker_come_back_with_its_runs(house: House, 
     (victim,) = await started(house, ledger, gate, 1)
     runs = await client.start_many([serve.call(customer, n) for n in range(4) for customer in "abc"])
     await house.until("select count(*) = 4 from holdfast.permit where name = 'serve'")
+    await eventually(ledger.lines, "the first one executes")
     async with watched(house, "serve") as seen:
         await victim.kill()
         await started(house, ledger, gate, 1)
