@@ -7,12 +7,16 @@ Shown elsewhere: rows are locked in the order of their ids, and a patient flush 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from holdfast.store import work
 from holdfast.store.inbox import request_cancel
+from holdfast.store.operations import Verb, operate
 from holdfast.store.starts import Manner, Start, start_keyed
 from holdfast.worker.held import Unit
 from tests.house import eventually
@@ -151,3 +155,65 @@ async def test_p02_a_held_run_is_ended_by_its_holder_only(ground: Ground, expect
     assert result is not None
     late = any(row["at"] > result["at"] for row in await ground.journal(job))
     assert (answer, "after its end" if late else "before its end") == expected
+
+
+@shown(
+    ["done", "done"],
+    locks_first=(rewritten("lock_many", ("cardinality(p_runs) > 1", "false")), [DEADLOCK, "done"]),
+)
+@pytest.mark.parametrize("verb", [Verb.CANCEL, Verb.TERMINATE])
+async def test_p02_ends_of_many_lock_their_tasks_before_they_give_permits_back(
+    ground: Ground, verb: Verb, expected: object
+) -> None:
+    low, middle, high = await ground.start_many(3, name="job", kind=2)
+    hand = await ground.worker()
+    await hand.take(low, middle, high)
+    await hand.flush(hand.park(low), hand.park(middle))
+    await permitted(ground, {low: "a", high: "a"})
+    one = await ground.more()
+    async with busy(ground, "task", middle):
+        ending = asyncio.ensure_future(operate(one, verb, [low, middle, high]))
+        assert await waits(ground, one, ending)
+        flush = asyncio.ensure_future(hand.flush(hand.end(high), wait=True))
+        await waits(ground, hand.session, flush)
+    assert sorted([await refusal(ending), await refusal(flush)]) == expected
+
+
+@shown(
+    ["done", "done"],
+    the_order=(rewritten("lock_many", ("t.flags & 2048 <> 0", "false")), [DEADLOCK, "done"]),
+)
+async def test_p02_ends_of_many_lock_the_keys_of_their_permits_in_order(ground: Ground, expected: object) -> None:
+    low, high, *held = await ground.start_many(4)
+    hand = await ground.worker()
+    await hand.take(low, high, *held)
+    await hand.flush(hand.park(low), hand.park(high))
+    await permitted(ground, {low: "b", high: "a", held[0]: "a", held[1]: "b"})
+    one = await ground.more()
+    async with busy(ground, "permit", high):
+        ending = asyncio.ensure_future(operate(one, Verb.TERMINATE, [low, high]))
+        assert await waits(ground, one, ending)
+        flush = asyncio.ensure_future(hand.flush(*[hand.end(run) for run in held]))
+        assert await waits(ground, hand.session, flush)
+    assert sorted([await refusal(ending), await refusal(flush)]) == expected
+
+
+async def permitted(ground: Ground, keys: Mapping[UUID, str]) -> None:
+    """These runs have permits of these keys."""
+    for key in set(keys.values()):
+        await ground.execute("insert into holdfast.limit_key values ('flow', $1, 0, null, 9, now())", key)
+    for run, key in keys.items():
+        await ground.execute("insert into holdfast.permit values ($1, 'flow', $2, true)", run, key)
+        await ground.execute("update holdfast.limit_key set taken = taken + 1 where key = $1", key)
+        await ground.execute("update holdfast.task set flags = flags | 2048 where run_id = $1", run)
+
+
+@asynccontextmanager
+async def busy(ground: Ground, table: str, run: UUID) -> AsyncGenerator[None]:
+    """Somebody has locked this run's row."""
+    somebody = await ground.connect()
+    transaction = somebody.transaction()
+    await transaction.start()
+    await somebody.execute(f"select from holdfast.{table} where run_id = $1 for update", run)
+    yield
+    await transaction.rollback()

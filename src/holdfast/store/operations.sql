@@ -1,5 +1,5 @@
 -- Operating runs: each by its id, or many at once. In the order of their ids, so that two who do it to the same runs queue
--- up instead of meeting in a deadlock.
+-- up instead of meeting in a deadlock. An end writes more than its run: there all is locked before the first is touched.
 
 -- name: pause_runs
 select o.id, holdfast.pause(o.id, :at_once::boolean) as effect
@@ -15,12 +15,12 @@ select o.id, holdfast.wake(o.id) as effect
 
 -- name: terminate_runs
 select o.id, holdfast.terminate(o.id) as effect
-  from (select id from unnest(:runs::uuid[]) as u (id) order by id offset 0) o
+  from (select id from unnest(holdfast.lock_many(:runs)) as u (id) order by id offset 0) o
 
 -- name: cancel_runs
 select o.id,
        case holdfast.cancel(o.id) when 'cancelled' then 'done' when 'requested' then 'requested' else 'ended' end as effect
-  from (select id from unnest(:runs::uuid[]) as u (id) order by id offset 0) o
+  from (select id from unnest(holdfast.lock_many(:runs)) as u (id) order by id offset 0) o
 
 -- name: reschedule_runs
 select o.id,

@@ -142,6 +142,41 @@ begin
   end loop;
 end $$;
 
+create function holdfast.lock_many(p_runs uuid[]) returns uuid[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+-- Before these runs are ended, each by itself: locks all that this writes, in the order in which everybody locks. First the
+-- tasks of what they are now, and of their parents; then the keys whose permits they give back. One alone needs none of it:
+-- its own end locks in that order. Gives the same runs.
+as $$
+declare
+  v_runs uuid[];
+begin
+  if cardinality(p_runs) > 1 then
+    v_runs := array(select case when exists (select from holdfast.successor s where s.run_id = u.id)
+                                then holdfast.newest(u.id)
+                                else u.id
+                           end
+                      from unnest(p_runs) as u (id));
+    perform 1
+       from holdfast.task t
+      where t.run_id = any (v_runs || array(select r.parent from holdfast.run r where r.id = any (v_runs)))
+      order by t.run_id
+        for update;
+    perform 1
+       from holdfast.task t
+       join holdfast.permit p on p.run_id = t.run_id
+       join holdfast.limit_key k on k.name = p.name and k.key = p.key
+      where t.run_id = any (v_runs)
+        and t.bucket_id is null
+        and t.flags & 2048 <> 0
+      order by k.name, k.key
+        for update of k;
+  end if;
+  return p_runs;
+end $$;
+
 create function holdfast.cancel_run(p_run uuid, p_wait boolean, p_hint boolean) returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
