@@ -11,6 +11,7 @@ from holdfast.core.journal import EntryKind, started_key
 from holdfast.core.states import Ending, Flag
 from holdfast.store.children import Child, Next
 from holdfast.store.writes import End, JournalWrite, Writes
+from tests.house import check_invariants
 from tests.store.ground import Ground, Hand, new_id, step
 
 
@@ -180,3 +181,30 @@ async def test_what_has_come_and_was_not_seen_goes_along_but_for_what_children_h
     await hand.flush(hand.writes(parent, end=End(Ending.CONTINUED, None, None), next=Next(following, "{}", "")))
     assert [(letter["kind"], letter["name"]) for letter in await ground.inbox(following)] == [(EntryKind.SIGNAL, "go")]
     assert (await ground.held(following))["inbox_count"] == 2
+
+
+@pytest.mark.parametrize("asked", ["terminate", "pause", "pause at once", "both"])
+async def test_what_was_asked_of_one_that_is_held_is_asked_of_what_it_goes_on_as(
+    ground: Ground, hand: Hand, parent: UUID, asked: str
+) -> None:
+    if asked != "terminate":
+        assert await ground.value("select holdfast.pause($1, $2)", parent, asked == "pause at once") == "requested"
+    if asked in ("terminate", "both"):
+        assert await ground.value("select holdfast.terminate($1)", parent) == "requested"
+    assert await ground.value("select holdfast.cancel($1)", parent) == "requested"
+    following = new_id()
+    await hand.flush(hand.writes(parent, end=End(Ending.CONTINUED, None, None), next=Next(following, "{}", "")))
+    assert (await ground.held(following))["flags"] & Flag.CANCEL
+    if asked in ("terminate", "both"):
+        # Whoever claims it ends it.
+        (claimed,) = (await hand.claim()).runs
+        assert (claimed.run_id, claimed.flags & Flag.TERMINATE) == (following, Flag.TERMINATE)
+    else:
+        assert await ground.status(following) == "paused"
+        assert bool((await ground.held(following))["flags"] & Flag.AT_ONCE) is (asked == "pause at once")
+        assert not (await hand.claim()).runs
+        assert await ground.value("select holdfast.resume($1)", parent) == "done"
+        await hand.take(following)
+    await check_invariants(ground.dsn)
+    await hand.flush(hand.end(following))
+    assert await ground.value("select count(*) from holdfast.pause") == 0

@@ -313,10 +313,18 @@ begin
     into v_number, v_flags
     from holdfast.inbox i
    where i.run_id = p_new;
+  -- What was asked of its holder, and not obeyed before this, is asked of it: to end (128), which it does when it is claimed,
+  -- or else to be paused (1, 512).
+  v_flags := v_task.flags & 641 | v_flags;
   insert into holdfast.task (run_id, name, lane, priority, due_at, inbox_count, deadline, flags)
-  select r.id, r.name, r.lane, r.priority, v_now, v_number, v_task.deadline, v_task.flags & 6160 | v_flags
+  select r.id, r.name, r.lane, r.priority, case when v_flags & 129 = 1 then 'infinity' else v_now end, v_number,
+         v_task.deadline, v_task.flags & 6160 | v_flags
     from holdfast.run r
    where r.id = p_new;
+  if v_flags & 1 <> 0 then
+    insert into holdfast.pause (run_id, at)
+    select p_new, p.at from holdfast.pause p where p.run_id = p_run;
+  end if;
   if v_task.flags & 2048 <> 0 then
     -- What goes on is the same execution: its permits are handed on.
     update holdfast.permit p set run_id = p_new where p.run_id = p_run;
