@@ -118,3 +118,14 @@ async def test_one_that_may_wait_for_a_permit_stays_in_the_line_where_it_is_foun
     await ground.execute("update holdfast.task set flags = flags | $1", int(Flag.LIMITED))
     assert await survival.survive(ground.session, said) == 1
     assert await standing(ground, run) == (1, "default alone")
+
+
+async def test_one_that_is_back_in_its_own_lane_is_found_there_however_long_it_was_away(ground: Ground) -> None:
+    run = await ground.start()
+    said = await cut_off(ground, await taken(ground, run, crashes=1), run, crashes=1)
+    await work.recover(ground.session)
+    await ground.execute("update holdfast.task set due_at = due_at - interval '1 minute'")
+    # In which its own lane was swept, and nobody has to look there any more for what was due then.
+    await ground.execute("select holdfast.raise_floors(array['default'], array[3::smallint])")
+    assert await survival.survive(ground.session, said) == 1
+    await (await ground.worker("another")).take(run)

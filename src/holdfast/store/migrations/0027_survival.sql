@@ -22,7 +22,9 @@ begin
      and w.state <> 'left';
   with counted as (
     -- Only while that crash is the last that can have been counted: under the same hold, or while the next holder lives.
-    select t.run_id, h.crashes
+    -- Back to its own lane; but who waits for a permit stands in a line of the other one, and is found there.
+    select t.run_id, h.crashes,
+           h.crashes < 2 and t.bucket_id is null and t.flags & 2048 = 0 and t.lane like '% alone' as back
       from unnest(p_runs, p_holds, p_crashes) as h (run_id, hold, crashes)
       join holdfast.task t on t.run_id = h.run_id
      where t.crashes > h.crashes
@@ -33,12 +35,9 @@ begin
   )
   update holdfast.task t
      set crashes = c.crashes,
-         -- Back to its own lane; but who waits for a permit stands in a line of the other one, and is found there.
-         lane = case
-                  when c.crashes < 2 and t.bucket_id is null and t.flags & 2048 = 0 and t.lane like '% alone'
-                  then left(t.lane, -6)
-                  else t.lane
-                end
+         lane = case when c.back then left(t.lane, -6) else t.lane end,
+         -- Never in the past, where no claim of that line looks any more.
+         due_at = case when c.back then greatest(t.due_at, holdfast.now()) else t.due_at end
     from counted c
    where t.run_id = c.run_id;
   get diagnostics v_count = row_count;
