@@ -303,19 +303,24 @@ begin
   if found then
     return 'done';  -- by the same call before, of which the answer was lost
   end if;
-  select r.kind, r.name, r.lane, r.priority, r.input, r.parent, r.tags, r.trace
-    into v_run
-    from holdfast.run r
-   where r.id = p_run;
-  if not found then
-    perform holdfast.refuse_run(p_run);
-  end if;
   select t.bucket_id, t.first_claim_at, t.deadline, t.name
     into v_task
     from holdfast.task t
    where t.run_id = p_run
      for update;
   v_open := found;
+  if not v_open then
+    -- Its record must not go meanwhile.
+    perform 1 from holdfast.result e where e.run_id = p_run for key share;
+    if not found then
+      perform holdfast.refuse_run(p_run);
+    end if;
+  end if;
+  -- In a later statement than the lock: who has changed its tags held that.
+  select r.kind, r.name, r.lane, r.priority, r.input, r.parent, r.tags, r.trace
+    into strict v_run
+    from holdfast.run r
+   where r.id = p_run;
   if v_open and p_how = 2 then
     return 'open';
   end if;
@@ -324,13 +329,6 @@ begin
   end if;
   if v_open and p_how = 3 and v_task.bucket_id is not null then
     return 'held';
-  end if;
-  if not v_open then
-    -- Its record must not go meanwhile.
-    perform 1 from holdfast.result e where e.run_id = p_run for key share;
-    if not found then
-      raise exception 'there is no run %', p_run using errcode = 'HF003';
-    end if;
   end if;
   v_now := holdfast.now();
   v_lane := case when v_run.kind = 4 then holdfast.driven_line(v_run.lane, v_run.name) else v_run.lane end;
@@ -368,6 +366,7 @@ begin
    where j.run_id = p_run
      and j.seq = any (p_kept);
   -- Signals and updates keep their numbers. A key that is known to be used, which only an open run still knows, stays used.
+  -- Both in one statement: a holder may journal one of them meanwhile, and it must not be missed in either place.
   insert into holdfast.inbox (run_id, number, kind, name, key, seen, payload, at)
   select p_new, l.number, l.kind, l.name, i.key, l.kept, case when not l.kept then l.payload end, l.at
     from (select substring(j.key from '#(\d+)$')::int as number,
@@ -380,8 +379,8 @@ begin
              and j.key is distinct from p_without) l
     left join holdfast.inbox i on i.run_id = p_run and i.number = l.number
    where not l.kept
-      or i.key is not null;
-  insert into holdfast.inbox (run_id, number, kind, name, key, seen, payload, at)
+      or i.key is not null
+  union all
   select p_new, i.number, i.kind, i.name, i.key, false, i.payload, i.at
     from holdfast.inbox i
    where i.run_id = p_run
