@@ -155,6 +155,26 @@ async def test_a_message_can_be_paused_as_any_run(house: House, client: Client, 
     await house.check_invariants()
 
 
+async def test_what_is_paused_in_somebodys_hands_can_be_extended_or_released_for_later(
+    house: House, client: Client, emails: Queue[Any]
+) -> None:
+    sent = await emails.send_many(["extend", "release", "both"])
+    messages = await emails.receive(visibility=MINUTE, wait=NOW)
+    for run in sent:
+        await client.get(run).pause()
+    await messages[0].extend(HOUR)
+    await messages[1].release(delay=HOUR)
+    await messages[2].extend(HOUR)
+    await messages[2].release()
+    for run in sent:
+        await client.get(run).resume()
+    # It holds from then, not from when they are resumed.
+    await house.advance(2 * MINUTE)
+    assert [message.body for message in await emails.receive(wait=NOW)] == ["both"]
+    await house.advance(HOUR)
+    assert len(await emails.receive(wait=NOW)) == 3
+
+
 async def test_what_is_paused_in_somebodys_hands_can_be_settled(
     house: House, client: Client, emails: Queue[Any]
 ) -> None:

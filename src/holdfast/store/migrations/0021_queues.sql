@@ -252,10 +252,18 @@ begin
          and t.hold = r.hold
          and t.flags & 8 <> 0
          and t.lane = p_lane
-      returning t.run_id
+      returning t.run_id, t.flags & 1 <> 0 as paused
     )
-    select array_agg(b.run_id) into v_some from back b;
+    select array_agg(b.run_id), array_agg(b.run_id) filter (where b.paused) into v_some, v_marked from back b;
     v_done := v_done || v_some;
+    if v_marked is not null then
+      -- Paused meanwhile: that it is due then holds from when it is resumed.
+      update holdfast.pause p
+         set due_at = v_now + r.after
+        from unnest(r_run, r_after) as r (run_id, after)
+       where p.run_id = r.run_id
+         and p.run_id = any (v_marked);
+    end if;
   end if;
 
   if cardinality(x_run) > 0 then
@@ -267,10 +275,17 @@ begin
          and t.hold = x.hold
          and t.flags & 8 <> 0
          and t.lane = p_lane
-      returning t.run_id
+      returning t.run_id, t.flags & 1 <> 0 as paused
     )
-    select array_agg(l.run_id) into v_some from longer l;
+    select array_agg(l.run_id), array_agg(l.run_id) filter (where l.paused) into v_some, v_marked from longer l;
     v_done := v_done || v_some;
+    if v_marked is not null then
+      update holdfast.pause p
+         set due_at = v_now + x.for_
+        from unnest(x_run, x_for) as x (run_id, for_)
+       where p.run_id = x.run_id
+         and p.run_id = any (v_marked);
+    end if;
   end if;
 
   if cardinality(d_run) > 0 then
