@@ -62,7 +62,7 @@ async def test_signals_that_were_not_waited_for_go_along_in_their_order(house: H
         assert await run.signal(go, number)
     assert await run.result(timeout=SOON) == list(range(20))
     assert await house.value("select count(*) from holdfast.run where continued_from is not null") == 20
-    assert not await house.value("select count(*) from holdfast.inbox")
+    assert not await house.value("select count(*) from holdfast.inbox where not seen")
     await house.check_invariants()
 
 
@@ -155,6 +155,25 @@ async def test_what_was_sent_with_a_key_is_not_taken_twice_while_nobody_has_seen
     assert await other.signal(go, 2, key="two")
     assert await other.signal(go, 3)
     assert await other.result(timeout=SOON) == [1, 2, 3]
+    await house.check_invariants()
+
+
+async def test_a_signal_with_a_key_is_seen_once_by_all_that_a_run_becomes(house: House, client: Client) -> None:
+    await house.worker(app)
+    run = await client.start(gathers, NOTHING, 4)
+    for number in range(3):
+        assert await run.signal(go, number, key=f"signal {number}")
+        await house.until("select count(*) = $1 from holdfast.run where continued_from is not null", number + 1)
+        for before in range(number + 1):
+            # Whoever has lost the answer sends it again.
+            assert not await run.signal(go, 100, key=f"signal {before}")
+    newest = await house.value("select holdfast.newest($1)", run.id)
+    assert not await client.signal(newest, go, 100, key="signal 0")
+    # A fork is a run of its own.
+    fork = await client.get(newest).fork()
+    assert await client.signal(fork.id, go, 200, key="signal 0")
+    assert await run.signal(go, 3)
+    assert await run.result(timeout=SOON) == [0, 1, 2, 3]
     await house.check_invariants()
 
 

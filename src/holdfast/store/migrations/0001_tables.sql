@@ -126,7 +126,7 @@ create table holdfast.inbox (
   number  int not null,            -- the value of task.inbox_count from the very update that counted it
   kind    smallint not null,       -- as journal.kind: 4 signal, 5 cancel, 6 the outcome of a child
   name    text not null,
-  key     text,                    -- refuses a second one with the same key until the run ends
+  key     text,                    -- refuses a second one with the same key until the run ends, or what it goes on as
   seen    boolean not null default false,
   payload json,
   at      timestamptz not null,

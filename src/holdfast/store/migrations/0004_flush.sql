@@ -17,6 +17,7 @@ as $$
 #variable_conflict use_column
 declare
   v_inboxes uuid[];
+  v_onward  uuid[];
   v_marked  uuid[];
   v_told    uuid[];
   v_closing uuid[];
@@ -39,16 +40,20 @@ begin
   )
   select count(*)::int,
          array_agg(d.run_id) filter (where d.inbox_count > 0),
+         array_agg(d.run_id) filter (where d.inbox_count > 0 and d.status = 4),
          array_agg(d.run_id) filter (where d.flags & 8195 <> 0),
          array_agg(d.run_id) filter (where d.flags & 16 <> 0 and d.status <> 4),
          array_agg(d.run_id) filter (where d.flags & 32 <> 0),
          array_agg(d.run_id) filter (where d.flags & 1024 <> 0),
          array_agg(d.run_id) filter (where d.flags & 2048 <> 0)
-    into ended, v_inboxes, v_marked, v_told, v_closing, v_beaten, limited
+    into ended, v_inboxes, v_onward, v_marked, v_told, v_closing, v_beaten, limited
     from gone d;
   asks := false;
   if v_inboxes is not null then
-    delete from holdfast.inbox i where i.run_id = any (v_inboxes);
+    -- Where it goes on as a new one, the keys of the signals that it has seen stay, and are asked for (`knew_key`).
+    delete from holdfast.inbox i
+     where i.run_id = any (v_inboxes)
+       and (v_onward is null or i.kind <> 4 or not i.seen or i.run_id <> all (v_onward));
   end if;
   if v_beaten is not null then
     delete from holdfast.heartbeat o where o.run_id = any (v_beaten);

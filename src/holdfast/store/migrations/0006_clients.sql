@@ -350,6 +350,30 @@ begin
           hint = 'It may have been rolled back, or be in another database or schema.';
 end $$;
 
+create function holdfast.knew_key(p_run uuid, p_key text) returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+-- Whether a signal with this key was seen by one of those that have gone on as this run: the last hundred, because each is
+-- looked for in turn.
+as $$
+declare
+  v_run uuid := p_run;
+  v_how smallint;
+begin
+  for n in 1..100 loop
+    select r.continued_from, r.continuation into v_run, v_how from holdfast.run r where r.id = v_run;
+    if v_run is null or v_how = 4 then
+      return false;
+    end if;
+    perform 1 from holdfast.inbox i where i.run_id = v_run and i.key = p_key and i.kind = 4;
+    if found then
+      return true;
+    end if;
+  end loop;
+  return false;
+end $$;
+
 create function holdfast.put_signal(p_run uuid, p_name text, p_payload json, p_key text) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -370,7 +394,7 @@ begin
   end if;
   if p_key is not null then
     perform 1 from holdfast.inbox i where i.run_id = p_run and i.key = p_key and i.kind = 4;
-    if found then
+    if found or holdfast.knew_key(p_run, p_key) then
       return false;
     end if;
   end if;

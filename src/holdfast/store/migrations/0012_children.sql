@@ -294,7 +294,7 @@ begin
     return null;
   end if;
   insert into holdfast.successor (run_id, next) values (p_run, p_new);
-  -- Letters keep their numbers; a key stays with its letter, and is free again when that has been seen.
+  -- Letters keep their numbers, and a key stays with its letter.
   insert into holdfast.inbox (run_id, number, kind, name, key, payload, at)
   select p_new, l.number, l.kind, coalesce(substring(l.name from '^[a-z]+:(.*)#\d+$'), 'cancel'), i.key, l.output, l.at
     from (select holdfast.letter_number(j.kind, j.key, j.digest) as number, j.kind, j.key as name, j.output, j.at
