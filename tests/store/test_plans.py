@@ -16,7 +16,7 @@ import pytest
 
 from holdfast.core.errors import RunNotFound
 from holdfast.core.states import Ending, RunStatus
-from holdfast.store import inbox, runs, starts, work
+from holdfast.store import inbox, operations, runs, starts, work
 from holdfast.store.session import Session
 from holdfast.store.writes import End, Move, Writes
 from tests.store.ground import LONG_AGO, Ground, new_id
@@ -170,6 +170,14 @@ async def test_a_wake_costs_a_few_looks(big: Session, verb: str) -> None:
     assert plans.walked == set()
     assert plans.passed_over == 0
     assert plans.buffers < 60
+
+
+@pytest.mark.parametrize("verb", [operations.Verb.CANCEL, operations.Verb.TERMINATE])
+async def test_the_end_of_many_costs_a_few_looks_for_each(big: Session, verb: operations.Verb) -> None:
+    effects, plans = await done(big, lambda session: operations.operate(session, verb, PARKED[:20]))
+    assert len(effects) == 20
+    assert plans.walked == set()
+    assert plans.buffers < 20 * 60
 
 
 # -- what a worker reads
