@@ -38,9 +38,13 @@ def test_it_claims_no_more_than_is_leased_and_not_held() -> None:
     assert leases.generations(["job"], 30) == {"job": 0}
     for run in runs[:10]:
         del held[run]
+    # It is counted once for each claim, before it.
+    assert leases.free(["job"]) == 40
+    assert leases.bids(["job"], 10, 0.0) == []
     assert leases.free(["job"]) == 50
     # Not what was claimed with single permits.
     held[uuid4()] = None
+    assert leases.bids(["job"], 10, 0.0) == []
     assert leases.free(["job"]) == 50
 
 

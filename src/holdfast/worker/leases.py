@@ -51,9 +51,12 @@ class Leases:
         """What to lease before a claim that may bring as many as there is room for of any of these names."""
         found: list[Bid] = []
         for name in names:
-            if name not in self.tickets or name in self._owed or now < self._again_at.get(name, 0.0):
+            if name not in self.tickets:
                 continue
+            # Counted here, once for a claim, since what is held may be much.
             used, size = self.used(name), self._sizes.get(name, 0)
+            if name in self._owed or now < self._again_at.get(name, 0.0):
+                continue
             if size < used + room:
                 least = size + 1 if name in self._short else used + min(room, _WORTH)
                 found.append(Bid(name, least, max(used + room, least), self._generations[name]))
@@ -74,17 +77,17 @@ class Leases:
             self._again_at[name] = now + pause
 
     def generations(self, names: Iterable[str], room: int) -> dict[str, int]:
-        """Those of these names that can be claimed by their lease, each with its generation."""
+        """Those of these names that can be claimed by their lease, each with its generation; after ``bids``."""
         worth = min(room, _WORTH)
         return {
             name: self._generations[name]
             for name in names
-            if name in self._sizes and self._sizes[name] >= self.used(name) + worth
+            if name in self._sizes and self._sizes[name] >= len(self._runs[name]) + worth
         }
 
     def free(self, names: Iterable[str]) -> int:
-        """So many runs can be claimed by their leases, whichever of these names they have."""
-        return min((self._sizes[name] - self.used(name) for name in names), default=0)
+        """So many runs can be claimed by their leases, whichever of these names they have; after ``bids``."""
+        return min((self._sizes[name] - len(self._runs[name]) for name in names), default=0)
 
     def was_short(self, names: Iterable[str]) -> None:
         """More of these could have been claimed than were free."""
