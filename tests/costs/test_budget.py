@@ -166,8 +166,9 @@ async def test_children_of_one_parent_cost_what_as_many_starts_and_jobs_cost(hou
         run = await client.start(wide, count)
         await house.ended(run.id)
         await house.until("select not exists (select from holdfast.task)")
-    assert cost.statements / count <= 0.2, cost.calls
-    assert cost.commits / count <= 0.2
+    # Of all kinds, hints included. A machine that is busy makes smaller batches.
+    assert cost.statements / count <= 0.15, cost.calls
+    assert cost.commits / count <= 0.15
     # A start of 1.0 kB and a job of 0.8 kB; then what its parent has of it: two rows of its journal, and a letter.
     assert cost.wal / count <= 1_800 + 1_200, f"{cost.wal / count:.0f} bytes each"
     # It was woken once, for all of them.
