@@ -166,9 +166,9 @@ async def test_children_of_one_parent_cost_what_as_many_starts_and_jobs_cost(hou
         run = await client.start(wide, count)
         await house.ended(run.id)
         await house.until("select not exists (select from holdfast.task)")
-    # Of all kinds, hints included. A machine that is busy makes smaller batches.
-    assert cost.statements / count <= 0.15, cost.calls
-    assert cost.commits / count <= 0.15
+    # Beside hints, of which there may be one for each flush.
+    assert (cost.statements - cost.calls["hint"]) / count <= 0.1, cost.calls
+    assert cost.commits / count <= 0.1
     # A start of 1.0 kB and a job of 0.8 kB; then what its parent has of it: two rows of its journal, and a letter.
     assert cost.wal / count <= 1_800 + 1_200, f"{cost.wal / count:.0f} bytes each"
     # It was woken once, for all of them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from holdfast.store.statements import Statements
 
 
-class Background:
+class Background(ABC):
     """Something that goes on beside everything else for as long as the block lasts.
 
     It may be cut off anywhere: what it does at once is done in one transaction, or not at all.
@@ -42,6 +43,6 @@ class Background:
             await self._task
         await self._link.close()
 
+    @abstractmethod
     async def _run(self) -> None:
         """Goes on until it is cancelled."""
-        raise NotImplementedError
