@@ -199,7 +199,8 @@ async def test_dispatched_activities_cost_what_as_many_starts_and_jobs_cost(hous
         await house.until("select not exists (select from holdfast.task)")
     dispatched = await house.value("select count(*) from holdfast.run where parent = $1", run.id)
     assert dispatched >= count - 100
-    assert cost.statements / count <= 0.25, cost.calls
+    # Beside hints, of which there may be one for each flush.
+    assert (cost.statements - cost.calls["hint"]) / count <= 0.25, cost.calls
     assert cost.commits / count <= 0.25
     # A start of 1.0 kB and a job of 0.8 kB; then what its parent has of it: two rows of its journal, and a letter.
     assert cost.wal / count <= 1_800 + 1_400, f"{cost.wal / count:.0f} bytes each"
