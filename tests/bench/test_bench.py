@@ -33,7 +33,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 def tiny(server: EmbeddedPostgres, file: Path, *arguments: str) -> dict[str, dict[str, Any]]:
     """Scenarios at the smallest size that gives figures, by their names."""
     ended = bench(
-        *("--seconds", "0.1", "--repeat", "1", "--factor", "default", "--parked", "500", "--minutes", "0.05"),
+        *("--seconds", "0.1", "--repeat", "1", "--factor", "default", "--parked", "3000", "--minutes", "0.05"),
         *("--database-url", server.dsn, "--json", str(file)),
         *arguments,
     )
