@@ -42,14 +42,27 @@ from holdfast.supervise import Fleet
 async def nothing(death): pass
 asyncio.run(Fleet([sys.executable, "-c", sys.argv[1], sys.argv[2]], count=2, on_death=nothing).run())
 """
+# Is cancelled as soon as its process is there.
+LETTING_GO = """
+import asyncio, os, sys
+from holdfast.supervise import Fleet
+async def nothing(death): pass
+async def main():
+    command = [sys.executable, "-c", sys.argv[1], sys.argv[2]]
+    running = asyncio.create_task(Fleet(command, count=1, on_death=nothing, lets_go=True).run())
+    while not os.listdir(sys.argv[2]):
+        await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled()
+asyncio.run(main())
+"""
 
 
 class Watched:
     """A fleet under test: who is there, and who died."""
 
-    def __init__(
-        self, place: Path, code: str, *, count: int = 2, patience: float = 30.0, lets_go: bool = False
-    ) -> None:
+    def __init__(self, place: Path, code: str, *, count: int = 2, patience: float = 30.0) -> None:
         self.place = place
         self.deaths: list[Death] = []
         self.fleet = Fleet(
@@ -58,7 +71,6 @@ class Watched:
             on_death=self._died,
             hopeless=frozenset({2}),
             patience=patience,
-            lets_go=lets_go,
         )
         self.running = asyncio.create_task(self.fleet.run())
 
@@ -162,17 +174,16 @@ async def test_cancelling_it_leaves_nothing_behind(place: Path) -> None:
     watched.running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await watched.running
-    await eventually(lambda: not any(map(psutil.pid_exists, pids)), "both are gone")
+    assert not any(map(psutil.pid_exists, pids))
 
 
 async def test_what_it_lets_go_of_when_it_is_cancelled_ends_in_order(place: Path) -> None:
     says_so = patient().replace("sys.exit(0)", "open(f'{sys.argv[1]}/../told', 'w').close()")
-    watched = Watched(place, says_so, count=1, lets_go=True)
-    pids = await watched.begun(1)
-    watched.running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await watched.running
-    await eventually(lambda: not any(map(_lives, pids)), "it has ended")
+    supervisor = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", LETTING_GO, says_so, str(place), cwd=ROOT, stdin=asyncio.subprocess.DEVNULL
+    )
+    assert await supervisor.wait() == 0
+    await eventually(lambda: not any(map(_lives, pids_in(place))), "it has ended")
     assert (place.parent / "told").exists()
 
 

@@ -148,6 +148,7 @@ class Fleet:
             if not self._lets_go:
                 with suppress(ProcessLookupError):
                     process.kill()
+                await process.wait()
             raise
         finally:
             del self._processes[process.pid]
