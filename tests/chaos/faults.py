@@ -254,6 +254,8 @@ class Faults:
     # -- the server
 
     async def _restart(self, number: signal.Signals) -> bool:
+        if not self._machine.comes_back:
+            return False
         await self._machine.restart(number)
         self._last(self._resume())
         return True

@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import tempfile
+import time
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ import asyncpg
 from holdfast.client.database import DRIVER_ERRORS
 from holdfast.core.errors import DatabaseError
 from holdfast.embedded import EmbeddedPostgres, EmbeddedSettings
+from holdfast.embedded.supervisor import CRASH_PERIOD, CRASHES
 from holdfast.store.connect import connect
 from tests.house import House, eventually, until
 
@@ -30,16 +33,23 @@ class Machine:
         self.house = house
         self._asks: asyncpg.Connection[asyncpg.Record] | None = None
         self._asking = asyncio.Lock()
+        self._ends: deque[float] = deque([-CRASH_PERIOD] * (CRASHES - 1), maxlen=CRASHES - 1)
 
     @property
     def postmaster(self) -> int:
         """The process id of the server."""
         return int((self._place / "data/postgres/cluster/postmaster.pid").read_text().split("\n", 1)[0])
 
+    @property
+    def comes_back(self) -> bool:
+        """Whether the server is brought back if it ends now: not if it has ended too often of late."""
+        return time.monotonic() - self._ends[0] > CRASH_PERIOD
+
     async def restart(self, number: signal.Signals) -> None:
         """Ends the server so, and returns when another one takes connections."""
         os.kill(self.postmaster, number)
         await self._back()
+        self._ends.append(time.monotonic())
 
     async def crash(self) -> bool:
         """Kills the process that writes for a worker: the server ends all others too, and recovers.

@@ -39,8 +39,8 @@ from holdfast.embedded.segment import remove_segment_of
 _LARGEST_LOG = 10_000_000
 
 # A server that dies more often than this is not brought back: something is wrong that a person has to see.
-_CRASHES = 5
-_CRASH_PERIOD = 30.0
+CRASHES = 5
+CRASH_PERIOD = 30.0
 
 
 def main() -> None:
@@ -131,7 +131,7 @@ def _serve(plan: Plan, postgres: Postgres, starter: Guest) -> set[Guest]:
         starter.greeted = True
         starter.tell(ready)
         door.welcome(starter)
-        crashes: deque[float] = deque(maxlen=_CRASHES)
+        crashes: deque[float] = deque(maxlen=CRASHES)
         try:
             while door.occupied and not alarm.told_to_stop:
                 # Before each wait: what ended until now has rung, if at all, for somebody else.
@@ -149,8 +149,8 @@ def _bring_back(plan: Plan, postgres: Postgres, crashes: deque[float]) -> None:
     """Starts the server again after it was killed."""
     now = time.monotonic()
     crashes.append(now)
-    if len(crashes) == _CRASHES and now - crashes[0] < _CRASH_PERIOD:
-        raise EmbeddedError(f"the embedded Postgres ended {_CRASHES} times in a short while; log: {plan.log}")
+    if len(crashes) == CRASHES and now - crashes[0] < CRASH_PERIOD:
+        raise EmbeddedError(f"the embedded Postgres ended {CRASHES} times in a short while; log: {plan.log}")
     _say("the server has ended unexpectedly: starting it again")
     postgres.start(now + plan.start_timeout)
 
