@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import click
@@ -18,6 +20,8 @@ _SHOWN = 60
 _ALL = "all"
 _BROKEN_SEEDS = 600
 _BROKEN_MINUTES = 10.0
+_TOLD_EVERY = 30.0
+"""Seconds between two lines about how far it is."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -61,7 +65,7 @@ def simulate(
             processes=processes,
             twice=twice or seed is not None,
             minutes=minutes,
-            each=_print_trace if seed is not None else None,
+            each=_print_trace if seed is not None else _Progress(seeds),
         )
     caught = examined.caught
     if caught is not None:
@@ -92,6 +96,22 @@ def _line(name: str, examined: Examined) -> str:
     return f"{name:42} {examined.schedules:4} schedules {examined.seconds:6.1f} s  {found[:160]}"
 
 
+class _Progress:
+    """Says from time to time how far it is."""
+
+    def __init__(self, seeds: int) -> None:
+        self._seeds = seeds
+        self._began = self._told = time.monotonic()
+        self._count = 0
+
+    def __call__(self, _report: Report) -> None:
+        self._count += 1
+        now = time.monotonic()
+        if now - self._told >= _TOLD_EVERY:
+            self._told = now
+            click.echo(f"{now - self._began:5.0f} s: {self._count} of {self._seeds} schedules", err=True)
+
+
 def _print_trace(report: Report) -> None:
     if not report.wrong:
         click.echo("\n".join(report.trace))
@@ -118,4 +138,6 @@ if __name__ == "__main__":
             [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],
             {**os.environ, "PYTHONHASHSEED": "0"},
         )
+    # As Ctrl-C: its processes and its server end with it.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     simulate()
