@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,4 +108,6 @@ async def _break(
 
 
 if __name__ == "__main__":
+    # As Ctrl-C: what it has started ends with it, and what it has written goes.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     chaos()
