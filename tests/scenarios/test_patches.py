@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from holdfast import Activity, App, RunHandle, Signal, patched
 from holdfast.app.hosted import WorkerOptions
 from holdfast.core.states import Flag
 from tests.apps.ledger import Ledger
-from tests.house import QUICK, House
+from tests.house import QUICK, House, eventually
 from tests.scenarios.soon import SOON
 
 go = Signal[str]("go")
@@ -31,12 +32,14 @@ Body = Callable[[Ship], Coroutine[Any, Any, list[str]]]
 class Release:
     """One version of the code: an app with a workflow ``order``."""
 
-    def __init__(self, house: House, shipped: list[str], body: Body) -> None:
+    def __init__(self, house: House, shipped: list[str], body: Body, *, arrives: bool = True) -> None:
         self.app: App = house.app()
 
         @self.app.activity
         async def ship(how: str) -> str:
             shipped.append(how)
+            if not arrives:
+                await asyncio.Event().wait()
             return how
 
         @self.app.workflow
@@ -190,6 +193,28 @@ async def test_a_run_that_was_given_back_before_its_code_began_comes_to_the_patc
         await house.until("select count(*) = 2 from holdfast.journal where run_id = $1", run.id)
     assert await house.journal(run.id) == ["patch:air", "ship#1"]
     assert await house.value("select flags & 64 from holdfast.task where run_id = $1", run.id) == Flag.ENTERED
+    await house.check_invariants()
+
+
+async def test_older_code_does_not_go_on_where_the_new_way_was_taken(house: House) -> None:
+    """As two versions are deployed in turn: the row of the patch is durable, and nothing of what lies behind it."""
+    shipped: list[str] = []
+    release = Release(house, shipped, new_code, arrives=False)
+    client = await house.client(release.app)
+    impatient: WorkerOptions = {**QUICK, "grace": timedelta(0)}
+    async with release.app.worker(**impatient):
+        run = await client.start(release.order)
+        await eventually(lambda: shipped == ["by air"], "what lies on the new way has begun")
+    assert await house.journal(run.id) == ["patch:air"]
+    async with Release(house, shipped, old_code).app.worker(**QUICK):
+        await house.until("select exists (select from holdfast.blockage where run_id = $1)", run.id)
+    reason = await house.value("select reason from holdfast.blockage where run_id = $1", run.id)
+    assert 'activity ship#1 with the input {"how":"by rail"}' in reason
+    assert "patch:air, a new way of the code that begins with ship#1, recorded at" in reason
+    async with Release(house, shipped, new_code).app.worker(**QUICK):
+        await run.signal(go, "now")
+        assert await run.result(timeout=SOON) == ["by air", "now", "home by air"]
+    assert shipped == ["by air", "by air", "home by air"]
     await house.check_invariants()
 
 

@@ -20,6 +20,7 @@ from holdfast.core.journal import Entry, EntryKind, attempt_key, cancel_key, pat
 from holdfast.workflow.activity import Activity
 from holdfast.workflow.info import RunInfo
 from holdfast.workflow.instance import Activation, Command, Ended, Instance, RunActivity, StartTimer
+from holdfast.workflow.patches import NewWay
 from holdfast.workflow.signal import Signal
 from holdfast.workflow.workflow import Workflow
 
@@ -100,13 +101,13 @@ class Stage:
             raise self.last.blocked
         self.asked += self.last.commands
         self.withdrawn += self.last.withdrawn
-        for name in self.last.patches:
-            self.decide(name)
+        for way in self.last.patches:
+            self.decide(way)
         return self.last
 
-    def decide(self, name: str) -> None:
-        """The run takes the new way of this patch: journaled before anything else happens."""
-        self.record(EntryKind.PATCH, patch_key(name))
+    def decide(self, way: NewWay) -> None:
+        """The run takes this new way: journaled before anything else happens."""
+        self.record(EntryKind.PATCH, patch_key(way.patch), output=way.output, digest=way.digest)
 
     def blocked(self) -> HoldfastError:
         blocked = self.instance.activate().blocked

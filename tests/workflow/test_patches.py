@@ -21,6 +21,7 @@ from holdfast.workflow.activity import Activity
 from holdfast.workflow.clock import sleep
 from holdfast.workflow.instance import Activation, RunActivity, StartTimer
 from holdfast.workflow.patched import patched
+from holdfast.workflow.patches import NewWay
 from holdfast.workflow.replay import FITS, replay
 from holdfast.workflow.signal import Signal
 from holdfast.workflow.workflow import Workflow
@@ -37,6 +38,11 @@ async def charge(amount: int) -> int:
 @Activity
 async def charge_with_tax(amount: int) -> int:
     return amount + 1
+
+
+@Workflow
+async def shipping(weight: int) -> int:
+    return await charge(weight)
 
 
 async def before() -> int:
@@ -134,10 +140,11 @@ def test_a_run_that_nobody_has_entered_takes_the_new_way_whoever_has_held_it() -
 def test_what_lies_beyond_may_not_begin_before_the_way_is_durable() -> None:
     stage = Stage(Workflow(patched_early, name="order"))
     activation = stage.instance.activate()
-    assert activation.patches == ("tax",)
+    (way,) = activation.patches
+    assert (way.patch, way.output) == ("tax", '"charge_with_tax#1"')
     assert [command.key for command in activation.commands] == ["charge_with_tax#1"]
     undecided = [stage.instance.undecided]
-    stage.decide("tax")
+    stage.decide(way)
     undecided.append(stage.instance.undecided)
     assert undecided == [True, False]
     assert stage.instance.activate() == Activation((), (), None, None)
@@ -150,7 +157,7 @@ def test_a_run_that_ends_with_its_decision_says_so_together() -> None:
 
     activation = Stage(Workflow(ends)).instance.activate()
     assert activation.end is not None
-    assert (activation.end.output, activation.patches) == ("true", ("done",))
+    assert (activation.end.output, activation.patches) == ("true", (NewWay("done"),))
 
 
 def test_an_answer_holds_for_the_whole_run_in_loops_and_in_every_task() -> None:
@@ -224,6 +231,67 @@ def test_the_call_can_be_removed_with_the_old_way_for_runs_that_took_the_new_one
     old.go()
     old.record(EntryKind.ACTIVITY, "charge_with_tax#2", output="3")
     assert isinstance(old.blocked(), NonDeterminismError)
+
+
+def test_code_older_than_the_patch_does_not_end_a_run_that_has_gone_the_new_way() -> None:
+    """The row of the patch is durable and nothing behind it; then a worker that has the old code goes on."""
+    stage = begun(after)
+    stage.work("charge#1")
+    stage.send(go, 0)
+    assert keys(stage)[-1] == "patch:tax"
+    old = released(stage, before)
+    old.record(EntryKind.ACTIVITY, "charge#2", output="2")
+    error = old.blocked()
+    assert isinstance(error, NonDeterminismError)
+    assert "patch:tax, a new way of the code that begins with charge_with_tax#1" in str(error)
+    new = released(stage, after)
+    new.work("charge_with_tax#1")
+    assert new.result.output == "4"
+
+
+def test_code_older_than_the_patch_does_not_begin_what_the_new_way_begins_with_another_input() -> None:
+    async def dearer() -> int:
+        return await charge(2 if patched("dearer") else 1)
+
+    async def cheap() -> int:
+        return await charge(1)
+
+    stage = begun(dearer)
+    other = Stage(Workflow(cheap, name="order"), journal=stage.journal, resumed=True)
+    assert 'activity charge#1 with the input {"amount":1}' in str(other.blocked())
+    assert "patch:dearer, a new way of the code that begins with charge#1, recorded at" in str(other.blocked())
+    assert "with another input" in str(other.blocked())
+    other.instance.close()
+    stage = released(stage, dearer)
+    stage.work("charge#1")
+    assert stage.result.output == "2"
+
+
+@pytest.mark.parametrize("shape", ["timer", "child", "several", "gathered"])
+def test_what_a_new_way_begins_with_may_be_anything(shape: str) -> None:
+    async def goes() -> int:
+        if not patched("a"):
+            return 0
+        match shape:
+            case "timer":
+                await sleep(timedelta(seconds=1))
+            case "child":
+                return await shipping(1)
+            case "several":
+                return await charge(int(patched("b")) + int(patched("c")))
+            case _:
+                return sum(await asyncio.gather(charge(1), charge(1)))
+        return 1
+
+    stage = begun(goes)
+    first = [entry.output for entry in stage.journal if entry.kind is EntryKind.PATCH]
+    key = {"timer": "timer#1", "child": "shipping#1"}.get(shape, "charge#1")
+    assert first == [f'"{key}"'] * (3 if shape == "several" else 1)
+    # With nothing behind it, again and again; then with all that follows.
+    stage.move()
+    stage.move()
+    assert key in stage.open_keys
+    stage.instance.close()
 
 
 def test_code_that_is_left_behind_decides_nothing() -> None:
@@ -334,10 +402,10 @@ class Worker(Stage):
     entered = True
     """What the task says of it, as ``Flag.ENTERED``."""
 
-    def decide(self, name: str) -> None:
+    def decide(self, way: NewWay) -> None:
         assert self.instance.undecided
         if not self.dies:
-            super().decide(name)
+            super().decide(way)
 
     def parks(self) -> None:
         self.entered = self.instance.settled
@@ -436,7 +504,7 @@ def lived_through(stage: Worker, release: Release, chance: random.Random, deploy
         chance.choice(what_can_happen(stage))()
         stage.dies = False
         if is_undecided(stage):
-            lost |= set(stage.last.patches)
+            lost |= {way.patch for way in stage.last.patches}
             stage.crashes()
     raise AssertionError("the run does not end")
 

@@ -39,7 +39,10 @@ class EntryKind(IntEnum):
     REPLY = 10
     """The answer to an update, key ``reply#7``. Not an outcome: it delivers nothing."""
     PATCH = 11
-    """The run takes the new way of a patch, key ``patch:new-tax``. Not an outcome: it delivers nothing."""
+    """The run takes the new way of a patch, key ``patch:new-tax``. Not an outcome: it delivers nothing.
+
+    The output is the key of what the new way asks for first, the digest that of its input: if it asks before it waits.
+    """
     HANDED = 12
     """An attempt was handed over, key ``ask#1@1>``: it will be completed from outside, by its token. Not an outcome.
 

@@ -192,7 +192,10 @@ class WorkflowRun(RestingRun):
         for key in activation.withdrawn:
             self._alarms.withdraw(key)
             self._calls.withdraw(key)
-        patches = [self._row(EntryKind.PATCH, patch_key(name)) for name in activation.patches]
+        patches = [
+            self._row(EntryKind.PATCH, patch_key(way.patch), output=way.output, digest=way.digest)
+            for way in activation.patches
+        ]
         for note in activation.notes:
             if self._notes is None:
                 self._notes = Notes()

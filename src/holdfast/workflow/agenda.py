@@ -7,7 +7,7 @@ journal is put in line for delivery; any other is handed to the worker, in the o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from heapq import heappop, heappush
 from itertools import islice
@@ -22,7 +22,7 @@ from holdfast.workflow.handle import Timer
 from holdfast.workflow.mailbox import Mailbox
 from holdfast.workflow.mismatch import other_step, other_timer
 from holdfast.workflow.notes import Notes
-from holdfast.workflow.patches import Patches
+from holdfast.workflow.patches import NewWay, Patches
 from holdfast.workflow.step import Step
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ class Agenda:
         self.closing: list[UUID] = []
         """Children that are to be cancelled, and the worker has not been told so yet."""
         self._counts: dict[str, int] = {}
-        self._recorded: dict[str, Entry] = {}  # outcomes that have not been asked for
+        self._recorded: dict[
+            str, Entry
+        ] = {}  # outcomes, and new ways by what comes first there, that have not been asked for
         self._starts: dict[str, Entry] = {}  # starts of children that have not been asked for, by key of the outcome
         # Not delivered yet; None: nobody waits for it any more.
         self._asked: dict[str, Step | ChildStep | Timer | None] = {}
@@ -148,7 +150,7 @@ class Agenda:
 
     @property
     def unasked(self) -> Entry | None:
-        """The first outcome of the journal that the code has never asked for."""
+        """The first outcome of the journal that the code has never asked for, or the first new way it has not gone."""
         return min((*self._recorded.values(), *self._starts.values()), key=by_seq, default=None)
 
     @property
@@ -172,6 +174,11 @@ class Agenda:
         self._asked[key] = step
         start = self._starts.pop(key, None) if self._starts else None
         entry = self._recorded.pop(key, None) if self._recorded else None
+        if entry is not None and entry.kind is EntryKind.PATCH:
+            if entry.digest != digest:
+                self.blocked = other_step(step, entry)
+                return step
+            entry = None
         if start is not None:
             self._ask_dispatched(step, start, entry)
         elif entry is None:
@@ -200,6 +207,8 @@ class Agenda:
         self._asked[key] = step
         start = self._starts.pop(key, None) if self._starts else None
         outcome = self._recorded.pop(key, None) if self._recorded else None
+        if outcome is not None and outcome.kind is EntryKind.PATCH and outcome.digest == digest:
+            outcome = None
         first = start or outcome
         if first is None:
             self.fresh.append(step)
@@ -243,7 +252,7 @@ class Agenda:
         timer.belong(self, key)
         self._asked[key] = timer
         entry = self._recorded.pop(key, None) if self._recorded else None
-        if entry is None:
+        if entry is None or entry.kind is EntryKind.PATCH:
             self.fresh.append(timer)
             heappush(self._deadlines, (timer.deadline, self._counts["timer"], timer))
         elif entry.kind is not EntryKind.TIMER or (entry.at < timer.deadline and entry.output != WOKEN):
@@ -263,7 +272,11 @@ class Agenda:
     def ask_patch(self, name: str, *, dropped: bool) -> bool:
         """Whether the run takes the new way of the patch ``name``; one that is ``dropped`` decides nothing any more."""
         patches = self._all_patches()
-        return patches.asked(name) if dropped else patches.ask(name, replaying=self.replaying)
+        return patches.asked(name) if dropped else patches.ask(name, len(self.fresh), replaying=self.replaying)
+
+    def new_ways(self, patches: Patches) -> Sequence[NewWay]:
+        """The new ways that the run has gone since this was asked last; before what is fresh is taken."""
+        return patches.take(self.fresh)
 
     def notebook(self) -> Notes:
         """What the run writes down for others."""
@@ -299,6 +312,12 @@ class Agenda:
         if self.patches is None:
             self.patches = Patches()
         return self.patches
+
+    def _expect(self, key: str, way: Entry) -> None:
+        """The journal says that a new way of the code begins with this."""
+        base, _, number = key.rpartition("#")
+        if self._counts.get(base, 0) < int(number):
+            self._recorded[key] = way
 
     def _next_key(self, base: str) -> str:
         number = self._counts.get(base, 0) + 1

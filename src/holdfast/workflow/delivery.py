@@ -15,6 +15,7 @@ order of seq, so a run that is executed live and one that is replayed deliver th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from heapq import heappop, heappush
@@ -66,6 +67,8 @@ class Delivery(Agenda):
                 self._attempts.feed(entry)
             case EntryKind.PATCH:
                 self._all_patches().record(patch_name(entry.key))
+                if entry.output is not None:
+                    self._expect(json.loads(entry.output), entry)
             case EntryKind.SIGNAL | EntryKind.UPDATE:
                 self._undelivered[entry.seq] = entry
                 self._put_in_line(self._mailbox.post(entry))

@@ -26,6 +26,7 @@ from holdfast.workflow.mismatch import left_over
 from holdfast.workflow.notes import Note
 from holdfast.workflow.outliving import Outliving
 from holdfast.workflow.outside import Outside
+from holdfast.workflow.patches import NewWay
 from holdfast.workflow.step import Step
 from holdfast.workflow.task import WorkflowTask
 from holdfast.workflow.workflow import Workflow
@@ -99,8 +100,8 @@ class Activation(NamedTuple):
     """Set if the run has ended: then everything that was asked for is void."""
     blocked: HoldfastError | None
     """Set if the run cannot go on with this code: nothing of it may be written, and it is to be closed."""
-    patches: Sequence[str] = ()
-    """The patches whose new way the run takes from now on: to be journaled before anything else of this activation."""
+    patches: Sequence[NewWay] = ()
+    """The new ways that the run takes from now on: to be journaled before anything else of this activation."""
     notes: Sequence[Note] = ()
     """What it writes down for others: to be journaled with what the run writes next."""
     closing: Sequence[UUID] = ()
@@ -187,7 +188,7 @@ class Instance:
         if delivery.blocked is not None:
             return Activation((), (), None, delivery.blocked)
         self.settled = True
-        patches = () if delivery.patches is None else delivery.patches.take()
+        patches = () if delivery.patches is None else delivery.new_ways(delivery.patches)
         notes = () if delivery.notes is None else delivery.notes.take()
         if self._outliving:
             return Activation((), self._withdrawn(), None, None, patches, notes, self._outliving.to_cancel())
@@ -269,7 +270,7 @@ class Instance:
 
     @property
     def left_over(self) -> NonDeterminismError | None:
-        """What is wrong where the journal holds an outcome that the code, as far as it has come, has not asked for."""
+        """What is wrong where the journal holds what the code, as far as it has come, has not asked for."""
         unasked = self._loop.delivery.unasked
         return None if unasked is None else left_over(unasked)
 

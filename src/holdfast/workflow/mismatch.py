@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from holdfast.core.errors import NonDeterminismError
 from holdfast.core.journal import Entry, EntryKind
 from holdfast.workflow.child import ChildStep
@@ -20,7 +22,8 @@ _WORDS = {
 def other_step(step: Step | ChildStep, entry: Entry) -> NonDeterminismError:
     """The code calls an activity or a child, and its key stands in the journal for something else."""
     child = isinstance(step, ChildStep)
-    same = entry.kind in ((EntryKind.CHILD, EntryKind.STARTED) if child else (EntryKind.ACTIVITY,))
+    kinds = (EntryKind.CHILD, EntryKind.STARTED) if child else (EntryKind.ACTIVITY,)
+    same = entry.kind in (*kinds, EntryKind.PATCH)
     return NonDeterminismError(
         f"{'child' if child else 'activity'} {step.key} with the input {_shortened(step.input)}",
         f"{_recorded(entry)}{' with another input' if same else ''}",
@@ -68,6 +71,8 @@ def left_over(entry: Entry) -> NonDeterminismError:
 
 def _recorded(entry: Entry) -> str:
     word = _WORDS.get(entry.kind, "something else")
+    if entry.kind is EntryKind.PATCH:
+        word = f"a new way of the code that begins with {json.loads(entry.output or 'null')}"
     return f"{entry.key}, {word}, recorded at {entry.at.isoformat()} as entry {entry.seq}"
 
 
