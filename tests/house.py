@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -270,15 +270,20 @@ async def eventually(condition: Callable[[], Any], what: str, *, patience: float
     return await until(look, what, patience=patience)
 
 
+def invariants(but: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """What tests/invariants.sql looks at, each with its title; ``but`` leaves out those whose titles begin so."""
+    for part in INVARIANTS.split("-- invariant: ")[1:]:
+        title, _, query = part.partition("\n")
+        if not title.startswith(but):
+            yield title, query
+
+
 async def check_invariants(dsn: str, schema: str = "holdfast", *, but: tuple[str, ...] = ()) -> None:
     """Runs tests/invariants.sql: each query gives the rows that break an invariant; ``but`` leaves some out."""
     connection = await connect(dsn, application="invariants")
     try:
         broken: list[str] = []
-        for part in INVARIANTS.split("-- invariant: ")[1:]:
-            title, _, query = part.partition("\n")
-            if title.startswith(but):
-                continue
+        for title, query in invariants(but):
             rows = await connection.fetch(in_schema(query, schema))
             broken.extend(f"{title}: {dict(row)}" for row in rows)
         assert not broken, "\n".join(broken)

@@ -233,3 +233,4 @@ async def inspect(db: Connection, findings: Findings, *, calm: bool) -> None:
             continue
         for run_id, sentence in await db.fetch(check.query):
             findings.blame(check.name, sentence, run_id)
+        findings.looked[check.name] += 1

@@ -46,6 +46,9 @@ _FOLLOWS = {
 """In these workflows this activity is called when that outcome is known."""
 _IN_A_ROW = {"books": "enter", "regrets": "take", "listens": "step"}
 """In these workflows each call of this activity follows on the outcome of the one before."""
+_AGAIN = "8. no recorded activity is called again"
+_COUNTED = "8. attempts are counted across crashes"
+_SEEN = "2. an outcome is recorded before it is seen"
 
 
 class _Line(NamedTuple):
@@ -97,6 +100,7 @@ class Books:
             self._follows(line, record, offset)
         for line in lines:
             self._once(line, record, offset)
+        self._findings.looked.update({_AGAIN: len(fresh), _COUNTED: len(fresh)})
         self._doubtful = fresh
         self.calls += len(fresh)
 
@@ -133,7 +137,7 @@ class Books:
         for end in recorded:
             if end is not None and moment > end:
                 sentence = f"{line} was called {moment - end:.3f} s after that was recorded"
-                self._findings.blame("8. no recorded activity is called again", sentence, line.run_id)
+                self._findings.blame(_AGAIN, sentence, line.run_id)
 
     def _is_waking(self, line: _Line) -> bool:
         """Who was frozen may have looked at the end of its lease just before, and not yet called: that is one line."""
@@ -149,19 +153,20 @@ class Books:
             return
         if line.attempt < last:
             sentence = f"{line} was called after attempt {last}"
-            self._findings.blame("8. attempts are counted across crashes", sentence, line.run_id)
+            self._findings.blame(_COUNTED, sentence, line.run_id)
         self._attempts[call] = max(last, line.attempt)
 
     def _follows(self, line: _Line, record: _Record, offset: float) -> None:
         wanted = [] if line.attempt == 1 else [attempt_key(line.key, line.attempt - 1)]
         if (before := _before(record.names.get(line.run_id, ""), line.key)) is not None:
             wanted.append(before)
+        self._findings.looked[_SEEN] += len(wanted)
         for key in wanted:
             # Attempts before it was dispatched are recorded where its workflow is.
             at = record.outcomes.get((line.home, key)) or record.outcomes.get((line.run_id, key))
             if at is None or line.at + offset + 2 * _SLACK < at:
                 sentence = f"{line} was called before {key} was recorded"
-                self._findings.blame("2. an outcome is recorded before it is seen", sentence, line.run_id)
+                self._findings.blame(_SEEN, sentence, line.run_id)
 
 
 def _before(workflow: str, key: str) -> str | None:

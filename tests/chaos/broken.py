@@ -88,6 +88,7 @@ async def catch(defect: str, *, seconds: float | None = None, seed: int | None =
     plan = TRIALS[defect]
     plan = plan._replace(
         defect=None if sound else defect,
+        trial=defect,
         seconds=plan.seconds if seconds is None else seconds,
         seed=plan.seed if seed is None else seed,
     )

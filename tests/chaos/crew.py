@@ -25,6 +25,9 @@ _OPTIONS = (
 _PAUSE = 0.05
 _GIVEN_UP_AFTER = 30.0
 _LEAVES_WITHIN = 15.0
+_WORKS = "a worker works until it is told to leave"
+_LEAVES = "R7. who is told to leave leaves"
+_TAKEN_OVER = "4. what a dead worker held is in other hands"
 _CANNOT_BEGIN = (2, 3)
 """The exit codes of a worker that began while the server had no connections left, or was away."""
 _REGISTERED = "select exists (select from holdfast.worker where pid = $1 and started_at > to_timestamp($2))"
@@ -82,12 +85,13 @@ class Crew:
     async def _look_at_end(self, one: WorkerProcess) -> None:
         """Who was not told to leave has either been killed, by what it executed, or has had nobody to turn to."""
         code = await one.exit()
+        self._findings.looked[_WORKS] += 1
         if one.pid in self._told or code == -signal.SIGKILL:
             return
         if code in _CANNOT_BEGIN and not await self._machine.ask(_REGISTERED, one.pid, self._born[one.pid]):
             return
         sentence = f"process {one.pid} has ended with exit code {code}"
-        self._findings.blame("a worker works until it is told to leave", sentence)
+        self._findings.blame(_WORKS, sentence)
 
     async def ready(self) -> None:
         """Returns when all have registered."""
@@ -118,7 +122,8 @@ class Crew:
                 await one.exit(patience=_LEAVES_WITHIN)
             except TimeoutError:
                 sentence = f"process {one.pid} was told to, and was there {_LEAVES_WITHIN:g} s later"
-                self._findings.blame("R7. who is told to leave leaves", sentence)
+                self._findings.blame(_LEAVES, sentence)
+            self._findings.looked[_LEAVES] += 1
             await one.end()
         self.processes = []
 
@@ -172,10 +177,11 @@ class Crew:
 
     async def _recovery(self, workers: list[int]) -> None:
         began = time.monotonic()
+        self._findings.looked[_TAKEN_OVER] += 1
         while await self._machine.ask(_HOLDS, workers) is not False:
             if time.monotonic() - began > _GIVEN_UP_AFTER:
                 sentence = f"workers {workers} were killed, and still have runs {_GIVEN_UP_AFTER:g} s later"
-                self._findings.blame("4. what a dead worker held is in other hands", sentence)
+                self._findings.blame(_TAKEN_OVER, sentence)
                 return
             await asyncio.sleep(_PAUSE)
         self.recoveries.append(time.monotonic() - began)

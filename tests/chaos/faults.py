@@ -7,13 +7,14 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
 
 from holdfast.client.database import DRIVER_ERRORS
+from tests.chaos import rows
 from tests.faults.proxy import Loss, Proxy
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from tests.faults.machine import Machine
     from tests.house import WorkerProcess
 
-Fault = Callable[[], Awaitable[bool]]
-"""Gives whether it has met anything."""
+Met = bool | Coroutine[Any, Any, bool]
+"""Whether a fault has met anything; of one that lasts that is known when it is over."""
+Fault = Callable[[], Awaitable[Met]]
 Pauses = tuple[float, float]
 
 _LEASE = 3.0
@@ -48,16 +50,26 @@ SHARES = {
     "a heartbeat arrives as the lease ends": 1,
     "hints dropped": 2,
     "connections exhausted": 2,
-    "a transaction left open on hot rows": 4,
+    "the client's pool exhausted": 2,
+    "a worker's requests held up": 2,
+    "a transaction left open on tasks": 3,
+    "a transaction left open on a limit": 1,
+    "a transaction left open on a schedule": 1,
+    "a transaction left open on a parent": 1,
+    "a transaction left open on a listener": 1,
     "a worker's clock an hour off": 2,
     "the other version deployed": 3,
     "a poison run": 1,
 }
 """How often each fault is dealt, beside the others."""
 
+_GOES_ON = "R4. work goes on when server and network are back"
 _CAUGHT_WITHIN = 3.0
 _LOOK = 0.005
 _GIVEN_UP_AFTER = 30.0
+POOL = 4
+"""Connections that the client has."""
+_CLIENT = "holdfast client"
 _LEAVES_WITHIN = 15.0
 SAID_BY_WORKERS = {
     "holdfast.flush(": 5,
@@ -86,6 +98,7 @@ SAID_BY_CLIENTS = {
 }
 """Statements whose answers are lost, how often each, on the way of the workers and on that of the client."""
 
+_NAME = "select name from holdfast.worker where pid = $1 and ended_at is null order by id desc limit 1"
 _RECOVERED = "select state = 'lost' from holdfast.worker where name = $1"
 _TAKEN_FROM = """
 select exists (
@@ -169,7 +182,13 @@ class Faults:
             "a heartbeat arrives as the lease ends": lambda: self._belate("holdfast.heartbeat(", _ABOUT_TO_END),
             "hints dropped": self._deafen,
             "connections exhausted": self._exhaust,
-            "a transaction left open on hot rows": self._lock,
+            "the client's pool exhausted": self._exhaust_pool,
+            "a worker's requests held up": self._hold_up,
+            "a transaction left open on tasks": lambda: self._lock(rows.TASKS),
+            "a transaction left open on a limit": lambda: self._lock(rows.LIMIT),
+            "a transaction left open on a schedule": lambda: self._lock(rows.SCHEDULE),
+            "a transaction left open on a parent": lambda: self._lock(rows.PARENT),
+            "a transaction left open on a listener": lambda: self._lock(rows.LISTENER),
             "a worker's clock an hour off": self._misset,
             "the other version deployed": self._deploy,
             "a poison run": self._poison,
@@ -181,9 +200,22 @@ class Faults:
         while not await self._told_to_stop(self._chance.uniform(*self._pauses)):
             name = self._chance.choices(list(self._shares), list(self._shares.values()))[0]
             self.journal.append((self._findings.age, name))
-            met = await self._deck[name]()
-            (self.dealt if met else self.missed)[name] += 1
+            await self.deal(name)
             await self._crew.fill()
+
+    async def deal(self, name: str) -> None:
+        """This one; what lasts is counted when it is over."""
+        met = await self._deck[name]()
+        if isinstance(met, bool):
+            self._count(name, met=met)
+        else:
+            self._last(self._count_when_over(name, met))
+
+    def _count(self, name: str, *, met: bool) -> None:
+        (self.dealt if met else self.missed)[name] += 1
+
+    async def _count_when_over(self, name: str, lasting: Awaitable[bool]) -> None:
+        self._count(name, met=await lasting)
 
     def stop(self) -> None:
         """No further fault is dealt."""
@@ -247,9 +279,8 @@ class Faults:
         self._crew.deploy()
         return await self._terminate()
 
-    async def _poison(self) -> bool:
-        self._load.poison()
-        return True
+    async def _poison(self) -> Met:
+        return self._load.poison()
 
     # -- the server
 
@@ -263,13 +294,14 @@ class Faults:
     async def _resume(self) -> None:
         """How long it takes until something ends again."""
         began, since = time.monotonic(), await self._machine.ask("select clock_timestamp()")
+        self._findings.looked[_GOES_ON] += since is not None
         while since is not None:
             if await self._machine.ask("select exists (select from holdfast.result where at > $1)", since):
                 self.resumptions.append(time.monotonic() - began)
                 return
             if time.monotonic() - began > _GIVEN_UP_AFTER:
                 sentence = f"nothing has ended in {_GIVEN_UP_AFTER:g} s since it was back"
-                self._findings.blame("R4. work goes on when server and network are back", sentence)
+                self._findings.blame(_GOES_ON, sentence)
                 return
             await asyncio.sleep(_LOOK)
 
@@ -294,31 +326,19 @@ class Faults:
         try:
             while len(taken) < most:
                 taken.append(await asyncpg.connect(self._machine.house.dsn))
-        except DRIVER_ERRORS:
+        except asyncpg.TooManyConnectionsError:
             await asyncio.sleep(self._chance.uniform(0.5, 2.0))
             return True
+        except DRIVER_ERRORS:
+            # It is away.
+            return False
         finally:
             for connection in taken:
                 connection.terminate()
         return False
 
-    async def _lock(self) -> bool:
-        seconds = self._chance.uniform(0.5, 4.0)
-
-        async def locked() -> None:
-            with suppress(*DRIVER_ERRORS):
-                connection = await asyncpg.connect(self._machine.house.dsn)
-                try:
-                    async with connection.transaction():
-                        await connection.execute(
-                            "select from holdfast.task order by random() limit 5 for update skip locked"
-                        )
-                        await asyncio.sleep(seconds)
-                finally:
-                    connection.terminate()
-
-        self._last(locked())
-        return True
+    async def _lock(self, which: str) -> Met:
+        return rows.leave_open(self._machine.house.dsn, which, self._chance.uniform(0.5, 4.0))
 
     # -- the network
 
@@ -335,17 +355,40 @@ class Faults:
             self._last(self._resume())
         return met
 
-    async def _delay(self) -> bool:
+    async def _delay(self) -> Met:
         proxy, most, seconds = self._proxy(), self._chance.uniform(0.01, 0.3), self._chance.uniform(1, 4)
-        chance = random.Random(self._chance.random())
+        chance, requests = random.Random(self._chance.random()), 0
 
-        async def delayed() -> None:
-            proxy.delay = lambda: chance.uniform(0, most)
+        def delay() -> float:
+            nonlocal requests
+            requests += 1
+            return chance.uniform(0, most)
+
+        async def delayed() -> bool:
+            proxy.delay = delay
             await asyncio.sleep(seconds)
-            proxy.delay = None
+            if proxy.delay is delay:
+                proxy.delay = None
+            return requests > 0
 
-        self._last(delayed())
-        return True
+        return delayed()
+
+    async def _exhaust_pool(self) -> Met:
+        """What the client asks waits, until all of its connections do; and then for a while whoever wants one."""
+        return self._hold(self._network.near, _CLIENT, POOL, self._chance.uniform(0.5, 3.0))
+
+    async def _hold_up(self) -> Met:
+        """What one of the workers says stays on its way, perhaps until its lease is over, and arrives after all."""
+        seconds = self._chance.uniform(0.5, 1.6 * _LEASE)
+        one = await self._crew.busy(self._chance)
+        name = None if one is None else await self._machine.ask(_NAME, one.pid)
+        return False if name is None else self._hold(self._network.far, f" {name}", 1, seconds)
+
+    async def _hold(self, proxy: Proxy, part: str, least: int, seconds: float) -> bool:
+        hold = proxy.hold(part)
+        await asyncio.sleep(seconds)
+        proxy.release(hold)
+        return hold.most >= least
 
     async def _swallow(self) -> bool:
         proxy = self._proxy()
@@ -357,7 +400,7 @@ class Faults:
             self._last(self._resume())
         return met
 
-    async def _lose(self) -> bool:
+    async def _lose(self) -> Met:
         """Those to one kind of statement, or to a few, where it is said."""
         proxy, parts = self._chance.choice([way for way in self._answers if way[1]])
         part = self._chance.choices(list(parts), list(parts.values()))[0]
@@ -365,14 +408,13 @@ class Faults:
         chance = random.Random(self._chance.random())
         loss: Loss = proxy.lose(part, lambda _place, _rows: chance.random() < share)
 
-        async def losing() -> None:
+        async def losing() -> bool:
             await asyncio.sleep(seconds)
-            with suppress(ValueError):
-                proxy.losses.remove(loss)
+            proxy.losses.remove(loss)
             self.lost[part] += loss.lost
+            return loss.lost > 0
 
-        self._last(losing())
-        return True
+        return losing()
 
     async def _belate(self, part: str, moment: str) -> bool:
         """Whoever says this next is killed at once; what it has said arrives later, when ``moment`` comes true."""
@@ -415,16 +457,13 @@ class Faults:
         pid = await self._machine.ask("select pid from holdfast.worker where name = $1", name)
         return None if pid is None else self._crew.of(pid)
 
-    async def _deafen(self) -> bool:
+    async def _deafen(self) -> Met:
         proxy, seconds = self._proxy(), self._chance.uniform(2, 5)
 
-        async def deaf() -> None:
-            # Who listens has to begin again, and then hears nothing.
-            proxy.deaf = "lost"
-            proxy.cut()
+        async def deaf() -> bool:
+            before, proxy.deaf = proxy.dropped, "dropped"
             await asyncio.sleep(seconds)
             proxy.deaf = None
-            proxy.cut()
+            return proxy.dropped > before
 
-        self._last(deaf())
-        return True
+        return deaf()

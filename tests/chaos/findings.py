@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +29,8 @@ class Findings:
         self._said = said
         self._began = time.monotonic()
         self._found: dict[tuple[str, str | UUID], Finding] = {}
+        self.looked = Counter[str]()
+        """How often each check was made: of what the tables say each time, else for each thing that it is made of."""
 
     def begin(self) -> None:
         """The load begins now."""

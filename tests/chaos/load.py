@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from holdfast.core.definition import Call
     from tests.chaos.findings import Findings
 
+_ONE_RUN = "1. a key belongs to one run"
+_ANSWERED = "6. an update is answered once"
 _TICK = 0.1
 _TRIES_AGAIN = 0.2
 _LATEST = 1.5
@@ -77,19 +80,24 @@ class Load:
         """Runs whose starts were rolled back by their callers."""
         self.is_held = False
         """Whether so much is due that nothing is started."""
+        self.held = 0.0
+        """For how many seconds it was."""
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Starts, until it is cancelled."""
         while True:
-            count = self._chance.randint(0, round(2 * self._rate * _TICK))
+            # A share of one is one now and then.
+            count = int(self._chance.uniform(0, 2 * self._rate * _TICK) + self._chance.random())
             for _ in range(0 if self.is_held else count):
                 self._begin(self._start(self._pick()))
+            held, began = self.is_held, time.monotonic()
             await asyncio.sleep(_TICK)
+            self.held += held * (time.monotonic() - began)
 
-    def poison(self) -> None:
-        """Starts a run that kills whoever executes it."""
-        self._begin(self._send("poisoned", 0, workload.poisoned.call(0)))
+    async def poison(self) -> bool:
+        """Starts a run that kills whoever executes it; says whether that was acknowledged."""
+        return await self._send("poisoned", 0, workload.poisoned.call(0))
 
     async def settle(self) -> None:
         """Waits until every start is answered and every signal sent."""
@@ -123,13 +131,13 @@ class Load:
             case _:
                 await self._send(kind, number, call)
 
-    async def _send(self, kind: str, number: int, call: Call[Any]) -> None:
+    async def _send(self, kind: str, number: int, call: Call[Any]) -> bool:
         delay = self._chance.uniform(0.0, 1.5)
         try:
             run = await self._client.start(call)
         except DatabaseError as error:
             self.refused[type(error).__name__] += 1
-            return
+            return False
         promise = Promise(kind, number, run.id)
         self.promises.append(promise)
         match kind:
@@ -144,6 +152,7 @@ class Load:
                 await self._again(partial(self._cancel, promise))
             case _:
                 pass
+        return True
 
     async def _send_many(self) -> None:
         """All of them or none."""
@@ -169,8 +178,9 @@ class Load:
 
         for _ in range(2):
             await self._again(send)
+        self._findings.looked[_ONE_RUN] += 1
         if len(set(ids)) > 1:
-            self._findings.blame("1. a key belongs to one run", f"order-{number} has {ids}", ids[0])
+            self._findings.blame(_ONE_RUN, f"order-{number} has {ids}", ids[0])
         self.promises.append(Promise("keyed", number, ids[0]))
 
     async def _send_late(self, number: int, call: Call[Any]) -> None:
@@ -221,8 +231,9 @@ class Load:
             async def ask(number: int = number) -> None:
                 seconds = timedelta(seconds=30)
                 answer = await run.update(workload.question, number, key=f"question-{number}", timeout=seconds)
+                self._findings.looked[_ANSWERED] += 1
                 if answer != number * 2:
-                    self._findings.blame("6. an update is answered once", f"{number} was answered {answer}", run_id)
+                    self._findings.blame(_ANSWERED, f"{number} was answered {answer}", run_id)
 
             await self._again(ask)
 

@@ -41,6 +41,11 @@ _LATE = 10.0
 """Seconds after which nothing of a send arrives any more that was given up."""
 _ONCE = "1. an acknowledged message is gone"
 _KEPT = "1. a message is kept until it is acknowledged"
+_SENT_ONCE = "1. a message is sent once"
+_MADE_ONCE = "1. a message is made once"
+_HANDS = "Q2. nobody else gets it until its time is over"
+_AGAIN = "8. no recorded step is executed again"
+_DRIVEN = "1. a run driven by hand ends as it should"
 _THERE = "select t.run_id from holdfast.task t join holdfast.run r on r.id = t.run_id where r.kind = 3"
 
 
@@ -147,7 +152,10 @@ class Traffic:
         outputs = {row["run_id"]: (row["status"], row["output"]) for row in ends}
         for run_id, number in self._driven.items():
             if (found := outputs.get(run_id)) != (1, str(number * 2)):
-                self._findings.blame("1. a run driven by hand ends as it should", f"it ended as {found}", run_id)
+                self._findings.blame(_DRIVEN, f"it ended as {found}", run_id)
+        self._findings.looked.update(
+            {_DRIVEN: len(self._driven), _KEPT: len(self._parcels), _MADE_ONCE: len(self._parcels)}
+        )
         parcels = self._parcels.values()
         self.counts |= {
             "messages sent": sum(one.is_promised for one in parcels),
@@ -169,7 +177,7 @@ class Traffic:
         for parcel in self._parcels.values():
             times = sum(made.get(run_id, 0) for run_id in parcel.ids)
             if times > 1 and (parcel.key is not None or not parcel.tries):
-                self._findings.blame("1. a message is made once", f"it was made {times} times", min(parcel.ids))
+                self._findings.blame(_MADE_ONCE, f"it was made {times} times", min(parcel.ids))
         if repeated := sum(times > 1 for times in made.values()):
             self.counts["messages made again by a repeated send"] = repeated
 
@@ -194,8 +202,9 @@ class Traffic:
 
     def _note(self, parcel: _Parcel, run_id: UUID) -> None:
         parcel.ids.add(run_id)
+        self._findings.looked[_SENT_ONCE] += 1
         if len(parcel.ids) > 1:
-            self._findings.blame("1. a message is sent once", f"parcel {parcel.number} is {parcel.ids}", run_id)
+            self._findings.blame(_SENT_ONCE, f"parcel {parcel.number} is {parcel.ids}", run_id)
 
     async def _receive(self) -> None:
         while True:
@@ -217,6 +226,7 @@ class Traffic:
             else:
                 self._findings.blame(_ONCE, "it was received once more", message.id)
         others = parcel.tries
+        self._findings.looked.update((_ONCE, _HANDS))
         try:
             await self._decide(parcel, message)
         except ReceiptLost as refused:
@@ -227,7 +237,7 @@ class Traffic:
                 if ours and not others:
                     self._findings.blame(_KEPT, "it is gone, and nobody has acknowledged it", message.id)
             elif why == "taken" and ours and not parcel.may_be_sent_again:
-                self._findings.blame("Q2. nobody else gets it until its time is over", "it was taken", message.id)
+                self._findings.blame(_HANDS, "it was taken", message.id)
         except DatabaseError:
             # It comes again.
             return
@@ -294,9 +304,10 @@ class Traffic:
             step = await run.acquire_step(name)
             if step.status is not StepStatus.EXECUTE:
                 continue
+            self._findings.looked[_AGAIN] += 1
             if self._recorded.get((run.id, step.key), asked) < asked:
                 sentence = f"{step.key} is to be executed, and was recorded"
-                self._findings.blame("8. no recorded activity is called again", sentence, run.id)
+                self._findings.blame(_AGAIN, sentence, run.id)
             if self._chance.random() < 0.1:
                 # Whoever drives it dies.
                 return

@@ -23,7 +23,7 @@ from tests.apps.ledger import Ledger
 from tests.chaos.audit import inspect, install
 from tests.chaos.books import Books
 from tests.chaos.crew import Crew
-from tests.chaos.faults import PAUSES, SHARES, Faults, Network, Pauses
+from tests.chaos.faults import PAUSES, POOL, SHARES, Faults, Network, Pauses
 from tests.chaos.findings import Finding, Findings
 from tests.chaos.load import Load
 from tests.chaos.traffic import Traffic
@@ -68,6 +68,8 @@ class Plan(NamedTuple):
     """What is wrong with the engine."""
     slowed: Change = as_it_is
     """What takes longer than usual, in the database."""
+    trial: str | None = None
+    """The defect for which it was made, if for one; it may be tried without it."""
     look_every: float = 5.0
     at_once: bool = False
     """Whether it is over with the first finding."""
@@ -77,13 +79,14 @@ class Plan(NamedTuple):
 class Outcome:
     """What has come of it."""
 
-    seed: int
-    seconds: float
+    plan: Plan
     faults: Counter[str]
     journal: Sequence[tuple[float, str]]
     """The faults in their order, each with the seconds after the beginning at which it began."""
     promised: int
     refused: Counter[str]
+    held: float
+    """For how many seconds nothing was started, because too much stood in line."""
     traffic: Counter[str]
     recoveries: Sequence[float]
     resumptions: Sequence[float]
@@ -93,6 +96,8 @@ class Outcome:
     looks: int
     blind: int
     findings: Sequence[Finding]
+    looked: Counter[str]
+    """How often each check was made."""
     verdict: Verdict
     journals: list[str] = field(default_factory=list[str])
     log: str = ""
@@ -141,7 +146,7 @@ class Trial:
         plan, house, network = self._plan, self._machine.house, self._network
         await self._prepare()
         app.override(origin="chaos", database_url=network.near.dsn)
-        async with House(network.far.dsn, house.db, house.place) as remote, app.client() as client:
+        async with House(network.far.dsn, house.db, house.place) as remote, app.client(pool_size=POOL) as client:
             env = {**self._ledger.env, **({} if plan.defect is None else {VARIABLE: plan.defect})}
             crew = Crew(self._machine, remote, self._findings, env, plan.workers)
             try:
@@ -206,12 +211,12 @@ class Trial:
             load.stop()
             traffic.stop()
         outcome = Outcome(
-            seed=plan.seed,
-            seconds=plan.seconds,
+            plan=plan,
             faults=faults.dealt,
             journal=faults.journal,
             promised=len(load.promises),
             refused=load.refused,
+            held=load.held,
             traffic=traffic.counts,
             recoveries=crew.recoveries,
             resumptions=faults.resumptions,
@@ -221,6 +226,7 @@ class Trial:
             looks=self._looks,
             blind=self._blind,
             findings=findings.all,
+            looked=findings.looked,
             verdict=verdict,
         )
         if findings and not plan.at_once:
@@ -285,6 +291,7 @@ class Trial:
         except TimeoutError:
             findings.blame("10. callers are answered", "callers are left without an answer")
         left = max(1.0, plan.patience - (time.monotonic() - began))
-        verdict = await balance(house, self._ledger, load, crew, findings, client=client, patience=left)
+        wanted = plan.rate * plan.seconds
+        verdict = await balance(house, self._ledger, load, crew, findings, client=client, wanted=wanted, patience=left)
         await traffic.balance(house.db, patience=left)
         return verdict

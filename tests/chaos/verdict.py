@@ -16,7 +16,7 @@ from tests.chaos.audit import inspect
 from tests.chaos.books import Books
 from tests.chaos.kinds import HEARD, KINDS
 from tests.chaos.replays import differences
-from tests.house import check_invariants, until
+from tests.house import check_invariants, invariants, until
 
 if TYPE_CHECKING:
     from holdfast.client import Client
@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 
 _STATUS = {1: "succeeded", 2: "failed", 3: "cancelled"}
 _LEAST_SHARE = 0.5
+_LEAST_PACE = 0.1
+"""Of what was to be started in all the time: a slow machine under many faults comes to more than half of it."""
+_ENDS = "1. what was promised ends"
+_ALL_END = "10. all ends, promised or not"
+_ENDS_WELL = "1. what was promised ends as it should"
+_ROLLED_BACK = "1. what was rolled back is not there"
+_REPLAYS = "7. a replay asks for the same in the same order"
+_EFFECTS = "18. what a transactional activity does is done once"
+_UNDONE = "W15. what was taken is given back"
+_SUCCEEDS = "10. something succeeds"
 _CONTINUED = "marathon"
 _TABLES = {"run": "id", "task": "run_id", "journal": "run_id", "inbox": "run_id", "result": "run_id"}
 _NAMED = re.compile(r"'(?:run_id|id)': UUID\('([0-9a-f-]{36})'\)")
@@ -74,19 +84,44 @@ class Verdict:
     """Made by transactional ones."""
     replayed: int = 0
     """Runs whose journals were replayed."""
+    refused: int = 0
+    """Starts that were refused."""
+
+    @property
+    def promised(self) -> int:
+        """Starts that were acknowledged."""
+        return sum(self.ended.values())
 
     @property
     def share(self) -> float:
-        """Of all promised runs those that ended as they should."""
+        """Of all starts, refused ones too, those whose runs were promised and ended as they should."""
         good = sum(number for name, number in self.ended.items() if not name.endswith("wrong"))
-        return good / max(1, sum(self.ended.values()))
+        return good / max(1, self.promised + self.refused)
+
+    def weigh(self, wanted: float, findings: Findings) -> None:
+        """Whether enough has succeeded to show anything; ``wanted``: as many starts as in all the time at full pace."""
+        findings.looked[_SUCCEEDS] += 1
+        if self.share < _LEAST_SHARE:
+            share = f"only {self.share:.0%} of all starts came to an end as it should be: nothing is shown by that"
+            findings.blame(_SUCCEEDS, share)
+        if self.promised < _LEAST_PACE * wanted:
+            sentence = f"only {self.promised} runs were promised of {wanted:.0f} or so: nothing is shown by that"
+            findings.blame(_SUCCEEDS, sentence)
 
 
 async def balance(
-    house: House, ledger: Ledger, load: Load, crew: Crew, findings: Findings, *, client: Client, patience: float
+    house: House,
+    ledger: Ledger,
+    load: Load,
+    crew: Crew,
+    findings: Findings,
+    *,
+    client: Client,
+    wanted: float,
+    patience: float,
 ) -> Verdict:
     """Waits until all runs have ended, promised or not, and says what is wrong then."""
-    verdict = Verdict()
+    verdict = Verdict(refused=sum(load.refused.values()))
     newest = await _end_all(house, load.promises, findings, patience)
     await look_at_invariants(house.dsn, findings)
     await inspect(house.db, findings, calm=False)
@@ -99,10 +134,9 @@ async def balance(
     await _replay(client, verdict, findings)
     rows = await house.db.fetch("select id from holdfast.run where id = any ($1::uuid[])", load.taken_back)
     for row in rows:
-        findings.blame("1. what was rolled back is not there", "its start was rolled back", row["id"])
-    if verdict.share < _LEAST_SHARE:
-        share = f"only {verdict.share:.0%} of the runs ended as they should: nothing is shown by that"
-        findings.blame("10. something succeeds", share)
+        findings.blame(_ROLLED_BACK, "its start was rolled back", row["id"])
+    findings.looked[_ROLLED_BACK] += len(load.taken_back)
+    verdict.weigh(wanted, findings)
     return verdict
 
 
@@ -115,6 +149,7 @@ async def look_at_invariants(dsn: str, findings: Findings, *, but: tuple[str, ..
             title, _, row = line.partition(": ")
             named = _NAMED.search(row)
             findings.blame(title, row, None if named is None else UUID(named[1]))
+    findings.looked.update(title for title, _ in invariants(but))
 
 
 async def _end_all(house: House, promises: Sequence[Promise], findings: Findings, patience: float) -> dict[UUID, UUID]:
@@ -136,13 +171,14 @@ async def _end_all(house: House, promises: Sequence[Promise], findings: Findings
         with suppress(AssertionError):
             over = bool(await until(all_ended, "every run has ended", patience=patience))
         ended = await house.value(_ENDED, now)
+    findings.looked.update({_ENDS: len(newest), _ALL_END: ended})
     if not over:
         for row in await house.db.fetch(_OPEN, list(newest.values())):
             sentence = f"promised, and has not ended after {patience:.0f} s: {row['status'] or 'it is lost'}"
-            findings.blame("1. what was promised ends", sentence, row["id"])
+            findings.blame(_ENDS, sentence, row["id"])
         for row in await house.db.fetch(_LEFT_OVER, now, _WAITS):
             sentence = f"a {row['name']} that has not ended after {patience:.0f} s: {row['status']}"
-            findings.blame("10. all ends, promised or not", sentence, row["run_id"])
+            findings.blame(_ALL_END, sentence, row["run_id"])
     return newest
 
 
@@ -163,9 +199,10 @@ async def _keep_promises(
             # Asked to, it may be through before it is told.
             good = status == "cancelled" or (good and not promise.is_cancelled)
         verdict.ended[f"{promise.kind}: {status}{'' if good else ', wrong'}"] += 1
+        findings.looked[_ENDS_WELL] += 1
         if not good:
             findings.blame(
-                "1. what was promised ends as it should",
+                _ENDS_WELL,
                 f"{promise.kind}({promise.number}) ended as {status} with {value or row['error']}, "
                 f"and was to end as {wanted[0]} with {wanted[1]}",
                 row["run_id"],
@@ -192,24 +229,25 @@ async def _replay(client: Client, verdict: Verdict, findings: Findings) -> None:
     """Some journals of every workflow, against the code at hand."""
     sample = await client.sample(_REPLAYED, open=False, ended=True)
     verdict.replayed = len(sample.runs)
+    findings.looked[_REPLAYS] += verdict.replayed
     # In a thread: workflow code has tasks of its own.
     for run_id, sentence in await asyncio.to_thread(list, differences(sample.runs)):
-        findings.blame("7. a replay asks for the same in the same order", sentence, run_id)
+        findings.blame(_REPLAYS, sentence, run_id)
 
 
 async def _count_entries(house: House, promises: Sequence[Promise], verdict: Verdict, findings: Findings) -> None:
     """What a transactional activity does is done once."""
-    check = "18. what a transactional activity does is done once"
     lines: dict[int, list[int]] = defaultdict(list)
     for row in await house.db.fetch("select book, line from public.chaos_entry order by book, line"):
         lines[row["book"]].append(row["line"])
         verdict.entries += 1
+    findings.looked[_EFFECTS] += len(lines)
     for book, written in lines.items():
         if len(set(written)) != len(written):
-            findings.blame(check, f"book {book} has entries twice: {written}")
+            findings.blame(_EFFECTS, f"book {book} has entries twice: {written}")
     for promise in promises:
         if promise.kind == "books" and lines[promise.number] != [0, 1, 2, 3]:
-            findings.blame(check, f"book {promise.number} has the entries {lines[promise.number]}", promise.run_id)
+            findings.blame(_EFFECTS, f"book {promise.number} has the entries {lines[promise.number]}", promise.run_id)
 
 
 async def _undo(house: House, promises: Sequence[Promise], findings: Findings) -> None:
@@ -221,10 +259,11 @@ async def _undo(house: House, promises: Sequence[Promise], findings: Findings) -
         regrets := [promise.run_id for promise in promises if promise.kind == "regrets"],
     )
     counts = {row["run_id"]: (row["taken"], row["given"]) for row in rows}
+    findings.looked[_UNDONE] += len(regrets)
     for run_id in regrets:
         taken, given = counts.get(run_id, (0, 0))
         if (taken, given) != (3, 3):
-            findings.blame("W15. what was taken is given back", f"took {taken} and gave back {given}", run_id)
+            findings.blame(_UNDONE, f"took {taken} and gave back {given}", run_id)
 
 
 async def describe(house: House, run_id: UUID) -> str:

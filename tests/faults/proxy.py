@@ -23,7 +23,7 @@ _POOLED = {"user", "database", "application_name", "client_encoding", "datestyle
 _SIMPLE = b"\0"
 """No name that a prepared statement could have: the last one that was said without any."""
 
-Deafness = Literal["refused", "lost"]
+Deafness = Literal["refused", "lost", "dropped"]
 
 
 class Message(NamedTuple):
@@ -57,6 +57,33 @@ class Loss:
         return lost
 
 
+class Hold:
+    """Requests that wait until it is over: those of connections with ``part`` in the name of their application.
+
+    Those that listen are left alone.
+    """
+
+    def __init__(self, part: str) -> None:
+        self.part = part
+        self._over = asyncio.Event()
+        self._waiting = 0
+        self.most = 0
+        """How many connections had a request waiting at the same time, at most."""
+
+    async def wait(self) -> None:
+        """Until it is over."""
+        self._waiting += 1
+        self.most = max(self.most, self._waiting)
+        try:
+            await self._over.wait()
+        finally:
+            self._waiting -= 1
+
+    def end(self) -> None:
+        """What waits goes on its way."""
+        self._over.set()
+
+
 class Late(NamedTuple):
     """A request that arrives when its sender does not wait for it any more."""
 
@@ -86,12 +113,16 @@ class Proxy:
         self.delay: Callable[[], float] | None = None
         """How many seconds each request travels."""
         self.deaf: Deafness | None = None
-        """What becomes of LISTEN: an error, or an answer and never a notification."""
+        """What becomes of LISTEN: an error, or an answer and never a notification; or nothing, and notifications are
+        dropped on their way."""
+        self.dropped = 0
+        """How many notifications were."""
         self.pools = False
         """Whether it is a pooler in transaction mode: it takes few settings, and each transaction has a new session."""
         self.muted: set[str] = set()
         """Nobody answers new connections of these, by the name of the application."""
         self.losses: list[Loss] = []
+        self.holds: list[Hold] = []
         self.late: Late | None = None
         self.arrived_late = 0
         """How many requests came after their senders had given them up."""
@@ -163,6 +194,17 @@ class Proxy:
         loss = Loss(part, which)
         self.losses.append(loss)
         return loss
+
+    def hold(self, part: str) -> Hold:
+        """Holds requests up, until ``release``: see ``Hold``."""
+        hold = Hold(part)
+        self.holds.append(hold)
+        return hold
+
+    def release(self, hold: Hold) -> None:
+        """What was held up goes on its way, and what comes from now on is not."""
+        self.holds.remove(hold)
+        hold.end()
 
     # -- forwarding
 
@@ -258,6 +300,9 @@ class _Wire:
                 return
             if self._proxy.delay is not None:
                 await asyncio.sleep(self._proxy.delay())
+            for hold in list(self._proxy.holds):
+                if hold.part in self.application and not self.has_said("LISTEN"):
+                    await hold.wait()
             if not self.dead:
                 self._server_writer.writelines(request)
                 await self._server_writer.drain()
@@ -278,6 +323,9 @@ class _Wire:
         answer: list[Message] = []
         while True:
             message = await _message(self._server_reader)
+            if message.kind == b"A" and self._proxy.deaf == "dropped":
+                self._proxy.dropped += 1
+                continue
             if self.dead and message.kind == b"Z":
                 self.answered.set()
             if self._proxy.pools and message == Message(b"Z", b"I"):
@@ -332,7 +380,7 @@ class _Wire:
         if not query.startswith(b"LISTEN"):
             return query
         match self._proxy.deaf:
-            case None:
+            case None | "dropped":
                 return query
             case "lost":
                 return b"UNLISTEN *"
