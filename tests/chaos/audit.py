@@ -63,6 +63,12 @@ _NEVER = 60.0
 """Seconds in which it is taken, and what a dead worker has left is in other hands, whatever is broken."""
 
 
+_SPAN = 20
+"""Seconds in which it is counted what a rate has let begin."""
+_STALL = 5
+"""Seconds for which the machine may stand still at that."""
+
+
 class _Check(NamedTuple):
     name: str
     query: str
@@ -193,6 +199,60 @@ _CHECKS = (
                           -- Suspects have a line of their own, and shall not stand there for longer than others.
                           and (c.lane = t.lane or t.lane like '% alone' and c.lane = split_part(t.lane, ' ', 1))
                           and c.name = t.name)
+         limit 5
+        """,
+    ),
+    _Check(
+        "9. a key belongs to one open run",
+        """
+        select min(t.run_id::text)::uuid, count(*) || ' runs are open for seat ' || (r.input ->> 'number')
+          from holdfast.task t
+          join holdfast.run r on r.id = t.run_id
+         where r.name = 'seat'
+         group by r.input ->> 'number'
+        having count(*) > 1
+         limit 5
+        """,
+    ),
+    _Check(
+        "9. a rate lets no more begin",
+        # Between the moment in which it lets somebody begin and that in which it is noted lie some milliseconds, or
+        # seconds, where the machine stands still just then: so of a span that is long beside that.
+        f"""
+        select run_id, number || ' began within {_SPAN} s, and there are 5 per second'
+          from (select run_id,
+                       count(*) over (order by at
+                                      range between current row and interval '{_SPAN} seconds' following) as number
+                  from public.chaos_claim
+                 where name = 'paced') c
+         where number > 5 * ({_SPAN} + {_STALL}) + 4
+         limit 5
+        """,
+    ),
+    _Check(
+        "9. a throttle lets no more through",
+        """
+        select id, number || ' of customer ' || customer || ' were let through that were started within a second'
+          from (select r.id, r.input ->> 'customer' as customer,
+                       count(*) over (partition by r.input ->> 'customer' order by r.created_at
+                                      range between current row and interval '999 milliseconds' following) as number
+                  from holdfast.run r
+                  join holdfast.result e on e.run_id = r.id and e.status = 1
+                 where r.name = 'remind') c
+         where number > 3 + 3 - 1
+         limit 5
+        """,
+    ),
+    _Check(
+        "9. of starts that replace each other the last one counts",
+        """
+        select id, 'it was started last for document ' || document || ', and has ended with status ' || status
+          from (select distinct on (r.input ->> 'document') r.id, r.input ->> 'document' as document, e.status
+                  from holdfast.run r
+                  left join holdfast.result e on e.run_id = r.id
+                 where r.name = 'index'
+                 order by r.input ->> 'document', r.created_at desc, r.id desc) c
+         where status <> 1
          limit 5
         """,
     ),

@@ -93,6 +93,11 @@ SAID_BY_CLIENTS = {
     "holdfast.update(": 2,
     "holdfast.cancel(": 1,
     "holdfast.trigger_run(": 1,
+    "holdfast.complete_attempt(": 1,
+    "holdfast.continue_run(": 1,
+    "holdfast.pause(": 1,
+    "holdfast.resume(": 1,
+    "holdfast.terminate(": 1,
     "holdfast.end_driven(": 1,
     "COMMIT": 3,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.chaos import workload
@@ -14,7 +15,12 @@ HEARD = 4
 """Signals that a run hears that listens."""
 ASKED = 3
 """Questions that a run answers that answers."""
+SAID_AT_ONCE = 6
+"""Signals that a run hears of a crowd."""
+PLACES = 5
+"""Keys that belong to an open run."""
 _LAPS = 4
+_ROWS = 8
 _CUSTOMERS = 5
 
 
@@ -25,6 +31,9 @@ class Kind(NamedTuple):
     call: Callable[[int], Call[Any]]
     wanted: Callable[[int], object]
     status: str = "succeeded"
+    may_be_cancelled: bool = False
+    """Whether it may end as cancelled instead."""
+    timeout: timedelta | None = None
 
 
 def _same(n: int) -> int:
@@ -95,6 +104,50 @@ def _next(n: int) -> int:
     return n + 1
 
 
+def _remind(n: int) -> Call[Any]:
+    return workload.remind.call(n % 2, n)
+
+
+def _drafts(n: int) -> Call[Any]:
+    return workload.index.call(n, 0)
+
+
+def _copy(_: int) -> Call[Any]:
+    return workload.copy.call(_ROWS)
+
+
+def _rows(_: int) -> int:
+    return _ROWS
+
+
+def _seat(n: int) -> Call[Any]:
+    return workload.seat.call(n % PLACES)
+
+
+def _place(n: int) -> int:
+    return n % PLACES
+
+
+def _crowd(_: int) -> Call[Any]:
+    return workload.crowd.call(SAID_AT_ONCE)
+
+
+def _all_of_it(_: int) -> list[int]:
+    return list(range(SAID_AT_ONCE))
+
+
+def _won(n: int) -> int:
+    return n + 1 + 1
+
+
+def _shipped(n: int) -> int:
+    return n + 1 + n
+
+
+def _idle(_: int) -> Call[Any]:
+    return workload.idle.call()
+
+
 KINDS: dict[str, Kind] = {
     "sequence": Kind(24, workload.sequence.call, _sequence),
     "fan": Kind(6, workload.fan.call, _fan),
@@ -116,6 +169,20 @@ KINDS: dict[str, Kind] = {
     "late": Kind(4, workload.leaf.call, _next),
     "hog": Kind(0.2, workload.hog.call, _same),
     "cancelled": Kind(4, workload.sequence.call, _sequence),
+    "paced": Kind(3, workload.paced.call, _same),
+    "throttled": Kind(3, _remind, _same, may_be_cancelled=True),
+    "drafted": Kind(1, _drafts, _same, may_be_cancelled=True),
+    "seated": Kind(5, _seat, _place),
+    "crowd": Kind(2, _crowd, _all_of_it),
+    "race": Kind(3, workload.race.call, _won),
+    "copied": Kind(2, _copy, _rows),
+    "asked": Kind(3, workload.purchase.call, _same),
+    "paused": Kind(3, workload.sequence.call, _sequence),
+    "terminated": Kind(2, _idle, _nothing, "cancelled"),
+    "overdue": Kind(2, _idle, _nothing, "failed", timeout=timedelta(seconds=1)),
+    "retried": Kind(2, workload.ship.call, _shipped),
+    "rewound": Kind(2, workload.sequence.call, _sequence),
+    "forked": Kind(2, workload.sequence.call, _sequence),
 }
 """Of those that are cancelled some end before they are told; then they have to give what they would have given.
 

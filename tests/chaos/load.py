@@ -6,20 +6,21 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Mapping
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from holdfast import Key
 from holdfast.client.database import DRIVER_ERRORS
-from holdfast.client.sending import Cancellation
-from holdfast.core.errors import DatabaseError, ReplyTimeout, RunEnded
+from holdfast.core.errors import DatabaseError
 from tests.chaos import workload
-from tests.chaos.kinds import ASKED, HEARD, KINDS
+from tests.chaos.hands import Hands, again
+from tests.chaos.kinds import ASKED, HEARD, KINDS, PLACES
+from tests.chaos.promise import Promise
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -29,28 +30,17 @@ if TYPE_CHECKING:
     from tests.chaos.findings import Findings
 
 _ONE_RUN = "1. a key belongs to one run"
+_CALLERS = "10. callers are answered"
 _ANSWERED = "6. an update is answered once"
 _TICK = 0.1
-_TRIES_AGAIN = 0.2
 _LATEST = 1.5
 """Seconds for which a caller's transaction is left open before it is committed."""
 _GIVES_UP = 10.0
 """Seconds after which a caller believes that its connection is dead."""
 _TOGETHER = 5
 """So many are started at once where it is many."""
-
-
-@dataclass(slots=True)
-class Promise:
-    """A start that was acknowledged."""
-
-    kind: str
-    number: int
-    run_id: UUID
-    unsure: set[int] = field(default_factory=set[int])
-    """Signals that were sent to it, and not acknowledged."""
-    is_cancelled: bool = False
-    """Whether a request to cancel it was answered so: nothing of it had begun."""
+_DRAFTS = 3
+"""So many are started one after the other where what was started last counts."""
 
 
 class Load:
@@ -60,6 +50,7 @@ class Load:
         self,
         client: Client,
         dsn: str,
+        place: Path,
         findings: Findings,
         chance: random.Random,
         *,
@@ -68,6 +59,7 @@ class Load:
     ) -> None:
         self._client = client
         self._dsn = dsn
+        self._hands = Hands(client, place)
         self._findings = findings
         self._chance = chance
         self._rate = rate
@@ -112,7 +104,13 @@ class Load:
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._findings.looked[_CALLERS] += 1
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._findings.blame(_CALLERS, f"one was told {type(error).__name__}: {error}")
 
     def _pick(self) -> str:
         return self._chance.choices(list(self._shares), list(self._shares.values()))[0]
@@ -128,13 +126,17 @@ class Load:
                 await self._send_twice(number, call)
             case "many":
                 await self._send_many()
+            case "drafted":
+                await self._send_drafts(number)
+            case "seated":
+                await self._send(kind, number, call, key=Key(f"seat-{number % PLACES}", window="open"))
             case _:
                 await self._send(kind, number, call)
 
-    async def _send(self, kind: str, number: int, call: Call[Any]) -> bool:
+    async def _send(self, kind: str, number: int, call: Call[Any], *, key: Key | None = None) -> bool:
         delay = self._chance.uniform(0.0, 1.5)
         try:
-            run = await self._client.start(call)
+            run = await self._client.start(call, key=key, timeout=KINDS[kind].timeout if kind in KINDS else None)
         except DatabaseError as error:
             self.refused[type(error).__name__] += 1
             return False
@@ -147,9 +149,13 @@ class Load:
                 await self._murmur(promise, delay)
             case "answers":
                 await self._ask(run.id, delay)
-            case "cancelled":
+            case "forked":
+                fork = await self._hands.fork(promise)
+                if fork is not None:
+                    self.promises.append(Promise(kind, number, fork))
+            case _ if (done := self._hands.verbs.get(kind)) is not None:
                 await asyncio.sleep(delay)
-                await self._again(partial(self._cancel, promise))
+                await done(promise)
             case _:
                 pass
         return True
@@ -165,9 +171,15 @@ class Load:
             return
         self.promises.extend(Promise("many", number, run.id) for number, run in zip(numbers, runs, strict=True))
 
-    async def _cancel(self, promise: Promise) -> None:
-        if await self._client.cancel(promise.run_id) is Cancellation.CANCELLED:
-            promise.is_cancelled = True
+    async def _send_drafts(self, number: int) -> None:
+        """One after the other, of which the last one counts."""
+        for text in range(_DRAFTS):
+            try:
+                run = await self._client.start(workload.index, number, text)
+            except DatabaseError as error:
+                self.refused[type(error).__name__] += 1
+            else:
+                self.promises.append(Promise("drafted", text, run.id))
 
     async def _send_twice(self, number: int, call: Call[Any]) -> None:
         """With a key, until it is acknowledged, and once more: it is one run."""
@@ -177,7 +189,7 @@ class Load:
             ids.append((await self._client.start(call, key=f"order-{number}")).id)
 
         for _ in range(2):
-            await self._again(send)
+            await again(send)
         self._findings.looked[_ONE_RUN] += 1
         if len(set(ids)) > 1:
             self._findings.blame(_ONE_RUN, f"order-{number} has {ids}", ids[0])
@@ -211,7 +223,7 @@ class Load:
         for number in range(HEARD):
             await asyncio.sleep(delay * (number % 2))
             # Sent until it is acknowledged; the key makes one of many.
-            await self._again(partial(self._client.signal, run_id, workload.word, number, key=f"word-{number}"))
+            await again(partial(self._client.signal, run_id, workload.word, number, key=f"word-{number}"))
 
     async def _murmur(self, promise: Promise, delay: float) -> None:
         """Without a key: each is sent once, and not again where nobody knows whether it was stored."""
@@ -221,7 +233,7 @@ class Load:
                 await self._client.signal(promise.run_id, workload.murmur, number)
             except DatabaseError:
                 promise.unsure.add(number)
-        await self._again(partial(self._client.signal, promise.run_id, workload.murmur, -1, key="over"))
+        await again(partial(self._client.signal, promise.run_id, workload.murmur, -1, key="over"))
 
     async def _ask(self, run_id: UUID, delay: float) -> None:
         run = self._client.get(run_id)
@@ -235,14 +247,4 @@ class Load:
                 if answer != number * 2:
                     self._findings.blame(_ANSWERED, f"{number} was answered {answer}", run_id)
 
-            await self._again(ask)
-
-    async def _again(self, send: Callable[[], Awaitable[object]]) -> None:
-        with suppress(RunEnded):
-            while True:
-                try:
-                    await send()
-                except (DatabaseError, ReplyTimeout):
-                    await asyncio.sleep(_TRIES_AGAIN)
-                else:
-                    return
+            await again(ask)

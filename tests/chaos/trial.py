@@ -173,7 +173,8 @@ class Trial:
         findings = self._findings
         findings.begin()
         seeds = [random.Random(chance.random()) for _ in range(3)]
-        load = Load(client, self._network.near.dsn, findings, seeds[0], rate=plan.rate, shares=plan.shares)
+        place = self._ledger.place
+        load = Load(client, self._network.near.dsn, place, findings, seeds[0], rate=plan.rate, shares=plan.shares)
         traffic = Traffic(client, findings, seeds[1], rate=plan.messages)
         faults = Faults(
             machine,

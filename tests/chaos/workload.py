@@ -10,23 +10,30 @@ import os
 import signal
 import time
 from datetime import timedelta
+from pathlib import Path
 
 from holdfast import (
     App,
     Connection,
+    Debounce,
     GiveUp,
     Limit,
+    Rate,
     Retry,
     Signal,
     State,
+    Throttle,
     Update,
     activity_info,
+    complete_later,
     fan_out,
+    first_of,
+    heartbeat,
     patched,
     saga,
     sleep,
 )
-from tests.apps.ledger import note
+from tests.apps.ledger import PLACE, note
 from tests.rules.defects import break_process
 
 break_process()
@@ -39,6 +46,11 @@ word = Signal[int]("word")
 murmur = Signal[int]("murmur")
 question = Update[int, int]("question")
 total_so_far = State[int]("total")
+
+
+def drawer(name: object, place: Path | None = None) -> Path:
+    """A file, beside the ledger, in which something lies that an activity and its caller have to tell each other."""
+    return (Path(os.environ[PLACE]) if place is None else place).with_name(f"drawer-{name}")
 
 
 def called(what: str = "call") -> None:
@@ -133,6 +145,60 @@ async def hog(n: int) -> int:
     """Blocks the event loop for longer than a lease lasts."""
     called()
     time.sleep(4.5)
+    return n
+
+
+@app.activity(rate=Rate(5, per=timedelta(seconds=1), burst=5))
+async def paced(n: int) -> int:
+    called()
+    return n
+
+
+@app.activity(throttle=Throttle(3, per=timedelta(seconds=1), key="customer"))
+async def remind(customer: int, n: int) -> int:
+    del customer
+    called()
+    return n
+
+
+@app.activity(debounce=Debounce(timedelta(milliseconds=300), per="document", at_most=timedelta(seconds=2)))
+async def index(document: int, text: int) -> int:
+    del document
+    called()
+    return text
+
+
+@app.activity(heartbeat_timeout=timedelta(seconds=2), retry=Retry(max_attempts=50, initial=timedelta(0)))
+async def copy(rows: int) -> int:
+    """Says how far it is; the next attempt goes on from there."""
+    called()
+    for row in range(activity_info().details_as(int) or 0, rows):
+        await asyncio.sleep(0.02)
+        heartbeat(row + 1)
+    return rows
+
+
+@app.activity
+async def ask_somebody(n: int) -> int:
+    """Gives its token away, and leaves the rest to who has it."""
+    called()
+    info = activity_info()
+    note(info.token, place=drawer(info.run_id))
+    complete_later()
+
+
+@app.activity(retry=Retry(max_attempts=1))
+async def print_label(n: int) -> int:
+    """Fails for good until there is paper. Not in the ledger: a retried run calls it again, as is right."""
+    if not drawer(f"paper-{n}").exists():
+        raise GiveUp("the printer has no paper")
+    return n
+
+
+@app.activity
+async def dawdle(n: int) -> int:
+    called()
+    await asyncio.sleep(0.15)
     return n
 
 
@@ -239,6 +305,46 @@ async def market(n: int) -> int:
         fan_out(weigh, [n, n + 1, n + 2]), asyncio.gather(*[serve(one, one) for one in range(3)])
     )
     return sum(weights) + sum(served)
+
+
+@app.workflow
+async def seat(number: int) -> int:
+    """Of these one is open for each number: its key is taken while it is."""
+    await sleep(timedelta(milliseconds=100))
+    return await step(number) - 1
+
+
+@app.workflow
+async def crowd(count: int) -> list[int]:
+    """So many signals, which several send at once."""
+    return sorted([await word.wait() for _ in range(count)])
+
+
+@app.workflow
+async def race(n: int) -> int:
+    """Two races of which the winner is certain, and one that anybody may win, whose loser is cancelled."""
+    first = await first_of(step(n), sleep(timedelta(hours=1)))
+    second = await first_of(word.wait(), sleep(timedelta(milliseconds=20)))
+    await first_of(dawdle(n), sleep(timedelta(milliseconds=150)))
+    return int(first.value or 0) + first.which + second.which
+
+
+@app.workflow
+async def purchase(n: int) -> int:
+    return await ask_somebody(n)
+
+
+@app.workflow
+async def ship(n: int) -> int:
+    """Fails once it is half through, until somebody mends what was wrong."""
+    parcel = await step(n)
+    return parcel + await print_label(n)
+
+
+@app.workflow
+async def idle() -> None:
+    """Waits for what nobody sends."""
+    await word.wait()
 
 
 @app.workflow
