@@ -69,7 +69,7 @@ _TUNINGS = {"high": [HIGH], "default": [DEFAULT], "both": [HIGH, DEFAULT]}
     "--profile",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Write a cProfile of each worker process into this folder; its figures are then lower.",
+    help="Write into this folder where the time of workers, clients and server goes; needs py-spy.",
 )
 @click.option("--peers", "against_peers", is_flag=True, help="Measure Holdfast beside its peers.")
 @click.option("--system", "systems", multiple=True, metavar="NAME", help="With --peers: only this one; repeatable.")

@@ -25,9 +25,10 @@ WORDS = {
     "wal": "bytes of WAL",
     "stored": "bytes stored",
     "worker": "µs of the worker",
+    "client": "µs of the client",
     "server": "µs of the server",
 }
-_SCALE = {"worker": 1e6, "server": 1e6}
+_SCALE = {"worker": 1e6, "client": 1e6, "server": 1e6}
 _BULK = 5000
 _PATIENCE = 120.0
 
@@ -60,11 +61,11 @@ async def _measure(sitting: Sitting, tuning: Tuning, database: Database, count: 
             await _execute(client, [call(n) for n in range(100)])
         connections = 0.0
         for name, call in shapes.items():
-            began = await meter.read()
+            began, spent = await meter.read(), time.process_time()
             for first in range(0, count, _BULK):
                 await client.start_many([call(n) for n in range(first, min(count, first + _BULK))], lane="held-back")
             filled = await meter.read()
-            started.append(filled.since(began, count))
+            started.append(filled.since(began, count) | {"client": (time.process_time() - spent) / count})
             await database.release("held-back")
             released = await meter.read()
             connections = max(connections, await database.connections())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ _WAKES = "select coalesce(max(hold), 1) - 1 from holdfast.journal where run_id =
 _LAST_BEGUN = "select max((output #>> '{}')::float8) from holdfast.result"
 _CHUNK = 500_000
 _DELAYS = (_FOLDER / "delays.sql").read_text(encoding="utf-8")
+_STATEMENTS = (_FOLDER / "statements_by_time.sql").read_text(encoding="utf-8")
 _COUNTS = (_FOLDER / "counts.sql").read_text(encoding="utf-8")
 
 
@@ -54,6 +55,15 @@ class Window:
     def decline(self) -> float:
         """The pace in the last tenth, as a part of that in the first."""
         return self.last_tenth / self.first_tenth if self.first_tenth else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """How often something was said to the server, and how many ms that took in all."""
+
+    text: str
+    calls: int
+    took: float
 
 
 class Database:
@@ -141,6 +151,14 @@ class Database:
     async def stored(self) -> float:
         """Bytes of all tables, with their indexes."""
         return float(await self._connection.fetchval(_STORED))
+
+    async def statements(self) -> Mapping[int, Statement] | None:
+        """What was said here until now; None where nothing counts it."""
+        if "pg_stat_statements" not in str(await self._connection.fetchval("show shared_preload_libraries")):
+            return None
+        await self._connection.execute("create extension if not exists pg_stat_statements")
+        rows = await self._connection.fetch(_STATEMENTS)
+        return {row["queryid"]: Statement(text=row["text"], calls=row["calls"], took=row["took"]) for row in rows}
 
     @asynccontextmanager
     async def pinned(self) -> AsyncGenerator[None]:

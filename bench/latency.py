@@ -56,7 +56,7 @@ async def _on_empty(sitting: Sitting, tuning: Tuning) -> list[float]:
 async def _sample(sitting: Sitting, tuning: Tuning, database: Database) -> list[float]:
     """Latencies in milliseconds, in ascending order."""
     samples: list[float] = []
-    async with sitting.worker(database, tuning), database.client() as client:
+    async with sitting.worker(database, tuning), sitting.client(database) as client:
         for number in range(_started(sitting)):
             # At random, so that nothing that recurs in either process is met always, or never.
             await asyncio.sleep(random.uniform(0.005, 0.050))

@@ -69,7 +69,7 @@ class Meter:
             commits=float(row["commits"]),
             wal=float(row["wal"]),
             stored=float(row["stored"]),
-            worker=_spent(Path(f"/proc/{self._worker}")),
+            worker=spent_by(self._worker),
             server=None if self._postmaster is None else _spent_by_all(self._postmaster),
         )
 
@@ -88,6 +88,11 @@ def _stat(process: Path) -> list[str]:
 
 def _parent(process: Path) -> int:
     return int(_stat(process)[1])
+
+
+def spent_by(process: int) -> float:
+    """Seconds of processor time of this process."""
+    return _spent(Path(f"/proc/{process}"))
 
 
 def _spent(process: Path, *, reaped: bool = False) -> float:

@@ -16,7 +16,7 @@ class Plan:
         parked: How many parked runs are in the table where there are any.
         days: Into how many days the tables are divided; 0: they are not.
         minutes: How long a soak lasts.
-        profile: The directory that profiles of the worker are written to, if any are.
+        profile: The directory that profiles are written to, if any are.
     """
 
     seconds: float = 10.0

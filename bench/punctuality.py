@@ -31,7 +31,7 @@ async def measure_steady(sitting: Sitting, tuning: Tuning) -> Sequence[Figure]:
     for number in range(sitting.plan.repeat):
         async with sitting.server.database() as database:
             await database.settle()
-            async with sitting.worker(database, tuning), database.client() as client:
+            async with sitting.worker(database, tuning), sitting.client(database) as client:
                 await (await client.start(stamp)).result()
                 began, started = time.perf_counter(), 0
                 while (passed := time.perf_counter() - began) < sitting.plan.warm_up + sitting.plan.seconds:
@@ -54,7 +54,7 @@ async def measure_due_at_once(sitting: Sitting, tuning: Tuning) -> Sequence[Figu
     for number in range(sitting.plan.repeat):
         async with sitting.server.database() as database:
             await database.settle()
-            async with sitting.worker(database, tuning), database.client() as client:
+            async with sitting.worker(database, tuning), sitting.client(database) as client:
                 await (await client.start(stamp)).result()
                 due = datetime.now(UTC) + _AHEAD
                 for place in range(10):

@@ -80,7 +80,7 @@ def _settings(environment: Environment, plan: Plan) -> Sequence[str]:
         f"{plan.repeat} times, {plan.samples} latencies each; one worker process"
     )
     if plan.profile is not None:
-        measured += ", profiled, which slows it down"
+        measured += ", profiled, which slows it down a little"
     versions = (
         f"Holdfast {environment.holdfast}, Python {environment.python}, asyncpg {environment.asyncpg}, "
         f"uvloop {environment.uvloop or 'not installed'}, {environment.cores} cores, {environment.architecture}, "

@@ -32,7 +32,7 @@ async def _measure_once(sitting: Sitting, tuning: Tuning, count: int) -> float:
     plan = sitting.plan
     async with sitting.server.database() as database:
         await database.settle()
-        async with sitting.worker(database, tuning), database.client() as client:
+        async with sitting.worker(database, tuning), sitting.client(database) as client:
 
             async def run(_number: int) -> int:
                 handle = await client.start(steps, STEPS)

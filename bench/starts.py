@@ -43,7 +43,7 @@ async def _measure(sitting: Sitting, crowd: int, start: Callable[[Client, int], 
     for repetition in range(plan.repeat):
         async with sitting.server.database() as database:
             await database.settle()
-            async with database.client() as client:
+            async with sitting.client(database) as client:
                 tally = await run_crowd(crowd, partial(start, client), warm_up=plan.warm_up, seconds=plan.seconds)
             await database.check(started=tally.total, executed=False)
         sitting.note(f"{repetition + 1} of {plan.repeat}: {tally.per_second:,.0f} starts/s")

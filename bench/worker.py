@@ -76,18 +76,14 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def run_worker(
-    url: str, tuning: Tuning, *, app: str = WORKLOAD, lanes: Sequence[str] = (), profile: Path | None = None
+    url: str, tuning: Tuning, *, app: str = WORKLOAD, lanes: Sequence[str] = ()
 ) -> AsyncGenerator[WorkerProcess]:
-    """A worker on this database for as long as the block lasts, of its default lane or of these.
-
-    ``profile`` is the file for its profile.
-    """
+    """A worker on this database for as long as the block lasts, of its default lane or of these."""
     with TemporaryDirectory(prefix="holdfast-bench-worker-") as folder:
         log = Path(folder) / "log"
         with log.open("wb") as out:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *([] if profile is None else ["-m", "cProfile", "-o", str(profile)]),
                 *("-m", "holdfast", "worker", "--app", app),
                 *tuning.arguments,
                 *(f"--lane={lane}" for lane in lanes),

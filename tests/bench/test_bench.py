@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,11 +81,19 @@ def test_a_scenario_runs_from_end_to_end(sitting: Callable[[tuple[str, ...]], di
     assert record["environment"]["postgres"]["fsync"] == "off"
 
 
-def test_a_profile_of_the_worker_is_written(server: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_a_profile_says_where_the_time_of_worker_client_and_server_goes(
+    server: EmbeddedPostgres, tmp_path: Path
+) -> None:
     tiny(server, tmp_path / "figures.json", "latency", "--profile", str(tmp_path / "profiles"))
-    (profile,) = (tmp_path / "profiles").iterdir()
-    assert profile.name == "latency-default-1.prof"
-    assert profile.stat().st_size > 10_000
+    assert {file.name for file in (tmp_path / "profiles").iterdir()} == {
+        f"latency-default-{who}-1.{kind}" for who in ("worker", "client") for kind in ("stacks", "txt")
+    }
+    for who in ("worker", "client"):
+        said = (tmp_path / "profiles" / f"latency-default-{who}-1.txt").read_text(encoding="utf-8")
+        of_process, of_server = said.split("the server: ")
+        # So short that it may have been seen at few things: but at some, most of all at importing itself.
+        assert re.search(r"^ +[0-9.]+%  [a-zP]", of_process, re.MULTILINE), said
+        assert re.search(r"^ +[0-9.]+% .*insert into holdfast\.run", of_server, re.MULTILINE), said
 
 
 def test_a_scenario_that_cannot_be_run_ends_with_an_error(server: EmbeddedPostgres) -> None:
