@@ -2,8 +2,9 @@
 
 It writes the narrowest rows that do the work, fenced and locked as the engine's are.
 
-    python ceiling.py DSN [--runs 30000] [--steps 3] [--room 1000] [--pin-xmin]
+    python ceiling.py DSN [--runs 30000] [--steps 3] [--room 1000] [--pin-xmin] [--way backlog|singles|alone]
 
+A backlog is worked off, or runs are started singly by as many tasks as there is room, or one run goes after the other.
 Prints one JSON line. The engine's throughput for the same work divided by this figure, both measured in one sitting on
 one machine and one database server, says how much the engine itself costs. Uses schema "ceiling", which it drops first.
 """
@@ -78,6 +79,34 @@ FLUSH = "select flush(1, 1, $1, $2, $3, $4, $5, $6, $7, $8)"
 EPOCH = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 
 
+class GroupStart:
+    """Idle: insert at once. An insert in flight: collect, then insert again."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.waiting: list[tuple[uuid.UUID, asyncio.Future[None]]] = []
+        self.wake = asyncio.Event()
+
+    async def start(self) -> None:
+        """Starts one run; it is there when this returns."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiting.append((uuid.uuid4(), waiter))
+        self.wake.set()
+        await waiter
+
+    async def run(self) -> None:
+        """Inserts until it is cancelled."""
+        statement = await self.connection.prepare(START)
+        while True:
+            await self.wake.wait()
+            self.wake.clear()
+            while self.waiting:
+                batch, self.waiting = self.waiting[:BATCH], self.waiting[BATCH:]
+                await statement.fetch([run for run, _ in batch])
+                for _, waiter in batch:
+                    waiter.set_result(None)
+
+
 class GroupCommit:
     """Idle: flush at once. A flush in flight: collect, then flush again."""
 
@@ -119,13 +148,60 @@ class GroupCommit:
                     waiter.set_result(None)
 
 
-async def main(args: argparse.Namespace) -> None:
+async def connect(args: argparse.Namespace) -> Connection:
+    """A connection that finds the tables."""
+    return await asyncpg.connect(args.dsn, server_settings={"search_path": "ceiling"})
+
+
+async def singles(args: argparse.Namespace) -> dict[str, Any]:
+    """As many tasks as there is room start one run after the other; nobody executes."""
+    connection = await connect(args)
+    await connection.execute(SCHEMA)
+    starts = GroupStart(connection)
+    starter = asyncio.create_task(starts.run())
+    numbers = iter(range(args.runs))
+
+    async def go_on() -> None:
+        for _ in numbers:
+            await starts.start()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(go_on() for _ in range(args.room)))
+    seconds = time.perf_counter() - began
+    starter.cancel()
+    pace = round(args.runs / seconds)
+    return {"runs_per_second": pace, "starts_per_second": pace, "seconds": round(seconds, 2)}
+
+
+async def alone(args: argparse.Namespace) -> dict[str, Any]:
+    """One run after the other, each with the commits of its start, its claim and its end; nobody has to be woken."""
+    connection = await connect(args)
+    await connection.execute(SCHEMA)
+    start, claim, flush = [await connection.prepare(statement) for statement in (START, CLAIM, FLUSH)]
+    nothing: list[Any] = []
+    times: list[float] = []
+    began = time.perf_counter()
+    for _ in range(args.runs):
+        at, run = time.perf_counter(), uuid.uuid4()
+        await start.fetch([run])
+        if [row["run_id"] for row in await claim.fetch("default", 3, 1, 1, EPOCH)] != [run]:
+            raise RuntimeError("another run is there")
+        if not await flush.fetchval(*[nothing] * 5, [run], [1], ['"ok"']):
+            raise RuntimeError("fenced")
+        times.append((time.perf_counter() - at) * 1000)
+    seconds = time.perf_counter() - began
+    times.sort()
+    return {
+        "runs_per_second": round(args.runs / seconds),
+        "p50_ms": round(times[len(times) // 2], 3),
+        "p99_ms": round(times[min(len(times) - 1, int(0.99 * len(times)))], 3),
+        "seconds": round(seconds, 2),
+    }
+
+
+async def backlog(args: argparse.Namespace) -> dict[str, Any]:
     """Starts the runs, then executes them."""
-
-    async def connect() -> Connection:
-        return await asyncpg.connect(args.dsn, server_settings={"search_path": "ceiling"})
-
-    claims, flushes, pin = await connect(), await connect(), await connect()
+    claims, flushes, pin = await connect(args), await connect(args), await connect(args)
     await claims.execute(SCHEMA)
     if args.pin_xmin:
         await pin.execute("begin isolation level repeatable read; select 1; create temp table x (i int)")
@@ -168,7 +244,7 @@ async def main(args: argparse.Namespace) -> None:
         await asyncio.wait(running)
     seconds = time.perf_counter() - began
     committer.cancel()
-    said: dict[str, Any] = {
+    return {
         "scenario": f"ceiling, {args.steps} steps" + (", pinned xmin" if args.pin_xmin else ""),
         "runs": total,
         "starts_per_second": round(started),
@@ -178,8 +254,14 @@ async def main(args: argparse.Namespace) -> None:
         "client_cpu_share": round((time.process_time() - cpu) / seconds, 2),
         "seconds": round(seconds, 2),
     }
-    print(json.dumps(said))
 
+
+async def main(args: argparse.Namespace) -> None:
+    """Measures one of them."""
+    print(json.dumps(await WAYS[args.way](args)))
+
+
+WAYS = {"backlog": backlog, "singles": singles, "alone": alone}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -188,6 +270,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--room", type=int, default=1000)
     parser.add_argument("--pin-xmin", action="store_true")
+    parser.add_argument("--way", choices=sorted(WAYS), default="backlog")
     arguments = parser.parse_args()
     try:
         import uvloop

@@ -83,8 +83,12 @@ def _settings(environment: Environment, plan: Plan) -> Sequence[str]:
         measured += ", profiled, which slows it down a little"
     versions = (
         f"Holdfast {environment.holdfast}, Python {environment.python}, asyncpg {environment.asyncpg}, "
-        f"uvloop {environment.uvloop or 'not installed'}, {environment.cores} cores, {environment.architecture}, "
-        f"{environment.date}"
+        f"uvloop {environment.uvloop or 'not installed'}, commit {environment.commit or 'unknown'}, {environment.date}"
     )
     postgres = ", ".join(f"{name}={value}" for name, value in environment.postgres.items() if name != "server_version")
-    return measured, versions, f"PostgreSQL {environment.postgres['server_version']}: {postgres}"
+    return (
+        measured,
+        versions,
+        str(environment.machine),
+        f"PostgreSQL {environment.postgres['server_version']}: {postgres}",
+    )

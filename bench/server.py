@@ -39,11 +39,13 @@ _SETTINGS = (
 class Server:
     """Scratch databases on one server: each repetition gets a fresh one, so that all begin alike."""
 
-    def __init__(self, url: str, settings: Mapping[str, str], prefix: str) -> None:
+    def __init__(self, url: str, settings: Mapping[str, str], prefix: str, *, data: Path | None) -> None:
         self._url = url
         self._prefix = prefix
         self._count = 0
         self.settings = settings
+        self.data = data
+        """Where its data is, if that is known."""
 
     @asynccontextmanager
     async def database(self, *, empty: bool = False) -> AsyncGenerator[Database]:
@@ -80,7 +82,7 @@ class Server:
 async def open_server(url: str | None, *, days: int = 0) -> AsyncGenerator[Server]:
     """The server at this URL, or an embedded one with full durability and data that goes with it."""
     if url is not None:
-        async with _prepared(url, days) as server:
+        async with _prepared(url, days, data=None) as server:
             yield server
         return
     place = Path(tempfile.mkdtemp(prefix="holdfast-bench-"))
@@ -90,7 +92,7 @@ async def open_server(url: str | None, *, days: int = 0) -> AsyncGenerator[Serve
         postgres = EmbeddedPostgres(EmbeddedSettings(data_dir=place / "data", durability="full", temporary=True))
         await asyncio.to_thread(postgres.start)
         try:
-            async with _prepared(postgres.dsn, days) as server:
+            async with _prepared(postgres.dsn, days, data=place) as server:
                 yield server
         finally:
             await asyncio.to_thread(postgres.stop)
@@ -99,8 +101,8 @@ async def open_server(url: str | None, *, days: int = 0) -> AsyncGenerator[Serve
 
 
 @asynccontextmanager
-async def _prepared(url: str, days: int) -> AsyncGenerator[Server]:
-    server = Server(url, await _read_settings(url), f"holdfast_bench_{uuid.uuid4().hex[:8]}")
+async def _prepared(url: str, days: int, *, data: Path | None) -> AsyncGenerator[Server]:
+    server = Server(url, await _read_settings(url), f"holdfast_bench_{uuid.uuid4().hex[:8]}", data=data)
     await server.execute(f"create database {server.template}")
     try:
         async with App(url_of(url, server.template), schema="holdfast").client():

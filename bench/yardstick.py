@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,9 +26,19 @@ class Yardstick:
     reads: Literal["runs_per_second", "steps_per_second", "starts_per_second"]
     room: int = 1000
     pinned: bool = False
+    way: Literal["backlog", "singles", "alone"] = "backlog"
+    """A backlog of ``room`` runs at once; single starts from ``room`` tasks; runs one after the other, with starts."""
 
     async def measure(self, sitting: Sitting) -> float:
         """The ceiling of this moment, measured for about as long as the engine is.
+
+        Raises:
+            BenchFailed: the program failed.
+        """
+        return float((await self.look(sitting))[self.reads])
+
+    async def look(self, sitting: Sitting) -> Mapping[str, Any]:
+        """All that the program says of this moment.
 
         Raises:
             BenchFailed: the program failed.
@@ -37,7 +48,7 @@ class Yardstick:
         said = await self._run(sitting, _rounded(pace * seconds))
         sitting.ceilings[self] = float(said["runs_per_second"])
         sitting.note(f"ceiling {said[self.reads]:,} ({self.reads.replace('_', ' ')})")
-        return float(said[self.reads])
+        return said
 
     async def _calibrate(self, sitting: Sitting, length: float) -> float:
         """How many runs it executes per second."""
@@ -54,7 +65,7 @@ class Yardstick:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 str(_PROGRAM),
-                *(f"--steps={self.steps}", f"--room={self.room}", f"--runs={runs}"),
+                *(f"--steps={self.steps}", f"--room={self.room}", f"--runs={runs}", f"--way={self.way}"),
                 *(["--pin-xmin"] if self.pinned else []),
                 env={**os.environ, "HOLDFAST_DATABASE_URL": database.url},
                 stdin=asyncio.subprocess.DEVNULL,

@@ -9,9 +9,6 @@ from typing import Any
 
 from bench.peers.tally import Tally
 
-STEPS = 3
-"""How many steps a workflow has."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -19,13 +16,15 @@ class Task:
 
     Attributes:
         url: The database.
-        kind: ``job`` or ``workflow``: what is started and executed.
+        kind: ``job``, ``workflow`` or ``message``: what is started and executed.
+        steps: How many steps a workflow has.
         settings: The system's own options.
         expected: How many executions there will be; 0 where nobody knows.
     """
 
     url: str
     kind: str = "job"
+    steps: int = 3
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     expected: int = 0
 
@@ -48,7 +47,7 @@ class Client(ABC):
 
     @abstractmethod
     async def start(self, number: int) -> Any:
-        """Starts one no-op job, durably; gives what ``wait`` needs."""
+        """Starts one, a job or a workflow, durably; gives what ``wait`` needs."""
 
     @abstractmethod
     async def start_many(self, count: int, sent: float | None = None) -> None:
@@ -56,7 +55,7 @@ class Client(ABC):
 
     @abstractmethod
     async def wait(self, handle: Any) -> None:
-        """Waits until this job has ended, durably, as the documentation says; else by looking at its row."""
+        """Waits until this one has ended, durably, as the documentation says; else by looking at its row."""
 
 
 class Worker(ABC):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,6 @@ from bench.peers.peer import Batch, Peer
 from bench.peers.record import CEILING, PeerRecord, Records
 from bench.peers.scenario import PACE, ROOM, SCENARIOS, Figures, Scenario
 from bench.peers.table import print_table
-from bench.peers.verdict import HOLDFAST
 from bench.plan import Plan
 from bench.server import open_server
 from bench.sitting import Sitting
@@ -34,13 +34,13 @@ async def compare(
     json_file: Path | None,
     page_file: Path | None,
 ) -> bool:
-    """Measures these systems in these scenarios, and writes what came of it; whether Holdfast itself never failed."""
+    """Measures these systems in these scenarios, and writes what came of it; whether nobody that is here has failed."""
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
     installation = await install_peers(peers, notes)
     async with open_server(database_url) as server:
-        environment = look_around(server.settings)
+        environment = look_around(server.settings, data=server.data)
         sitting = Sitting(server=server, plan=plan, notes=notes)
-        paces: dict[tuple[str, ...], float] = {}
+        paces: dict[Hashable, float] = {}
         records: list[PeerRecord] = []
 
         def sat() -> Sat:
@@ -55,7 +55,7 @@ async def compare(
         try:
             for scenario in scenarios:
                 for batch in scenario.batches:
-                    records += await _Round(
+                    records += await Round(
                         sitting=sitting,
                         installation=installation,
                         scenario=scenario,
@@ -70,7 +70,7 @@ async def compare(
             print_table(sat())
         if page_file is not None:
             write_page(page_file, sat(), json_file)
-    return not any(record.failure for record in records if record.system == HOLDFAST)
+    return not Records(records=tuple(records)).failures
 
 
 def chosen(names: Sequence[str], systems: Sequence[str]) -> tuple[Sequence[Scenario], Sequence[Peer]]:
@@ -89,8 +89,21 @@ def chosen(names: Sequence[str], systems: Sequence[str]) -> tuple[Sequence[Scena
     )
 
 
-class _Round:
-    """One scenario with one size of batches: each repetition is one of everybody, so that neighbours are alike."""
+_ALIKE = 1.5
+_MOST = 4
+
+
+def disagree(values: Sequence[float]) -> bool:
+    """Whether no two of these are alike, so that it should be measured once more; nobody knows of one alone."""
+    ordered = sorted(values)
+    return len(ordered) > 1 and all(high > _ALIKE * low for low, high in pairwise(ordered))
+
+
+class Round:
+    """One scenario with one size of batches: each repetition is one of everybody, so that neighbours are alike.
+
+    Where no two repetitions are alike, those systems are measured a third and a fourth time.
+    """
 
     def __init__(
         self,
@@ -100,13 +113,13 @@ class _Round:
         scenario: Scenario,
         batch: Batch,
         peers: Sequence[Peer],
-        paces: dict[tuple[str, ...], float],
+        paces: dict[Hashable, float],
     ) -> None:
         self._sitting = sitting
         self._installation = installation
         self._scenario = scenario
         self._batch: Batch = batch
-        self._peers = peers
+        self._peers = {peer.name: peer for peer in peers}
         self._paces = paces
         self._found: dict[str, list[Figures]] = defaultdict(list)
         self._failures: dict[str, str] = {}
@@ -114,56 +127,69 @@ class _Round:
 
     async def run(self) -> Sequence[PeerRecord]:
         """A record for each system, and for the ceiling if there is one."""
-        for peer in self._peers:
-            if (reason := self._lack(peer)) is not None:
-                self._absent[peer.name] = reason
+        self._absent = {name: lack for name, peer in self._peers.items() if (lack := self._lack(peer)) is not None}
+        systems = [*([CEILING] if self._scenario.yardstick else []), *self._peers]
         for _ in range(self._sitting.plan.repeat):
-            if self._scenario.yardstick is not None:
-                await self._measure_ceiling()
-            for peer in self._peers:
-                if peer.name not in self._absent and peer.name not in self._failures:
-                    await self._measure(peer)
-        systems = [peer.name for peer in self._peers]
-        return [self._record(name) for name in (CEILING, *systems) if name != CEILING or self._scenario.yardstick]
+            await self._measure(systems)
+        for _ in range(self._sitting.plan.repeat, _MOST):
+            await self._measure([system for system in systems if self._is_unsure(system)])
+        return [self._record(system) for system in systems]
 
     def _lack(self, peer: Peer) -> str | None:
+        if self._scenario.systems is not None and peer.name not in self._scenario.systems:
+            return "not measured"
         if self._scenario.needs_workflows and not peer.has_workflows:
             return "no workflows"
         lack = self._installation.lack(peer)
         return None if lack is None else f"not installed: {lack}"
 
-    async def _measure_ceiling(self) -> None:
+    def _is_unsure(self, system: str) -> bool:
+        """By its paces; where there are none, by the first figure that there is."""
+        figures = self._figures(system)
+        paces = [figure for figure in figures if figure.name.endswith(PACE)] or figures[:1]
+        return any(disagree(figure.values) for figure in paces)
+
+    async def _measure(self, systems: Sequence[str]) -> None:
+        for system in systems:
+            if system in self._absent or system in self._failures:
+                continue
+            self._sitting.subject = f"{self._scenario.name} {self._batch} {system}"
+            try:
+                figures = await (self._look() if system == CEILING else self._scenario.measure(self._bout(system)))
+            except Exception as error:
+                self._failures[system] = f"{type(error).__name__}: {error}"
+                self._sitting.note(f"FAILED: {self._failures[system]}")
+            else:
+                self._found[system].append(figures)
+                self._sitting.note(", ".join(f"{name} {show(value)}" for name, value in _known(figures).items()))
+
+    async def _look(self) -> Figures:
         assert self._scenario.yardstick is not None
-        self._sitting.subject = f"{self._scenario.name} {self._batch}"
-        try:
-            pace = await self._scenario.yardstick(ROOM[self._batch]).measure(self._sitting)
-            self._found[CEILING].append({PACE: pace})
-        except Exception as error:
-            self._fail(CEILING, error)
+        yardstick = self._scenario.yardstick(ROOM[self._batch])
+        said = await yardstick.look(self._sitting)
+        return {name: float(said[key]) for name, key in (self._scenario.reads or {PACE: yardstick.reads}).items()}
 
-    async def _measure(self, peer: Peer) -> None:
-        self._sitting.subject = f"{self._scenario.name} {self._batch} {peer.name}"
-        bout = Bout(self._sitting, self._installation, peer, self._batch, self._paces)
-        try:
-            figures = await self._scenario.measure(bout)
-        except Exception as error:
-            self._fail(peer.name, error)
-        else:
-            self._found[peer.name].append(figures)
-            self._sitting.note(", ".join(f"{name} {show(value)}" for name, value in figures.items()))
+    def _bout(self, system: str) -> Bout:
+        return Bout(self._sitting, self._installation, self._peers[system], self._batch, self._paces)
 
-    def _fail(self, system: str, error: Exception) -> None:
-        self._failures[system] = f"{type(error).__name__}: {error}"
-        self._sitting.note(f"FAILED: {self._failures[system]}")
+    def _figures(self, system: str) -> tuple[Figure, ...]:
+        """What could be told; what could not is left out of the median, and not there if it never could."""
+        values: dict[str, list[float]] = defaultdict(list)
+        for figures in [] if system in self._failures else self._found[system]:
+            for name, value in _known(figures).items():
+                values[name].append(value)
+        return tuple(Figure(name=name, values=tuple(found)) for name, found in values.items())
 
     def _record(self, system: str) -> PeerRecord:
-        found = [] if system in self._failures else self._found[system]
-        names = list(found[0]) if found else []
         return PeerRecord(
             scenario=self._scenario.name,
             batch=self._batch,
             system=system,
-            figures=tuple(Figure(name=name, values=tuple(one[name] for one in found)) for name in names),
+            figures=self._figures(system),
             absent=self._absent.get(system),
             failure=self._failures.get(system),
         )
+
+
+def _known(figures: Figures) -> Mapping[str, float]:
+    return {name: value for name, value in figures.items() if value is not None}

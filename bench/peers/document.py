@@ -10,8 +10,9 @@ from typing import Any
 
 from bench.environment import Environment
 from bench.peers.installation import Installation
-from bench.peers.peer import BATCHES, Peer
+from bench.peers.peer import Peer
 from bench.peers.record import Records
+from bench.peers.scenario import LEFT_OUT
 from bench.peers.verdict import judge
 from bench.plan import Plan
 
@@ -53,6 +54,7 @@ def write_json(file: Path, sat: Sat) -> None:
             }
             for verdict in judge(sat.records, sat.peers)
         ],
+        "left_out": dict(LEFT_OUT),
     }
     file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -63,5 +65,6 @@ def _system(sat: Sat, peer: Peer) -> Mapping[str, Any]:
         "version": sat.version(peer),
         "language": peer.language,
         "missing": sat.installation.lack(peer),
-        "settings": {batch: dict(peer.settings(batch)) for batch in BATCHES} | {"client": dict(peer.client)},
+        "settings": {whom: dict(options) for whom, options in peer.told.items()},
+        "source": peer.source._asdict(),
     }

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from bench.figure import show
 from bench.peers.document import Sat
-from bench.peers.peer import BATCHES, Peer
+from bench.peers.peer import Peer, name_all
 from bench.peers.record import CEILING
-from bench.peers.scenario import RATE, ROOM, SCENARIOS
+from bench.peers.scenario import CREW, CROWD, LEFT_OUT, RATE, ROOM, SCENARIOS
 from bench.peers.table import rows
 from bench.peers.verdict import judge
 
@@ -32,14 +31,18 @@ def write_page(file: Path, sat: Sat, json_file: Path | None) -> None:
             ),
             failures=_failures(sat),
             settings=_table(
-                ["system", "version", *BATCHES, "client", "remark"], (_settings(sat, peer) for peer in sat.peers)
+                ["system", "version", "small", "large", "client", "remark", "source"],
+                (_settings(sat, peer) for peer in sat.peers),
             ),
+            left_out="\n".join(f"- *{name}*: {reason}." for name, reason in LEFT_OUT.items()),
+            crew=CREW.name,
             promises=_table(
                 ["system", "keeps", "fences", "ends", "a client waits by"],
                 ([peer.title, peer.keeps, peer.fences, peer.acknowledges, peer.waits] for peer in sat.peers),
             ),
             few=ROOM["small"],
             many=f"{ROOM['large']:,}",
+            crowd=CROWD,
             rate=f"{RATE:,.0f}",
             pinned=f"{2 * sat.plan.seconds:g}",
         ),
@@ -53,9 +56,10 @@ def _measured(sat: Sat, json_file: Path | None) -> str:
         f"`{name}` {value}" for name, value in environment.postgres.items() if name != "server_version"
     )
     return (
-        f"Measured {environment.date[:10]} on {environment.cores} cores ({environment.architecture}), "
-        f"Python {environment.python}, Node {sat.installation.node or 'not here'}, PostgreSQL "
-        f"{environment.postgres['server_version']} ({postgres}): {plan.seconds:g} s for each figure, "
+        f"Measured {environment.date[:10]} on {environment.machine}; Python {environment.python}, "
+        f"Node {sat.installation.node or 'not here'}, "
+        f"PostgreSQL {environment.postgres['server_version']} ({postgres}), "
+        f"Holdfast at commit {environment.commit or 'unknown'}: {plan.seconds:g} s for each figure, "
         f"{plan.repeat} times. A figure is the median, with the least and the most below it."
         + (f" All of them are in `{json_file.name}`, too." if json_file is not None else "")
     )
@@ -69,12 +73,8 @@ def _targets(sat: Sat) -> Iterator[list[str]]:
 
 
 def _settings(sat: Sat, peer: Peer) -> list[str]:
-    options = [_options(options) for options in (peer.small, peer.large, peer.client)]
-    return [peer.title, sat.version(peer), *options, peer.remark]
-
-
-def _options(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"`{name}={value}`" for name, value in options.items()) or "as it comes"
+    options = [name_all(options, "`") for options in peer.told.values()]
+    return [peer.title, sat.version(peer), *options, peer.remark, f"[{peer.source.title}]({peer.source.url})"]
 
 
 def _failures(sat: Sat) -> str:
@@ -83,9 +83,8 @@ def _failures(sat: Sat) -> str:
         f"- {peer.title}: not installed: {missing}" for peer in sat.peers if (missing := sat.installation.lack(peer))
     ]
     lines += [
-        f"- {record.system}, {record.scenario}, {record.batch}: {' '.join(record.failure.split())[:300]}"
-        for record in sat.records.records
-        if record.failure is not None
+        f"- {record.system}, {record.scenario}, {record.batch}: {' '.join((record.failure or '').split())[:300]}"
+        for record in sat.records.failures
     ]
     return "\n".join(["What could not be measured:", "", *lines] if lines else ["Everybody could be measured."])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,11 @@ class Records:
             one for one in self.records if one.scenario == scenario and one.batch == batch and one.system == system
         )
         return next(found, None)
+
+    @property
+    def failures(self) -> Sequence[PeerRecord]:
+        """Where somebody who is here failed; who is absent did not."""
+        return [one for one in self.records if one.failure is not None]
 
     def median(self, scenario: str, batch: Batch, system: str, figure: str) -> float | None:
         """The median of one figure, if there is one."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.figure import show
 from bench.peers.document import Sat
-from bench.peers.peer import BATCHES, Batch
+from bench.peers.peer import Batch, name_all
 from bench.peers.record import CEILING, PeerRecord
-from bench.peers.scenario import PINNED, SCENARIOS
+from bench.peers.scenario import CREW, PINNED, SCENARIOS
 from bench.peers.verdict import judge, pinned_share
 
 _WIDTH = 170
@@ -45,9 +44,9 @@ def rows(sat: Sat, *, separator: str) -> Iterator[Row]:
             names = dict.fromkeys(figure.name for record in found if record for figure in record.figures)
             if not names and any(found):
                 names = {"–": None}
-            label = batch if len(scenario.batches) > 1 else ""
+            label = batch if scenario.has_worker else ""
             for name in names:
-                cells = [_cell(record, name, separator) for record in found]
+                cells = [_cell(record, name, separator, sat.plan.repeat) for record in found]
                 yield Row(scenario=scenario.name, batch=label, figure=name, cells=cells)
             if scenario is PINNED and names:
                 shares = [_share(sat, batch, system) for system in systems]
@@ -60,16 +59,18 @@ def settings(sat: Sat) -> Sequence[str]:
     postgres = ", ".join(f"{name}={value}" for name, value in environment.postgres.items() if name != "server_version")
     versions = (
         f"Python {environment.python}, asyncpg {environment.asyncpg}, uvloop {environment.uvloop or 'not installed'}, "
-        f"Node {sat.installation.node or 'not here'}, {environment.cores} cores, {environment.architecture}, "
+        f"Node {sat.installation.node or 'not here'}, Holdfast's commit {environment.commit or 'unknown'}, "
         f"{environment.date}"
     )
+    measured = f"{plan.seconds:g} s each, {plan.repeat} times, {plan.samples} latencies at most"
     lines = [
-        f"{plan.seconds:g} s each, {plan.repeat} times, {plan.samples} latencies at most; one worker process each",
+        f"{measured}; one worker process each, but in {CREW.name}",
         versions,
+        str(environment.machine),
         f"PostgreSQL {environment.postgres['server_version']}: {postgres}",
     ]
     for peer in sat.peers:
-        told = "; ".join(f"{batch}: {_options(peer.settings(batch))}" for batch in BATCHES)
+        told = "; ".join(f"{whom}: {name_all(options)}" for whom, options in peer.told.items())
         missing = sat.installation.lack(peer)
         lines.append(f"{peer.title} {sat.version(peer)}: " + (f"not installed: {missing}" if missing else told))
     return lines
@@ -89,14 +90,13 @@ def print_table(sat: Sat) -> None:
         ratio = "–" if verdict.ratio is None else show(verdict.ratio)
         targets.add_row(verdict.what, verdict.ours, verdict.theirs, ratio, str(verdict.target), verdict.reached)
     console.print(targets)
-    for record in sat.records.records:
-        if record.failure is not None:
-            console.print(f"{record.scenario} {record.batch} {record.system}: {record.failure}", markup=False)
+    for record in sat.records.failures:
+        console.print(f"{record.scenario} {record.batch} {record.system}: {record.failure}", markup=False)
     for line in settings(sat):
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _cell(record: PeerRecord | None, name: str, separator: str) -> str:
+def _cell(record: PeerRecord | None, name: str, separator: str, repeat: int) -> str:
     if record is None:
         return "–"
     if record.absent is not None:
@@ -107,13 +107,11 @@ def _cell(record: PeerRecord | None, name: str, separator: str) -> str:
     if figure is None:
         return "–"
     low, high = figure.spread
-    return f"{show(figure.median)}{separator}{show(low)} – {show(high)}" if len(figure.values) > 1 else show(low)
+    times = "" if len(figure.values) == repeat else f" ({len(figure.values)}×)"
+    spread = f"{show(low)} – {show(high)}{times}" if len(figure.values) > 1 else times.strip()
+    return f"{show(figure.median)}{separator}{spread}" if spread else show(figure.median)
 
 
 def _share(sat: Sat, batch: Batch, system: str) -> str:
     share = pinned_share(sat.records, batch, system)
     return "–" if share is None else show(share)
-
-
-def _options(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in options.items()) or "as it comes"

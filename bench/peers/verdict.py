@@ -8,7 +8,21 @@ from dataclasses import dataclass
 from bench.figure import Target, show
 from bench.peers.peer import BATCHES, Batch, Peer
 from bench.peers.record import Records
-from bench.peers.scenario import BULK_STARTS, JOBS, LATENCY, P50, P99, PACE, PINNED, STARTS, WORKFLOWS, Scenario
+from bench.peers.scenario import (
+    BULK_STARTS,
+    CREW,
+    CREWS,
+    JOBS,
+    LATENCY,
+    P50,
+    P99,
+    PACE,
+    PINNED,
+    STARTS,
+    WORKFLOWS,
+    Scenario,
+    crew,
+)
 
 HOLDFAST = "holdfast"
 
@@ -48,6 +62,7 @@ def judge(records: Records, peers: Sequence[Peer]) -> Sequence[Verdict]:
         _quicker(records, rivals, WORKFLOWS, 12.0),
         _quicker(records, rivals, JOBS, 1.4),
         *_beside_node(records, peers),
+        *_with_as_many_as_help(records, peers),
         _quicker(records, rivals, STARTS, 3.0),
         _quicker(records, rivals, BULK_STARTS, 3.0),
         _sooner(records, peers, P50),
@@ -97,6 +112,35 @@ def _beside_node(records: Records, peers: Sequence[Peer]) -> Sequence[Verdict]:
         for verdict in [_quicker(records, [peer], JOBS, 0.0)]
         if verdict.ratio is not None
     ]
+
+
+def _with_as_many_as_help(records: Records, peers: Sequence[Peer]) -> Sequence[Verdict]:
+    """With as many worker processes as each does best with: reported, with no target."""
+    ours = _best_crew(records, HOLDFAST)
+    found: list[Verdict] = []
+    for peer in peers:
+        theirs = _best_crew(records, peer.name)
+        if peer.name == HOLDFAST or ours is None or theirs is None:
+            continue
+        found.append(
+            Verdict(
+                what=f"{CREW.name} ÷ {peer.title}",
+                ours=f"{show(ours[0])} ({_processes(ours[1])})",
+                theirs=f"{show(theirs[0])} ({peer.title}, {_processes(theirs[1])})",
+                ratio=ours[0] / theirs[0],
+                target=Target(figure=CREW.name, remark="reported"),
+            )
+        )
+    return found
+
+
+def _best_crew(records: Records, system: str) -> tuple[float, int] | None:
+    paces = [(records.median(CREW.name, batch, system, crew(size)), size) for batch in CREW.batches for size in CREWS]
+    return max(((pace, size) for pace, size in paces if pace), default=None)
+
+
+def _processes(size: int) -> str:
+    return f"{size} process{'es' if size > 1 else ''}"
 
 
 def _sooner(records: Records, peers: Sequence[Peer], figure: str) -> Verdict:

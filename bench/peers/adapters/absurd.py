@@ -9,7 +9,7 @@ from absurd_sdk import AsyncAbsurd
 from absurdctl import BUNDLED_SCHEMA_SQL
 from psycopg import AsyncConnection
 
-from bench.peers.adapter import STEPS, Client, Task, Worker
+from bench.peers.adapter import Client, Task, Worker
 from bench.peers.protocol import serve
 from bench.peers.tally import Tally
 
@@ -66,10 +66,10 @@ class AbsurdWorker(Worker):
         @app.register_task("steps")
         async def steps(params: dict[str, Any], context: Any) -> int:
             done = 0
-            while done < STEPS:
+            while done < task.steps:
                 done = await context.step("step", lambda done=done: _step(done + 1))
             tally.tick()
-            return done
+            return int(params["number"])
 
         await app.start_worker(
             worker_id=f"bench-{number}",

@@ -8,7 +8,7 @@ from typing import Any
 from dbos import DBOS, DBOSClient
 from sqlalchemy import create_engine, make_url
 
-from bench.peers.adapter import STEPS, Client, Task, Worker
+from bench.peers.adapter import Client, Task, Worker
 from bench.peers.protocol import serve
 from bench.peers.tally import Tally
 
@@ -62,10 +62,10 @@ class DbosWorker(Worker):
         @DBOS.workflow(name="steps")
         def steps(number: int, sent: float | None) -> int:
             done = 0
-            while done < STEPS:
+            while done < task.steps:
                 done = step(done + 1)
             tally.tick()
-            return done
+            return number
 
         await asyncio.to_thread(_launch, task)
         await asyncio.Event().wait()

@@ -2,48 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
-from bench.peers.adapter import STEPS, Client, Task, Worker
+from bench.peers.adapter import Client, Task, Worker
 from bench.peers.protocol import serve
 from bench.peers.tally import Tally
 from holdfast import App, Call, RunHandle
+from holdfast import Client as Messenger
 
 app = App(schema="holdfast")
-tick: Callable[..., None] = Tally(expected=0).tick
+QUEUE = "bench"
+
+
+class Errand:
+    """What this process is to do; activities are functions of the module, as users write them."""
+
+    task = Task(url="")
+    tally = Tally(expected=0)
 
 
 @app.activity
 async def noop(number: int, sent: float | None = None) -> int:
     """The job."""
-    tick(sent)
+    Errand.tally.tick(sent)
     return number
 
 
 @app.activity
 async def step(number: int) -> int:
     """A step; the last one says that the workflow is about to end."""
-    if number == STEPS:
-        tick()
+    if number == Errand.task.steps:
+        Errand.tally.tick()
     return number
 
 
 @app.workflow
-async def steps() -> int:
+async def steps(number: int) -> int:
     """The workflow."""
     done = 0
-    while done < STEPS:
+    while done < Errand.task.steps:
         done = await step(done + 1)
-    return done
+    return number
 
 
 class HoldfastClient(Client):
-    """``client.start``, ``client.start_many``, ``run.result()``."""
+    """``client.start``, ``client.start_many``, ``run.result()``; ``queue.send_many`` for messages."""
 
     async def open(self, task: Task) -> None:
-        self._is_workflow = task.is_workflow
+        self._kind, self._is_workflow = task.kind, task.is_workflow
         app.override(origin="bench", database_url=task.url)
         # Opening it makes the schema. It is never closed: it ends with the process.
         self._stack = AsyncExitStack()
@@ -53,11 +61,14 @@ class HoldfastClient(Client):
         """It is there."""
 
     async def start(self, number: int) -> RunHandle[int]:
-        return await self._client.start(noop, number)
+        return await self._client.start(steps if self._is_workflow else noop, number)
 
     async def start_many(self, count: int, sent: float | None = None) -> None:
+        if self._kind == "message":
+            await self._client.queue(QUEUE).send_many({"number": number, "sent": sent} for number in range(count))
+            return
         calls: list[Call[Any]] = [
-            steps.call() if self._is_workflow else noop.call(number, sent) for number in range(count)
+            steps.call(number) if self._is_workflow else noop.call(number, sent) for number in range(count)
         ]
         await self._client.start_many(calls)
 
@@ -66,13 +77,27 @@ class HoldfastClient(Client):
 
 
 class HoldfastWorker(Worker):
-    """``app.worker``."""
+    """``app.worker``; consumers of messages need none, and archive what they have received."""
 
     async def run(self, task: Task, tally: Tally) -> None:
-        global tick  # noqa: PLW0603 - activities are functions of the module, as users write them
-        tick = tally.tick
+        Errand.task, Errand.tally = task, tally
         app.override(origin="bench", database_url=task.url)
-        await app.worker(skip_warm_up=True, **task.settings).run()
+        settings = dict(task.settings)
+        consumers = settings.pop("consumers")
+        if task.kind != "message":
+            await app.worker(**settings).run()
+            return
+        async with app.client() as client:
+            await asyncio.gather(*(self._consume(client, consumers["batch"], tally) for _ in range(consumers["count"])))
+
+    async def _consume(self, client: Messenger, batch: int, tally: Tally) -> None:
+        queue = client.queue(QUEUE)
+        while True:
+            messages = await queue.receive(batch=batch)
+            for message in messages:
+                tally.tick(message.body["sent"])
+            if messages:
+                await queue.archive(messages)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import { serve } from "./errand.mjs";
 const QUEUE = "bench";
 const rest = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-function boss(url, more) {
+function boss(url, more = {}) {
   const made = new PgBoss({ connectionString: url, ...more });
   made.on("error", (error) => console.error(error));
   return made;
@@ -15,11 +15,12 @@ function boss(url, more) {
 
 const client = {
   async open({ url, settings }) {
-    this.boss = boss(url, settings);
+    this.boss = boss(url);
+    this.queue = settings;
   },
   async install() {
     await this.boss.start();
-    await this.boss.createQueue(QUEUE, { notify: true });
+    await this.boss.createQueue(QUEUE, this.queue);
   },
   async start(number) {
     return await this.boss.send(QUEUE, { number });
@@ -37,9 +38,10 @@ const client = {
 };
 
 async function worker({ url, settings }, tick) {
-  const made = boss(url, { useListenNotify: true });
+  const { useListenNotify, ...options } = settings;
+  const made = boss(url, { useListenNotify });
   await made.start();
-  await made.work(QUEUE, settings, async (jobs) => {
+  await made.work(QUEUE, options, async (jobs) => {
     for (const job of jobs) tick(job.data.sent);
   });
 }

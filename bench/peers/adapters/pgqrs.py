@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pgqrs
 
-from bench.peers.adapter import STEPS, Client, Task, Worker
+from bench.peers.adapter import Client, Task, Worker
 from bench.peers.protocol import serve
 from bench.peers.tally import Tally
 
@@ -20,8 +20,9 @@ _MOST = 100
 
 async def _connect(task: Task) -> Any:
     config = pgqrs.Config(task.url, max_connections=task.settings["pool"])
-    # It limits the rate of producers, unless it is told not to.
-    config.max_enqueue_per_second = None
+    if "max_enqueue_per_second" in task.settings:
+        # It limits the rate of producers, unless it is told not to.
+        config.max_enqueue_per_second = task.settings["max_enqueue_per_second"]
     return await pgqrs.connect_with(config)
 
 
@@ -41,6 +42,10 @@ class PgqrsClient(Client):
         self._producer = await self._store.producer(QUEUE)
 
     async def start(self, number: int) -> int:
+        if self._is_workflow:
+            triggered = await self._trigger(number)
+            found: int = triggered.id
+            return found
         message: int = await self._producer.enqueue({"number": number})
         return message
 
@@ -53,8 +58,8 @@ class PgqrsClient(Client):
             size = min(_MOST, count - first)
             await pgqrs.enqueue_batch(self._producer, [{"number": first + n, "sent": sent} for n in range(size)])
 
-    async def _trigger(self, number: int) -> None:
-        await pgqrs.workflow().name(WORKFLOW).store(self._store).trigger({"number": number}).execute()
+    async def _trigger(self, number: int) -> Any:
+        return await pgqrs.workflow().name(WORKFLOW).store(self._store).trigger({"number": number}).execute()
 
     async def wait(self, handle: int) -> None:
         look = await self._connection.prepare("select archived_at is not null from pgqrs_messages where id = $1")
@@ -85,18 +90,18 @@ class PgqrsWorker(Worker):
         consumer = await store.consumer(WORKFLOW)
         while True:
             messages = await consumer.dequeue(batch_size=task.settings["batch_size"])
-            await asyncio.gather(*(self._run(store, consumer, message, tally) for message in messages))
+            await asyncio.gather(*(self._run(store, consumer, message, task, tally) for message in messages))
             if not messages:
                 await asyncio.sleep(task.settings["idle_sleep"])
 
-    async def _run(self, store: Any, consumer: Any, message: Any, tally: Tally) -> None:
+    async def _run(self, store: Any, consumer: Any, message: Any, task: Task, tally: Tally) -> None:
         run = await pgqrs.run().message(message).store(store).execute()
-        for number in range(STEPS):
+        for number in range(task.steps):
             step = await run.acquire_step(f"step{number}", current_time=run.current_time)
             if step.status == pgqrs.StepResultStatus.Execute:
                 await step.guard.success(number)
         tally.tick()
-        await run.complete(STEPS)
+        await run.complete(task.steps)
         await consumer.archive(message.id)
 
 

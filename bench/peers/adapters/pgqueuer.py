@@ -25,6 +25,7 @@ class PgqueuerClient(Client):
         self._pool = await asyncpg.create_pool(task.url, min_size=1, max_size=task.settings["pool"])
         self._driver = AsyncpgPoolDriver(self._pool)
         self._queries = Queries(self._driver)
+        self._debounce = timedelta(milliseconds=task.settings["watcher_debounce_ms"])
         self._watcher: CompletionWatcher | None = None
 
     async def install(self) -> None:
@@ -41,7 +42,7 @@ class PgqueuerClient(Client):
     async def wait(self, handle: int) -> None:
         if self._watcher is None:
             self._watcher = await CompletionWatcher(
-                self._driver, queries=self._queries, debounce=timedelta(milliseconds=1)
+                self._driver, queries=self._queries, debounce=self._debounce
             ).__aenter__()
         await self._watcher.wait_for(handle)
 

@@ -1,4 +1,4 @@
-"""procrastinate: ``defer_async``, ``batch_defer_async``, one worker with many coroutines."""
+"""procrastinate: ``defer_async``, ``batch_defer_async``, workers with many coroutines."""
 
 from __future__ import annotations
 
@@ -50,12 +50,16 @@ class ProcrastinateClient(Client):
 
 
 class ProcrastinateWorker(Worker):
-    """``app.run_worker_async``."""
+    """``app.run_worker_async``, as often as there are to be workers in this process: each fetches job by job."""
 
     async def run(self, task: Task, tally: Tally) -> None:
         app, _ = _app(task, tally)
         async with app.open_async():
-            await app.run_worker_async(concurrency=task.settings["concurrency"], install_signal_handlers=False)
+            workers = (
+                app.run_worker_async(concurrency=task.settings["concurrency"], install_signal_handlers=False)
+                for _ in range(task.settings["workers"])
+            )
+            await asyncio.gather(*workers)
 
 
 if __name__ == "__main__":
