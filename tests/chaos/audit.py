@@ -63,9 +63,9 @@ _NEVER = 60.0
 """Seconds in which it is taken, and what a dead worker has left is in other hands, whatever is broken."""
 
 
-_SPAN = 20
+_SPAN = 10
 """Seconds in which it is counted what a rate has let begin."""
-_STALL = 5
+_STALL = 3
 """Seconds for which the machine may stand still at that."""
 
 
@@ -219,27 +219,27 @@ _CHECKS = (
         # Between the moment in which it lets somebody begin and that in which it is noted lie some milliseconds, or
         # seconds, where the machine stands still just then: so of a span that is long beside that.
         f"""
-        select run_id, number || ' began within {_SPAN} s, and there are 5 per second'
+        select run_id, number || ' began within {_SPAN} s, and there is one per second'
           from (select run_id,
                        count(*) over (order by at
                                       range between current row and interval '{_SPAN} seconds' following) as number
                   from public.chaos_claim
                  where name = 'paced') c
-         where number > 5 * ({_SPAN} + {_STALL}) + 4
+         where number > {_SPAN} + {_STALL} + 1
          limit 5
         """,
     ),
     _Check(
         "9. a throttle lets no more through",
         """
-        select id, number || ' of customer ' || customer || ' were let through that were started within a second'
+        select id, number || ' of customer ' || customer || ' were let through that were started within four seconds'
           from (select r.id, r.input ->> 'customer' as customer,
                        count(*) over (partition by r.input ->> 'customer' order by r.created_at
-                                      range between current row and interval '999 milliseconds' following) as number
+                                      range between current row and interval '3999 milliseconds' following) as number
                   from holdfast.run r
                   join holdfast.result e on e.run_id = r.id and e.status = 1
                  where r.name = 'remind') c
-         where number > 3 + 3 - 1
+         where number > 2 + 2 - 1
          limit 5
         """,
     ),

@@ -169,8 +169,8 @@ KINDS: dict[str, Kind] = {
     "late": Kind(4, workload.leaf.call, _next),
     "hog": Kind(0.2, workload.hog.call, _same),
     "cancelled": Kind(4, workload.sequence.call, _sequence),
-    "paced": Kind(3, workload.paced.call, _same),
-    "throttled": Kind(3, _remind, _same, may_be_cancelled=True),
+    "paced": Kind(1.5, workload.paced.call, _same),
+    "throttled": Kind(1, _remind, _same, may_be_cancelled=True),
     "drafted": Kind(1, _drafts, _same, may_be_cancelled=True),
     "seated": Kind(5, _seat, _place),
     "crowd": Kind(2, _crowd, _all_of_it),
@@ -186,6 +186,6 @@ KINDS: dict[str, Kind] = {
 }
 """Of those that are cancelled some end before they are told; then they have to give what they would have given.
 
-Of those that are many several are started at once. What one gives that hears depends on which of its signals were
-acknowledged.
+Of those that are many several are started at once; of those that are paced, throttled or drafted one after the other.
+What one gives that hears depends on which of its signals were acknowledged.
 """

@@ -39,8 +39,8 @@ _GIVES_UP = 10.0
 """Seconds after which a caller believes that its connection is dead."""
 _TOGETHER = 5
 """So many are started at once where it is many."""
-_DRAFTS = 3
-"""So many are started one after the other where what was started last counts."""
+_IN_A_ROW = 5
+"""So many are started one after the other where that makes a difference."""
 
 
 class Load:
@@ -126,8 +126,8 @@ class Load:
                 await self._send_twice(number, call)
             case "many":
                 await self._send_many()
-            case "drafted":
-                await self._send_drafts(number)
+            case "paced" | "throttled" | "drafted":
+                await self._send_in_a_row(kind, number)
             case "seated":
                 await self._send(kind, number, call, key=Key(f"seat-{number % PLACES}", window="open"))
             case _:
@@ -171,15 +171,16 @@ class Load:
             return
         self.promises.extend(Promise("many", number, run.id) for number, run in zip(numbers, runs, strict=True))
 
-    async def _send_drafts(self, number: int) -> None:
-        """One after the other, of which the last one counts."""
-        for text in range(_DRAFTS):
+    async def _send_in_a_row(self, kind: str, number: int) -> None:
+        """More at once than a rate or a throttle lets begin; or drafts, of which the last one counts."""
+        for place in range(_IN_A_ROW):
+            call = workload.index.call(number, place) if kind == "drafted" else KINDS[kind].call(place)
             try:
-                run = await self._client.start(workload.index, number, text)
+                run = await self._client.start(call)
             except DatabaseError as error:
                 self.refused[type(error).__name__] += 1
             else:
-                self.promises.append(Promise("drafted", text, run.id))
+                self.promises.append(Promise(kind, place, run.id))
 
     async def _send_twice(self, number: int, call: Call[Any]) -> None:
         """With a key, until it is acknowledged, and once more: it is one run."""

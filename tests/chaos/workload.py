@@ -148,13 +148,13 @@ async def hog(n: int) -> int:
     return n
 
 
-@app.activity(rate=Rate(5, per=timedelta(seconds=1), burst=5))
+@app.activity(rate=Rate(1, per=timedelta(seconds=1)))
 async def paced(n: int) -> int:
     called()
     return n
 
 
-@app.activity(throttle=Throttle(3, per=timedelta(seconds=1), key="customer"))
+@app.activity(throttle=Throttle(2, per=timedelta(seconds=4), key="customer"))
 async def remind(customer: int, n: int) -> int:
     del customer
     called()
