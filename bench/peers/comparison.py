@@ -68,8 +68,8 @@ async def compare(
                         write_json(json_file, sat())
         finally:
             print_table(sat())
-        if page_file is not None:
-            write_page(page_file, sat(), json_file)
+            if page_file is not None:
+                write_page(page_file, sat(), json_file)
     return not Records(records=tuple(records)).failures
 
 
@@ -84,7 +84,7 @@ def chosen(names: Sequence[str], systems: Sequence[str]) -> tuple[Sequence[Scena
         if unknown := sorted(set(asked) - there):
             raise ValueError(f"no {what} {', '.join(unknown)}; there are: {', '.join(sorted(there))}")
     return (
-        [scenario for scenario in SCENARIOS if not names or scenario.name in names],
+        [one for one in SCENARIOS if (one.name in names if names else not one.only_named)],
         [peer for peer in PEERS if not systems or peer.name in systems],
     )
 

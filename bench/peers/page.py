@@ -24,7 +24,9 @@ def write_page(file: Path, sat: Sat, json_file: Path | None) -> None:
         words.substitute(
             measured=_measured(sat, json_file),
             targets=_table(["compared", "Holdfast", "best peer", "ratio", "target", "reached"], _targets(sat)),
-            scenarios="\n".join(f"- **{scenario.name}**: {scenario.title}" for scenario in SCENARIOS),
+            scenarios="\n".join(
+                f"- **{scenario.name}**: {scenario.title}" for scenario in SCENARIOS if not scenario.only_named
+            ),
             figures=_table(
                 ["scenario", "batch", "figure", CEILING, *(peer.title for peer in sat.peers)],
                 ([row.scenario, row.batch, row.figure, *row.cells] for row in rows(sat, separator="<br>")),

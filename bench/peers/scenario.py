@@ -43,6 +43,7 @@ class Scenario:
         batches: The sizes of batches that it is measured with.
         has_worker: Whether the size of batches matters at all.
         needs_workflows: Whether a system without workflows is left out, with that reason.
+        only_named: Whether it is measured only where it is asked for, because the whole takes long enough.
         systems: Who takes part, where it is not everybody; it is said of nobody else why not.
         yardstick: The ceiling, for a number of runs at once.
         reads: What figure of the ceiling stands beside which; where nothing is said, the pace.
@@ -54,6 +55,7 @@ class Scenario:
     batches: Sequence[Batch] = BATCHES
     has_worker: bool = True
     needs_workflows: bool = False
+    only_named: bool = False
     systems: Sequence[str] | None = None
     yardstick: Callable[[int], Yardstick] | None = None
     reads: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -131,18 +133,18 @@ CREW = Scenario(
 )
 
 
-def _workflows_of(steps: int, batches: Sequence[Batch] = BATCHES) -> Scenario:
+def _workflows_of(steps: int, *, only_named: bool = True) -> Scenario:
     return Scenario(
         name=f"workflows-{steps}",
         title=f"workflows of {steps} no-op step{'s' if steps > 1 else ''}: a backlog is worked off",
         measure=_workflows(steps),
-        batches=batches,
+        only_named=only_named,
         needs_workflows=True,
         yardstick=lambda room: Yardstick(steps=steps, room=room, reads="runs_per_second"),
     )
 
 
-WORKFLOWS = _workflows_of(3)
+WORKFLOWS = _workflows_of(3, only_named=False)
 ALONE = Scenario(
     name="steps-1",
     title=f"one workflow of {LONG} no-op steps after the other, each until the client knows that it has ended",
@@ -196,9 +198,9 @@ PINNED = Scenario(
 SCENARIOS: Sequence[Scenario] = (
     JOBS,
     CREW,
-    _workflows_of(1, ("large",)),
+    _workflows_of(1),
     WORKFLOWS,
-    _workflows_of(10, ("large",)),
+    _workflows_of(10),
     ALONE,
     MESSAGES,
     STARTS,
@@ -209,6 +211,8 @@ SCENARIOS: Sequence[Scenario] = (
 )
 
 LEFT_OUT: Mapping[str, str] = {
+    "workflows-1": "as *workflows-3*; measured where it is named: `./dev bench --peers workflows-1`",
+    "workflows-10": "as *workflows-3*; measured where it is named: `./dev bench --peers workflows-10`",
     "steps-20": "between *steps-1* and *workflows-3* at small batches",
     "due-at-once": "between *steady* and *jobs*: on time as far as there is time, then a backlog",
     "backlog": "*jobs*, with more of them; the memory of a worker is looked at alone",
