@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -14,9 +15,9 @@ import click
 from holdfast.testing import shared_postgres
 from tests.simulation.engines import CAUGHT, ENGINES
 from tests.simulation.examination import Examined, examine_seeds
-from tests.simulation.laboratory import Report
+from tests.simulation.exercise import TOGETHER, exercise_seed
+from tests.simulation.report import Report
 
-_SHOWN = 60
 _ALL = "all"
 _BROKEN_SEEDS = 600
 _BROKEN_MINUTES = 10.0
@@ -26,8 +27,13 @@ _TOLD_EVERY = 30.0
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--seeds", type=click.IntRange(1), default=200, help="How many schedules.  [default: 200]")
-@click.option("--first", type=int, default=1, help="The first seed; the others follow.  [default: 1]")
+@click.option("--first", type=int, help="The first seed; the others follow.  [default: 1; of machines, a fresh one]")
 @click.option("--seed", type=int, help="Only this one, twice, with its trace.")
+@click.option(
+    "--machines",
+    type=click.IntRange(1),
+    help=f"State machines in the place of schedules: so many, {TOGETHER} of each seed.",
+)
 @click.option("--minutes", type=float, help="Stop after so many minutes, however many seeds are left.")
 @click.option(
     "--broken",
@@ -42,8 +48,9 @@ _TOLD_EVERY = 30.0
 def simulate(
     *,
     seeds: int,
-    first: int,
+    first: int | None,
     seed: int | None,
+    machines: int | None,
     minutes: float | None,
     broken: str | None,
     processes: int | None,
@@ -56,6 +63,13 @@ def simulate(
     --broken, whether the engine was caught.
     """
     with shared_postgres(f"simulation-{os.getpid()}") as server:
+        if machines is not None:
+            if broken == _ALL:
+                raise click.UsageError("--machines is for one engine at a time: --broken NAME")
+            fresh = secrets.randbelow(1_000_000_000) if first is None else first
+            of_machines = range(fresh, fresh + -(-machines // TOGETHER))
+            sys.exit(_exercise(server.dsn, of_machines, broken=broken, processes=processes, minutes=minutes))
+        first = first or 1
         if broken == _ALL:
             sys.exit(_go_through(server.dsn, first, processes))
         examined = examine_seeds(
@@ -74,8 +88,32 @@ def simulate(
         click.echo(f"{times:7}  {what}")
     click.echo(f"{examined}{'' if caught else '; nothing is lost and nothing is doubled'}")
     if broken is not None:
-        click.echo(f"{broken}: {'caught' if caught else 'NOT caught'}")
-    sys.exit(int((caught is not None) != (broken is not None)))
+        click.echo(f"{broken}: {'caught' if examined.shown else 'NOT caught'}")
+    sys.exit(int(caught is not None if broken is None else not examined.shown))
+
+
+def _exercise(dsn: str, seeds: range, *, broken: str | None, processes: int | None, minutes: float | None) -> int:
+    """State machines, so many of each seed, until one shows something."""
+    click.echo(f"seeds {seeds[0]} to {seeds[-1]}, {TOGETHER} machines each")
+    examined = examine_seeds(
+        dsn,
+        seeds,
+        broken=broken,
+        processes=processes,
+        minutes=minutes,
+        each=_Progress(len(seeds)),
+        examine=exercise_seed,
+    )
+    caught = examined.caught
+    for what, times in sorted(examined.befallen.items()):
+        click.echo(f"{times:7}  {what}")
+    if caught is not None:
+        click.echo(caught.tell(broken, again=f"--machines {TOGETHER} --first"))
+    said = "" if caught else "; each has come to what the model has said"
+    click.echo(f"{TOGETHER * examined.schedules} machines in {examined.seconds:.0f} s{said}")
+    if broken is not None:
+        click.echo(f"{broken}: {'caught' if examined.shown else 'NOT caught'}")
+    return int(caught is not None if broken is None else not examined.shown)
 
 
 def _go_through(dsn: str, first: int, processes: int | None) -> int:
@@ -84,7 +122,7 @@ def _go_through(dsn: str, first: int, processes: int | None) -> int:
     for name in CAUGHT:
         seeds = range(first, first + _BROKEN_SEEDS)
         examined = examine_seeds(dsn, seeds, broken=name, processes=processes, minutes=_BROKEN_MINUTES)
-        missed += examined.caught is None
+        missed += not examined.shown
         click.echo(_line(name, examined))
     click.echo(f"{len(CAUGHT) - missed} passed, {missed} failed")
     return int(missed > 0)
@@ -93,6 +131,8 @@ def _go_through(dsn: str, first: int, processes: int | None) -> int:
 def _line(name: str, examined: Examined) -> str:
     caught = examined.caught
     found = "NOT caught" if caught is None else f"seed {caught.seed}: {caught.wrong[0].splitlines()[0]}"
+    if caught is not None and caught.fell:
+        found = f"NOT caught, an accident: {found}"
     return f"{name:42} {examined.schedules:4} schedules {examined.seconds:6.1f} s  {found[:160]}"
 
 
@@ -109,7 +149,7 @@ class _Progress:
         now = time.monotonic()
         if now - self._told >= _TOLD_EVERY:
             self._told = now
-            click.echo(f"{now - self._began:5.0f} s: {self._count} of {self._seeds} schedules", err=True)
+            click.echo(f"{now - self._began:5.0f} s: {self._count} of {self._seeds}", err=True)
 
 
 def _print_trace(report: Report) -> None:
@@ -118,26 +158,14 @@ def _print_trace(report: Report) -> None:
 
 
 def _show(report: Report, broken: str | None) -> None:
-    file = Path(tempfile.gettempdir()) / f"holdfast-simulation-{report.seed}.trace"
-    file.write_text("\n".join(report.trace) + "\n", encoding="utf-8")
-    click.echo(f"seed {report.seed}, the end of its trace:")
-    click.echo("\n".join(report.trace[-_SHOWN:]))
-    for sentence in report.wrong:
-        click.echo(f"WRONG: {sentence}")
-    if report.suspect is not None:
-        click.echo(report.suspect)
-    again = f"./dev simulate --seed {report.seed}" + ("" if broken is None else f" --broken '{broken}'")
-    click.echo(f"again: {again}; the whole trace: {file}")
+    click.echo(report.tell(broken))
+    if report.trace:
+        file = Path(tempfile.gettempdir()) / f"holdfast-simulation-{report.seed}.trace"
+        file.write_text("\n".join(report.trace) + "\n", encoding="utf-8")
+        click.echo(f"the whole trace: {file}")
 
 
 if __name__ == "__main__":
-    if os.environ.get("PYTHONHASHSEED") != "0":
-        # Texts in sets have another order in each process otherwise.
-        os.execve(  # noqa: S606 - this very program
-            sys.executable,
-            [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],
-            {**os.environ, "PYTHONHASHSEED": "0"},
-        )
     # As Ctrl-C: its processes and its server end with it.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     simulate()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.client import ScheduleStatus
 from holdfast.core.errors import InvalidSchedule, ScheduleExists
-from tests.simulation.programs import tick
+from tests.simulation.repertoire import tick
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""A laboratory for each module: making its database costs more than a schedule in it."""
+"""For each module one process or laboratory: making its database costs more than a schedule in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from holdfast.embedded import EmbeddedPostgres
 from holdfast.testing import Databases
+from tests.simulation.examiners import Examiners
 from tests.simulation.laboratory import Laboratory
 
 
@@ -20,8 +22,15 @@ def simulation_dsn(holdfast_databases: Databases) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def examiner(server: EmbeddedPostgres, holdfast_databases: Databases) -> Iterator[Examiners]:
+    """Where seeds are examined: in a process like those of the command, so that each gives what it gives there."""
+    with Examiners(server.dsn, template=holdfast_databases.template) as examiner:
+        yield examiner
+
+
+@pytest.fixture(scope="module")
 def laboratory(simulation_dsn: str) -> Iterator[Laboratory]:
-    """Where schedules of the engine as it is are simulated."""
+    """The same in this process, where a seed gives another schedule than elsewhere."""
     laboratory = Laboratory(simulation_dsn)
     yield laboratory
     laboratory.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Callable
 from types import TracebackType
@@ -233,3 +234,14 @@ def shown(answer: object) -> str:
     if isinstance(answer, BaseException):
         return f"{type(answer).__name__}: {str(answer).splitlines()[0] if str(answer) else ''}"
     return f"{len(cast('list[object]', answer))} rows" if isinstance(answer, list) else "done"
+
+
+def digest(name: str, answer: object) -> str:
+    """All that came back, in eight characters for the trace; but for what is another number each time."""
+    if isinstance(answer, BaseException) or name == "begin_activity" or "current_setting" in name:
+        # The pid of a backend; what server this is, and the name of the database.
+        return ""
+    if name == "record":
+        rows = cast("list[dict[str, object]]", answer if isinstance(answer, list) else [answer])
+        answer = [{**row, "xid": None} for row in rows]
+    return hashlib.blake2b(repr(answer).encode(), digest_size=4).hexdigest()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import asyncpg
 
+from holdfast.core.worker_state import BUCKET_TRANSITIONS, WORKER_TRANSITIONS, BucketState, WorkerState
 from tests.house import INVARIANTS
 from tests.simulation.backends import Backends
 
@@ -18,8 +19,22 @@ async def prepare(dsn: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(_SETUP.read_text(encoding="utf-8"))
+        await connection.executemany("insert into simulated.allowed values ($1, $2, $3)", _allowed())
     finally:
         await connection.close()
+
+
+def _allowed() -> list[tuple[str, str | None, str | None]]:
+    """Which state may follow on which; none: it was not there, or is gone."""
+    allowed: list[tuple[str, str | None, str | None]] = [
+        ("bucket", None, BucketState.ACTIVE),
+        ("worker", None, WorkerState.ACTIVE),
+        # One that was asked to pause under its last name.
+        ("worker", None, WorkerState.PAUSED),
+    ]
+    allowed += [("bucket", before, after) for before, found in BUCKET_TRANSITIONS.items() for after in found]
+    allowed += [("worker", before, after) for before, found in WORKER_TRANSITIONS.items() for after in found]
+    return allowed
 
 
 class Database:
@@ -33,7 +48,7 @@ class Database:
         )
         names = ", ".join(f"holdfast.{row['name']}" for row in tables)
         self._clear = (
-            f"truncate {names}, simulated.opened, simulated.made, simulated.entry restart identity; "
+            f"truncate {names}, simulated.opened, simulated.made, simulated.moved, simulated.entry restart identity; "
             "select setval('simulated.identities', 1, false)"
         )
         self._invariants = _together(INVARIANTS + _FURTHER)

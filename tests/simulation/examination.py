@@ -6,12 +6,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from tests.simulation.laboratory import Report, examine, set_up
+from tests.simulation.examiners import Examiners
+from tests.simulation.laboratory import examine
+from tests.simulation.report import Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,11 @@ class Examined:
     caught: Report | None = None
     """Of the seed that has shown something."""
 
+    @property
+    def shown(self) -> bool:
+        """Whether it has shown something of the engine, and did not only fall over something itself."""
+        return self.caught is not None and not self.caught.fell
+
     def add(self, report: Report) -> None:
         """One more."""
         self.schedules += 1
@@ -52,7 +58,7 @@ class Examined:
 
 
 def examine_seeds(
-    dsn: str,
+    server: str,
     seeds: Sequence[int],
     *,
     broken: str | None = None,
@@ -60,36 +66,31 @@ def examine_seeds(
     twice: bool = False,
     minutes: float | None = None,
     each: Callable[[Report], None] | None = None,
+    examine: Callable[..., Report] = examine,
 ) -> Examined:
     """Examines these until one of them shows something, or the time is over; ``each`` is told of every report."""
     began = time.monotonic()
     examined = Examined()
-    for report in _reports(dsn, seeds, broken, processes, twice=twice):
-        examined.add(report)
-        if each is not None:
-            each(report)
-        if report.wrong or (minutes is not None and time.monotonic() - began > minutes * 60):
-            break
+    count = min(processes or os.cpu_count() or 1, len(seeds))
+    with Examiners(server, broken=broken, count=count, examine=examine) as examiners:
+        for report in _reports(examiners, seeds, twice=twice):
+            examined.add(report)
+            if each is not None:
+                each(report)
+            if report.wrong or (minutes is not None and time.monotonic() - began > minutes * 60):
+                break
     examined.seconds = time.monotonic() - began
     return examined
 
 
-def _reports(
-    dsn: str, seeds: Sequence[int], broken: str | None, processes: int | None, *, twice: bool
-) -> Iterator[Report]:
-    count = min(processes or os.cpu_count() or 1, len(seeds))
-    with ProcessPoolExecutor(count, get_context("spawn"), set_up, (dsn, broken)) as pool:
-        waiting = iter(seeds)
-        under_way: dict[Future[Report], int] = {}
-        try:
-            while True:
-                while len(under_way) < count * _TOGETHER and (seed := next(waiting, None)) is not None:
-                    # One of twenty twice: it has to go the same way again.
-                    under_way[pool.submit(examine, seed, twice=twice or seed % 20 == 0)] = seed
-                if not under_way:
-                    return
-                ended = next(as_completed(under_way))
-                del under_way[ended]
-                yield ended.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+def _reports(examiners: Examiners, seeds: Sequence[int], *, twice: bool) -> Iterator[Report]:
+    waiting = iter(seeds)
+    under_way: dict[Future[Report], int] = {}
+    while True:
+        while len(under_way) < examiners.count * _TOGETHER and (seed := next(waiting, None)) is not None:
+            # One of twenty twice: it has to go the same way again.
+            under_way[examiners.submit(seed, twice=twice or seed % 20 == 0)] = seed
+        if not under_way:
+            return
+        ended = next(as_completed(under_way))
+        yield examiners.result(under_way.pop(ended), ended)

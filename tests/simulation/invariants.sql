@@ -22,3 +22,13 @@ select e.run_id
  where e.status = 1
    and not exists (select from holdfast.journal j where j.run_id = e.run_id and j.key like 'state:total#%')
  limit 10
+
+-- invariant: S1. a worker and a bucket go from state to state as their tables say, step by step
+select m.what, m.id, m.before, m.after
+  from simulated.moved m
+ where not exists (select
+                     from simulated.allowed a
+                    where a.what = m.what
+                      and a.before is not distinct from m.before
+                      and a.after is not distinct from m.after)
+ limit 10

@@ -13,8 +13,12 @@ from holdfast.client import Client
 from holdfast.client.parts import Parts
 from holdfast.core.errors import DatabaseError, RunEnded
 from tests.simulation.clockwork import Clockwork
+from tests.simulation.desk import Desk
+from tests.simulation.driving import Driving
 from tests.simulation.mailbox import Mailbox
-from tests.simulation.programs import CLOCK, MESSAGE, PROGRAMS, Operated, app, question, word
+from tests.simulation.programs import CLOCK, MESSAGE, PROGRAMS, Operated, Program
+from tests.simulation.repertoire import app, question, word
+from tests.simulation.sieve import Sieve
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -83,6 +87,9 @@ class Load:
         self._hints = hints
         self.mailbox = Mailbox(world, backends)
         self.clockwork = Clockwork(world, backends)
+        self.driving = Driving(world, backends)
+        self.sieve = Sieve(world, backends)
+        self.desk = Desk(world, self._again)
         self.promises: list[Promise] = []
         self.done = False
 
@@ -95,6 +102,10 @@ class Load:
     async def consume(self, process: Process) -> None:
         """Who receives what is sent to the queue."""
         await self.mailbox.consume(process, await self._open())
+
+    async def drive(self, process: Process) -> None:
+        """Who drives by hand what nobody's worker executes."""
+        await self.driving.consume(process, await self._open())
 
     async def _open(self) -> Client:
         while True:
@@ -123,11 +134,10 @@ class Load:
             await self.clockwork.follow(client, f"clock-{number}", self._again, overlap=overlap)
             return
         program = PROGRAMS[plan.kind]
-        call, key = program.call(plan.number), program.key(plan.number)
-        run = await self._again(lambda: client.start(call, key=key, after=program.after, timeout=program.timeout))
-        assert run is not None
-        self._world.note("caller", f"was promised {plan.kind}({plan.number}) as {run.id}")
-        self.promises.append(Promise(plan, run.id))
+        run = await self._start(client, program, plan)
+        for _ in range(1, program.times):
+            await asyncio.sleep(2 * plan.between)
+            await self._start(client, program, plan)
         for one in range(program.signals(plan.number)):
             await asyncio.sleep(plan.between)
             await self._again(partial(client.signal, run.id, word, one, key=f"word-{one}"))
@@ -138,11 +148,30 @@ class Load:
                 self._world.blame(f"{plan.kind}({plan.number}) was asked {one}, and answered {answer}")
         if program.operated is not None:
             await asyncio.sleep(10 * plan.between)
-            await self._operate(run, program.operated, plan)
-        if program.status == "succeeded" and number % 2 and key is None:
+            await self._operate(client, run, program.operated, plan)
+        if (
+            program.status == "succeeded"
+            and number % 2
+            and program.or_else is None
+            and program.key(plan.number) is None
+        ):
             given = await self._again(run.result)
             if given != program.wanted(plan.number):
                 self._world.blame(f"{plan.kind}({plan.number}) gave its caller {given}")
+
+    async def _start(self, client: Client, program: Program, plan: Plan) -> RunHandle[Any]:
+        if program.call is None:
+            run = await self._again(partial(self.driving.trigger, client, plan.number))
+        else:
+            call, key = program.call(plan.number), program.key(plan.number)
+            run = await self._again(lambda: client.start(call, key=key, after=program.after, timeout=program.timeout))
+        assert run is not None
+        self._promise(run, plan)
+        return run
+
+    def _promise(self, run: RunHandle[Any], plan: Plan) -> None:
+        self._world.note("caller", f"was promised {plan.kind}({plan.number}) as {run.id}")
+        self.promises.append(Promise(plan, run.id))
 
     async def _write(self, client: Client, number: int, plan: Plan) -> None:
         for one in range(1 + plan.number % 3):
@@ -155,7 +184,7 @@ class Load:
             # Once more: it is the same message, also where it was acknowledged meanwhile.
             await self._again(partial(self.mailbox.send_keyed, client, body))
 
-    async def _operate(self, run: RunHandle[Any], operated: Operated, plan: Plan) -> None:
+    async def _operate(self, client: Client, run: RunHandle[Any], operated: Operated, plan: Plan) -> None:
         match operated:
             case Operated.CANCELLED:
                 await self._again(run.cancel)
@@ -169,6 +198,12 @@ class Load:
                 for _ in range(3):
                     await self._again(run.wake)
                     await asyncio.sleep(0.1)
+            case Operated.ANSWERED:
+                await self.desk.answer(client, run, plan.number)
+            case _:
+                again = await self.desk.resume(run, operated)
+                if again is not None:
+                    self._promise(again, plan)
 
     async def _again(self, send: Callable[[], Awaitable[T]]) -> T | None:
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -23,9 +24,11 @@ from holdfast.worker.seams import Seams
 from holdfast.worker.surroundings import Surroundings
 from tests.simulation.load import Load, plans
 from tests.simulation.nature import Nature
-from tests.simulation.process import Process, SimulatedBeside, tasks_of
-from tests.simulation.programs import CLOCK, MESSAGE, Called, app, stage
+from tests.simulation.process import Main, Process, SimulatedBeside, tasks_of
+from tests.simulation.programs import CLOCK, DRIVEN, MESSAGE
+from tests.simulation.repertoire import app
 from tests.simulation.server import Server
+from tests.simulation.stage import Called, stage
 from tests.simulation.verdict import Verdict
 from tests.simulation.weather import Weather
 from tests.simulation.world import Stuck, World
@@ -50,6 +53,8 @@ class Outcome:
 
     seed: int
     wrong: list[str]
+    fell: bool
+    """Whether that is an error that nobody has expected."""
     trace: Trace
     seconds: float
     """That have passed in it."""
@@ -87,30 +92,35 @@ class Schedule:
         self._processes: list[Process] = []
         self._deaths = 0
         self._ended = False
+        self._fell = False
         self._calm_at: float | None = None
 
     def run(self) -> Outcome:
         """Simulates it."""
         world, database = self._world, self._database
         database.clear(world.micros)
-        stage.ledger.clear()
-        stage.called, stage.block = self._called, self._block
+        stage.clear()
+        stage.called, stage.block, stage.blame = self._called, self._block, world.blame
         with Nature(world, self._server):
             try:
                 self._begin()
                 world.run(lambda: self._ended, limit=_DANGER + _PATIENCE)
                 if not world.wrong:
                     self._judge()
-            except Stuck as stuck:
-                world.blame(str(stuck))
-            suspect = self._verdict.suspect
-            described = None if suspect is None else f"run {suspect}\n{self._verdict.describe(suspect)}"
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                # Whatever it is, and whosever fault: it is this seed's, and the trace says what was before it.
+                world.blame(described(error))
+                self._fell = not isinstance(error, Stuck)
+            suspect = self._describe_suspect()
             with _in_silence():
                 self._bury()
-        stage.called = stage.block = None
+        stage.called = stage.block = stage.blame = None
         return Outcome(
             seed=self._seed,
             wrong=world.wrong,
+            fell=self._fell,
             trace=world.trace,
             seconds=world.now,
             trips=self._server.trips,
@@ -119,8 +129,17 @@ class Schedule:
             deaths=self._deaths,
             waits=self._server.waits,
             befallen=world.befallen,
-            suspect=described,
+            suspect=suspect,
         )
+
+    def _describe_suspect(self) -> str | None:
+        suspect = self._verdict.suspect
+        if suspect is None:
+            return None
+        try:
+            return f"run {suspect}\n{self._verdict.describe(suspect)}"
+        except Exception as error:
+            return f"run {suspect}: its tables cannot be read: {error!r}"
 
     # ---- what is there
 
@@ -146,23 +165,24 @@ class Schedule:
         caller = Process(self._world, "caller", self._load.main)
         caller.main.add_done_callback(self._called_back)
         self._processes.append(caller)
-        if any(plan.kind == MESSAGE for plan in self._load.planned):
-            for _ in range(self._world.chance.choice([1, 2])):
-                self._open_mailbox()
+        for kind, main in ((MESSAGE, self._load.consume), (DRIVEN, self._load.drive)):
+            if any(plan.kind == kind for plan in self._load.planned):
+                for _ in range(self._world.chance.choice([1, 2])):
+                    self._employ_consumer(main)
         if not self._peaceful:
             self._plan_faults()
         self._world.after(_DANGER, self._calm)
         self._world.after(_LOOK_EVERY, self._look)
 
-    def _open_mailbox(self) -> None:
-        consumer = Process(self._world, f"consumer{len(self._processes)}", self._load.consume, mortal=self._mortal)
+    def _employ_consumer(self, main: Main) -> None:
+        consumer = Process(self._world, f"consumer{len(self._processes)}", main, mortal=self._mortal)
         consumer.main.add_done_callback(self._called_back)
-        consumer.died = self._replace_consumer
+        consumer.died = lambda: self._replace_consumer(main)
         self._processes.append(consumer)
 
-    def _replace_consumer(self) -> None:
+    def _replace_consumer(self, main: Main) -> None:
         self._count_death()
-        self._world.after(self._fates.uniform(0.02, 1.5), self._open_mailbox)
+        self._world.after(self._fates.uniform(0.02, 1.5), lambda: self._employ_consumer(main))
 
     def _called_back(self, task: Any) -> None:
         if not task.cancelled() and task.exception() is not None:
@@ -252,16 +272,18 @@ class Schedule:
             lambda: self._someone(lambda one: one.freeze(lease * chance.uniform(0.2, 1.0))),
             lambda: self._someone(lambda one: one.freeze(lease * chance.uniform(1.2, 2.5))),
             lambda: self._someone(lambda one: one.block(lease * chance.uniform(0.2, 2.0))),
-            lambda: self._someone(self._tell_to_stop),
+            lambda: self._someone(self._tell_to_stop, worker=True),
             lambda: self._someone(self._cut),
             lambda: self._restart(chance.uniform(0.0, lease * 0.8)),
         ]
         for _ in range(chance.choice([0, 1, 2, 4, 6])):
             self._world.after(_DANGER * chance.random(), chance.choice(faults))
 
-    def _someone(self, befalls: Callable[[Process], None], *, mortal: bool = False) -> None:
-        alive = [one for one in self._processes if one.running and one.worker is not None]
-        able = [one for one in alive if one.mortal or not mortal]
+    def _someone(self, befalls: Callable[[Process], None], *, mortal: bool = False, worker: bool = False) -> None:
+        """Callers and consumers too, though less often. The caller does not die: he knows what he was promised."""
+        alive = [one for one in self._processes if one.running]
+        able = [one for one in alive if (one.mortal or not mortal) and (one.worker is not None or not worker)]
+        able += [one for one in able if one.worker is not None for _ in range(2)]
         if able:
             befalls(self._fates.choice(able))
 
@@ -337,6 +359,7 @@ class Schedule:
         self._verdict.check_entries(self._load.promises)
         self._load.mailbox.check()
         self._load.clockwork.check()
+        self._load.sieve.check(in_order=self._peaceful)
         if not self._world.wrong:
             self._verdict.check_replays()
         if self._peaceful:
@@ -352,6 +375,13 @@ class Schedule:
                 loop.tasks.clear()
         self._processes.clear()
         gc.collect()
+
+
+def described(error: BaseException) -> str:
+    """What to say of an error that nobody has expected."""
+    if isinstance(error, Stuck):
+        return str(error)
+    return f"{type(error).__name__}: {error}\n{''.join(traceback.format_exception(error))}"
 
 
 def _close(task: Any) -> None:

@@ -8,7 +8,6 @@ one that would have to, the statement is taken back and arrives again a little l
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from tests.simulation.backends import BLOCKED, Backend, Backends, Call
-from tests.simulation.connection import SimulatedConnection, shown
+from tests.simulation.connection import SimulatedConnection, digest, shown
 from tests.simulation.weather import Blow, Fate, Weather
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ _PATIENCE = 2.0
 _FENCED = frozenset({"claim", "claim_limited", "flush"})
 _GIVE_UP = frozenset({"leave", "recover"})
 _MAY_TERMINATE = frozenset({"recover", "settle", "end_transactions"})
-_OF_THE_SERVER = frozenset({"begin_activity", "record"})
-"""They answer with what is another number each time: pids, transaction ids."""
 _LEFT = """
 select extract(epoch from w.lease_until - simulated.clock_timestamp())::float8 as seconds
   from holdfast.worker w
@@ -393,7 +390,7 @@ class Server:
     def _answer(self, trip: Trip, outcome: Any) -> None:
         connection, world = trip.connection, self.world
         process = connection.process
-        world.note(process.name, f"{trip.name}: {shown(outcome)} {_digest(trip, outcome)}".rstrip())
+        world.note(process.name, f"{trip.name}: {shown(outcome)} {digest(trip.name, outcome)}".rstrip())
         if isinstance(outcome, asyncpg.ConnectionDoesNotExistError | asyncpg.InterfaceError | OSError) or (
             isinstance(outcome, asyncpg.PostgresError) and (outcome.sqlstate or "").startswith("57P")
         ):
@@ -442,9 +439,3 @@ class Server:
     def _hint(self, connection: SimulatedConnection, payload: str) -> None:
         for callback in list(connection.listeners):
             connection.process.loop.call_soon(callback, connection, 1, "holdfast", payload)
-
-
-def _digest(trip: Trip, outcome: Any) -> str:
-    if isinstance(outcome, BaseException) or " " in trip.name or trip.name in _OF_THE_SERVER:
-        return ""
-    return hashlib.blake2b(repr(outcome).encode(), digest_size=4).hexdigest()

@@ -43,6 +43,30 @@ end $$;
 create trigger simulated_made after insert on holdfast.run
   for each row when (new.kind = 3) execute function simulated.note_made();
 
+-- Each time that a worker or a bucket changes its state, also several times within one statement; and what may follow on
+-- what, as the tables in the code say.
+create unlogged table simulated.moved (
+  what text not null, id bigint not null, before text, after text, at bigint generated always as identity);
+create table simulated.allowed (what text not null, before text, after text);
+
+create function simulated.note_moved() returns trigger
+language plpgsql
+as $$
+begin
+  insert into simulated.moved (what, id, before, after)
+  values (tg_table_name, coalesce(new.id, old.id), old.state, new.state);
+  return null;
+end $$;
+
+create trigger simulated_made after insert or delete on holdfast.bucket
+  for each row execute function simulated.note_moved();
+create trigger simulated_moved after update of state on holdfast.bucket
+  for each row when (old.state <> new.state) execute function simulated.note_moved();
+create trigger simulated_made after insert or delete on holdfast.worker
+  for each row execute function simulated.note_moved();
+create trigger simulated_moved after update of state on holdfast.worker
+  for each row when (old.state <> new.state) execute function simulated.note_moved();
+
 -- What transactional activities write.
 create unlogged table simulated.entry (book uuid not null, line int not null);
 

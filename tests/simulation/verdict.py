@@ -19,7 +19,9 @@ from holdfast.store.work import read_journals
 from holdfast.workflow.instance import RunActivity
 from holdfast.workflow.replay import _recalled
 from holdfast.workflow.workflow import Workflow
-from tests.simulation.programs import PROGRAMS, Called, Operated, app, stage
+from tests.simulation.programs import PROGRAMS, Operated
+from tests.simulation.repertoire import app
+from tests.simulation.stage import Called, stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,11 +59,13 @@ _ENDS = """
 with recursive next as (
   select p.id as first, p.id as id from unnest($1::uuid[]) as p (id)
   union all
-  select n.first, r.id from next n join holdfast.run r on r.continued_from = n.id and r.continuation = 1
+  select n.first, r.id from next n join holdfast.run r on r.continued_from = n.id and r.continuation <> 4
 )
 select n.first, e.status, e.output #>> '{}' as output, e.error::text as error
   from next n
-  join holdfast.result e on e.run_id = n.id and e.status <> 4
+  join holdfast.result e on e.run_id = n.id
+ -- What it has become. A fork is a run of its own.
+ where not exists (select from holdfast.successor s where s.run_id = n.id)
 """
 
 _TABLES = {"run": "id", "task": "run_id", "journal": "run_id", "inbox": "run_id", "result": "run_id"}
