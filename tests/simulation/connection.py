@@ -238,8 +238,8 @@ def shown(answer: object) -> str:
 
 def digest(name: str, answer: object) -> str:
     """All that came back, in eight characters for the trace; but for what is another number each time."""
-    if isinstance(answer, BaseException) or name == "begin_activity" or "current_setting" in name:
-        # The pid of a backend; what server this is, and the name of the database.
+    if isinstance(answer, BaseException) or name in ("begin_activity", "migration") or "current_setting" in name:
+        # The pid of a backend; when the schema was made; what server this is, and the name of the database.
         return ""
     if name == "record":
         rows = cast("list[dict[str, object]]", answer if isinstance(answer, list) else [answer])
