@@ -24,8 +24,6 @@ LANE, ALONE = "default", "default alone"
 SEEN_FLAGS = Flag.PAUSED | Flag.BLOCKED | Flag.CANCEL | Flag.BEGUN | Flag.TERMINATE | Flag.WAKE
 """The flags that the model knows."""
 
-_TOO = {(RunStatus.WAITING, RunStatus.ASSIGNED)}
-"""What follows too, though its table does not have it: see docs/simulation.md."""
 _ENDED = {
     Ending.SUCCEEDED: RunStatus.SUCCEEDED,
     Ending.FAILED: RunStatus.FAILED,
@@ -104,9 +102,13 @@ class Run:
             return RunStatus.BLOCKED
         if due:
             return RunStatus.READY
-        if self.holder is not None and (self.first_claim is None or self.first_claim > now):
+        if self.holder is not None and (self.first_claim is None or self.is_untouched(now)):
             return RunStatus.ASSIGNED
         return RunStatus.SCHEDULED if self.first_claim is None else RunStatus.WAITING
+
+    def is_untouched(self, now: datetime) -> bool:
+        """Whether it was only ever taken ahead of its time, and nobody has begun it."""
+        return self.first_claim is not None and self.first_claim > now and not self.progress
 
     def is_due(self, now: datetime, lead: timedelta | None = None) -> bool:
         """Whether a claim finds it; with a lead, whether one finds it that looks so far ahead, and no further back."""
@@ -147,7 +149,7 @@ class Run:
             self.crashes, self.alone = 0, False
 
     def _untaken(self, now: datetime, seen: int, *, progress: bool) -> None:
-        if not progress and (seen < 0 or (self.first_claim is not None and self.first_claim > now)):
+        if not progress and (seen < 0 or self.is_untouched(now)):
             self.first_claim = None
 
     def begun(self, now: datetime) -> None:
@@ -166,7 +168,7 @@ class Run:
                 self.crashes += 1
             self.alone = self.alone or self.crashes >= 2
         self.due = max(self._left_due(now), now)
-        if self.first_claim is not None and self.first_claim > now and not progress:
+        if self.is_untouched(now):
             self.first_claim = None
         self.flags &= ~Flag.BEGUN
         self.holder = None
@@ -264,7 +266,7 @@ class Run:
         if self.holder is not None:
             if self.flags & Flag.PAUSED:
                 return "nothing"
-            if self.due > now and self.first_claim is not None and self.first_claim > now:
+            if self.due > now and self.is_untouched(now):
                 self.due = now
                 return "done"
             self.flags |= Flag.WAKE
@@ -291,6 +293,4 @@ def follow(before: Mapping[UUID, RunStatus], after: Mapping[UUID, RunStatus]) ->
     """Raises where a run has gone on as the table of its states does not say."""
     for run_id, status in before.items():
         now = after[run_id]
-        assert now is status or now in RUN_TRANSITIONS[status] or (status, now) in _TOO, (
-            f"run {run_id} was {status}, and is {now}"
-        )
+        assert now is status or now in RUN_TRANSITIONS[status], f"run {run_id} was {status}, and is {now}"

@@ -13,7 +13,7 @@ from holdfast.store import work
 from holdfast.store.inbox import request_cancel, send_signal
 from holdfast.store.operations import Verb, operate
 from holdfast.worker.moves import given_back
-from tests.store.ground import Ground, Hand
+from tests.store.ground import Ground, Hand, move, step
 
 SECOND = timedelta(seconds=1)
 LEAD = 15 * SECOND
@@ -147,6 +147,34 @@ async def test_what_is_entered_early_is_due_from_then_on(ground: Ground) -> None
     await give_back(ground, hand, run, "recovery")
     assert await ground.is_due(run)
     assert (await ground.held(run))["crashes"] == 1
+
+
+@GIVEN_BACK
+async def test_what_has_begun_before_its_time_stays_begun(ground: Ground, verb: str) -> None:
+    """Something came for it, it did something and parked; then it is held again, and given back, before its time."""
+    first, run = await taken_ahead(ground)
+    began = (await ground.held(run))["first_claim_at"]
+    entered = move(seen=0, waits=True, clear=Flag.BEGUN, progress=True)
+    await first.flush(first.writes(run, begun=True, journal=[step(1, key="step#1")]), first.writes(run, move=entered))
+    await send_signal(ground.session, run, name="go", payload="1", key=None)
+    hand = await ground.worker()
+    await hand.claim()
+    assert await ground.status(run) == "running"
+    await give_back(ground, hand, run, verb)
+    assert (await ground.held(run))["first_claim_at"] == began
+    assert await ground.value("select holdfast.cancel($1)", run) == "requested"
+
+
+async def test_one_that_has_begun_before_its_time_rings_its_timer_as_it_is_woken(ground: Ground) -> None:
+    first, run = await taken_ahead(ground)
+    due = await ground.value("select holdfast.now() + interval '5 s'")
+    asleep = move(seen=0, due=due, waits=False, clear=Flag.BEGUN, progress=True)
+    await first.flush(first.writes(run, begun=True, journal=[step(1, key="step#1")]), first.writes(run, move=asleep))
+    hand = await ground.worker()
+    await hand.claim(early=5, lead=LEAD)
+    assert await ground.status(run) == "waiting"
+    assert await operate(ground.session, Verb.WAKE, [run]) == {run: "requested"}
+    assert (await ground.held(run))["flags"] & Flag.WAKE
 
 
 async def test_pause_and_resume_leave_it_its_time(ground: Ground) -> None:

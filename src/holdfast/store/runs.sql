@@ -169,7 +169,11 @@ select v.id, v.kind, v.name, v.lane, v.priority, v.status, v.tags, v.created_at,
             when t.flags & 8 <> 0 and t.due_at > m.now then 'running'
             when t.flags & 2 <> 0 then 'blocked'
             when t.due_at <= m.now then 'ready'
-            when t.bucket_id is not null and coalesce(t.first_claim_at > m.now, true) then 'assigned'
+            when t.bucket_id is not null
+                 and (t.first_claim_at is null
+                      or t.first_claim_at > m.now
+                         and not exists (select from holdfast.journal j where j.run_id = t.run_id))
+            then 'assigned'
             when t.first_claim_at is null then 'scheduled'
             else 'waiting'
        end = any (:statuses::text[])

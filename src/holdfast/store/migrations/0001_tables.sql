@@ -229,7 +229,11 @@ select r.id,
             when t.flags & 2 <> 0 then 'blocked'
             when t.due_at <= holdfast.now() then 'ready'
             -- Taken ahead of its time; one that has begun waits for that as it did.
-            when t.bucket_id is not null and coalesce(t.first_claim_at > holdfast.now(), true) then 'assigned'
+            when t.bucket_id is not null
+                 and (t.first_claim_at is null
+                      or t.first_claim_at > holdfast.now()
+                         and not exists (select from holdfast.journal j where j.run_id = r.id))
+            then 'assigned'
             when t.flags & 2048 <> 0 and t.due_at = 'infinity' then 'waiting'
             when t.first_claim_at is null then 'scheduled'
             else 'waiting'

@@ -361,11 +361,11 @@ begin
              wake_at = case when m.waits is null then t.wake_at else m.wake end,
              -- One that nobody has begun is as if it had never been taken.
              first_claim_at = case
-                                when not m.progress and (m.seen < 0 or t.first_claim_at > v_now) then null
+                                when not m.progress and (m.seen < 0 or holdfast.is_untouched(t)) then null
                                 else t.first_claim_at
                               end,
              name = case
-                      when not m.progress and (m.seen < 0 or t.first_claim_at > v_now) then split_part(t.name, '@', 1)
+                      when not m.progress and (m.seen < 0 or holdfast.is_untouched(t)) then split_part(t.name, '@', 1)
                       else t.name
                     end,
              due_at = case

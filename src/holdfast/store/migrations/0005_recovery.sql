@@ -29,7 +29,8 @@ set search_path = pg_catalog, pg_temp
 -- Whether a run was only ever taken ahead of its time, and nobody has begun it: then it is as if it never was.
 as $$
 select p_task.first_claim_at > holdfast.now()
-       and not exists (select from holdfast.journal j where j.run_id = p_task.run_id and j.hold = p_task.hold)
+       -- One that something has come for early has begun before its time, and its time began when it was to.
+       and not exists (select from holdfast.journal j where j.run_id = p_task.run_id)
 $$;
 
 create function holdfast.leave(p_worker int, p_epoch int) returns int

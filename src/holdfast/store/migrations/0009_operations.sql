@@ -148,7 +148,7 @@ declare
   v_run  uuid := holdfast.lock_newest(wake.run_id);
   v_task record;
 begin
-  select t.bucket_id, t.flags, t.due_at, t.lane, t.first_claim_at, r.kind
+  select t.bucket_id, t.flags, t.due_at, t.lane, t.first_claim_at, holdfast.is_untouched(t) as untouched, r.kind
     into v_task
     from holdfast.task t
     join holdfast.run r on r.id = t.run_id
@@ -163,7 +163,7 @@ begin
     if v_task.flags & 1 <> 0 then
       return 'nothing';
     end if;
-    if v_task.due_at > holdfast.now() and (v_task.kind <> 1 or v_task.first_claim_at > holdfast.now()) then
+    if v_task.due_at > holdfast.now() and (v_task.kind <> 1 or v_task.untouched) then
       -- Taken ahead of its time, and nothing of it runs: its holder gives it back, and it is due.
       update holdfast.task t set due_at = holdfast.now() where t.run_id = v_run;
       perform holdfast.hint('inbox ' || v_task.bucket_id);
