@@ -94,6 +94,7 @@ class Schedule:
         self._ended = False
         self._fell = False
         self._calm_at: float | None = None
+        self._away_until = 0.0
 
     def run(self) -> Outcome:
         """Simulates it."""
@@ -244,8 +245,8 @@ class Schedule:
         if not process.alive:
             return
         if not task.cancelled() and task.exception() is not None:
-            calm_at = self._world.now if self._calm_at is None else max(self._calm_at, process.disturbed_at)
-            if self._world.now < calm_at + 1.0:
+            calm_at = self._world.now if self._calm_at is None else self._calm_at
+            if self._world.now < max(calm_at, process.disturbed_at, self._away_until) + 1.0:
                 # It could not begin, or the server was away when it was asked what it is: it is started again.
                 self._world.note(process.name, f"ends with {task.exception()!r}")
             else:
@@ -304,6 +305,7 @@ class Schedule:
 
     def _restart(self, seconds: float) -> None:
         self._server.restart(seconds)
+        self._away_until = max(self._away_until, self._world.now + seconds)
         for one in self._processes:
             one.disturb(seconds)
 
