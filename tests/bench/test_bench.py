@@ -77,7 +77,7 @@ def test_a_scenario_runs_from_end_to_end(sitting: Callable[[tuple[str, ...]], di
     assert ("ratio to the ceiling" in figures) == (scenario.yardstick is not None)
     assert (record["tuning"] is not None) == scenario.has_worker
     assert record["settings"]["repeat"] == 1
-    assert record["environment"]["cores"] >= 1
+    assert record["environment"]["machine"]["cores"] >= 1
     assert record["environment"]["postgres"]["fsync"] == "off"
 
 
