@@ -22,7 +22,7 @@ _CHUNK = 5000
 _FIRST_PACE = 20_000.0  # runs without a step per second that are expected before anything is known
 _MARGIN = 1.1
 _RAMP = 0.2  # seconds of work to spare, which matter to short measurements only
-_TRIES = 4
+_TRIES = 8
 _PATIENCE = 60.0
 
 
