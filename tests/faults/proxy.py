@@ -233,6 +233,10 @@ class Proxy:
             await writer.drain()
             return
         server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
+        if self._refusing:
+            # Since it was let in.
+            server_writer.transport.abort()
+            return
         wire = _Wire(self, reader, writer, server_reader, server_writer)
         wire.application = settings.get("application_name", "")
         wire.dead = wire.application in self.muted
