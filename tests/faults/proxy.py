@@ -219,8 +219,11 @@ class Proxy:
             self._tasks.discard(task)
             writer.transport.abort()
 
+    def _refuses(self) -> bool:
+        return self._refusing
+
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._refusing:
+        if self._refuses():
             return
         # What comes while nothing gets through is sent again by the kernel until it does.
         await self.passable.wait()
@@ -233,7 +236,7 @@ class Proxy:
             await writer.drain()
             return
         server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
-        if self._refusing:
+        if self._refuses():
             # Since it was let in.
             server_writer.transport.abort()
             return
