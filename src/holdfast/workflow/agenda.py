@@ -96,9 +96,8 @@ class Agenda:
         self.closing: list[UUID] = []
         """Children that are to be cancelled, and the worker has not been told so yet."""
         self._counts: dict[str, int] = {}
-        self._recorded: dict[
-            str, Entry
-        ] = {}  # outcomes, and new ways by what comes first there, that have not been asked for
+        # Outcomes that have not been asked for, and new ways of which what comes first has not, by the key of that.
+        self._recorded: dict[str, Entry] = {}
         self._starts: dict[str, Entry] = {}  # starts of children that have not been asked for, by key of the outcome
         # Not delivered yet; None: nobody waits for it any more.
         self._asked: dict[str, Step | ChildStep | Timer | None] = {}
